@@ -1,0 +1,216 @@
+"""A message body on its way: bytes pushed by a connection, pulled back by whoever reads them.
+
+One connection end *feeds* the body, one consumer *attaches* to it. Until a consumer is attached, chunks wait here,
+and the source is paused as soon as ``HIGH_WATER`` bytes do. After that nothing is buffered: the consumer pauses
+and resumes the source through the body, which is what turns a slow reader into back-pressure on the sender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from caching_proxy.core.messages import Fields
+
+HIGH_WATER = 64 * 1024
+
+
+class Source(Protocol):
+    """The connection end behind a body."""
+
+    def pause_body(self) -> None:
+        """Stop reading from the peer."""
+
+    def resume_body(self) -> None:
+        """Read from the peer again."""
+
+    def cancel_body(self) -> None:
+        """Nobody wants the rest: drain it or drop the connection."""
+
+
+class Sink(Protocol):
+    """A consumer of a body. After ``ended`` or ``failed`` nothing more is called."""
+
+    def received(self, data: bytes) -> None: ...
+
+    def ended(self, trailers: Fields) -> None: ...
+
+    def failed(self, reason: Failure) -> None: ...
+
+
+class BodyTooLarge(Exception):
+    """More bytes than the reader allowed."""
+
+
+_NO_TRAILERS = Fields()
+
+
+class Body:
+    """One message body; ``length`` is its size in bytes where the framing says it, else None."""
+
+    __slots__ = (
+        "_attaching",
+        "_done",
+        "_failure",
+        "_held",
+        "_paused",
+        "_sink",
+        "_source",
+        "_trailers",
+        "_unwanted",
+        "length",
+        "on_attach",
+    )
+
+    def __init__(self, length: int | None, source: Source | None = None) -> None:
+        self.length = length
+        self.on_attach: Callable[[], None] | None = None
+        """Called once when somebody first wants the bytes (a server sends 100 Continue then, if it must)."""
+        self._source = source
+        self._sink: Sink | None = None
+        self._held: list[bytes] = []
+        self._paused = False
+        self._done = False
+        self._failure: Failure | None = None
+        self._trailers = _NO_TRAILERS
+        self._attaching = False
+        self._unwanted = False  # the consumer itself asked for a pause
+
+    @classmethod
+    def of(cls, data: bytes) -> Body:
+        """A complete body that is already here."""
+        body = cls(len(data))
+        if data:
+            body._held.append(data)
+        body._done = True
+        return body
+
+    # -- for the connection end ------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """More bytes have arrived."""
+        if self._sink is not None and not self._held:
+            self._sink.received(data)
+            return
+        self._held.append(data)
+        if not self._paused and sum(map(len, self._held)) >= HIGH_WATER:
+            self._pause_source()
+
+    def end(self, trailers: Fields = _NO_TRAILERS) -> None:
+        """The body is complete by its framing. ``trailers`` stay apart from the fields (RFC 9110 §6.5)."""
+        if self._done:
+            return
+        self._done = True
+        self._trailers = trailers
+        self._source = None
+        if self._sink is not None and not self._held and not self._attaching:
+            self._sink.ended(trailers)
+
+    def fail(self, reason: Failure) -> None:
+        """The body will not be completed."""
+        if self._done:
+            return
+        self._done = True
+        self._failure = reason
+        self._source = None
+        if self._sink is not None and not self._held and not self._attaching:
+            self._sink.failed(reason)
+
+    # -- for the consumer ------------------------------------------------------------------------
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte has arrived here and the framing is satisfied."""
+        return self._done and self._failure is None
+
+    def attach(self, sink: Sink) -> None:
+        """Send everything, from the first byte on, to ``sink``; once only."""
+        if self._sink is not None:
+            raise RuntimeError("a body has one reader")
+        self._sink = sink
+        self._attaching = True
+        if self.on_attach is not None:
+            self.on_attach()
+        while self._held:
+            sink.received(self._held[0])  # stays in place meanwhile, so that a chunk fed from within queues behind it
+            if self._held:
+                del self._held[0]
+        self._attaching = False
+        if self._sink is not sink:  # cancelled from within
+            return
+        if self._failure is not None:
+            sink.failed(self._failure)
+        elif self._done:
+            sink.ended(self._trailers)
+        elif not self._unwanted:
+            self.resume()
+
+    def pause(self) -> None:
+        """Ask the sender to wait; bytes already read may still arrive."""
+        self._unwanted = True
+        self._pause_source()
+
+    def resume(self) -> None:
+        """Ask the sender to go on."""
+        self._unwanted = False
+        if self._attaching:  # attach() resumes when what was held has been delivered
+            return
+        if self._paused and self._source is not None:
+            self._paused = False
+            self._source.resume_body()
+
+    def _pause_source(self) -> None:
+        if not self._paused and self._source is not None:
+            self._paused = True
+            self._source.pause_body()
+
+    def cancel(self) -> None:
+        """Throw away the rest; the sink hears nothing more."""
+        self._sink = _Nowhere()
+        self._held.clear()
+        source, self._source = self._source, None
+        if source is not None and not self._done:
+            source.cancel_body()
+
+    def collect(self, limit: int) -> Deferred[bytes]:
+        """The whole body; fails with :class:`BodyTooLarge` past ``limit`` bytes, or as the body fails."""
+        collector = _Collector(self, limit)
+        self.attach(collector)
+        return collector.done
+
+
+class _Nowhere:
+    """A sink that drops everything."""
+
+    def received(self, data: bytes) -> None: ...
+
+    def ended(self, trailers: Fields) -> None: ...
+
+    def failed(self, reason: Failure) -> None: ...
+
+
+class _Collector:
+    def __init__(self, body: Body, limit: int) -> None:
+        self.done: Deferred[bytes] = Deferred(lambda _: body.cancel())
+        self._body = body
+        self._limit = limit
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def received(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > self._limit:
+            self._chunks.clear()
+            self._body.cancel()
+            self.done.errback(Failure(BodyTooLarge(f"more than {self._limit} bytes")))
+            return
+        self._chunks.append(data)
+
+    def ended(self, trailers: Fields) -> None:
+        self.done.callback(b"".join(self._chunks))
+
+    def failed(self, reason: Failure) -> None:
+        self.done.errback(reason)

@@ -1,0 +1,90 @@
+"""A stored response, with everything that deciding about its reuse needs, computed when it was stored."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from caching_proxy.core.messages import Fields, ResponseHead
+
+Selecting = tuple[tuple[bytes, bytes | None], ...]
+"""What ``Vary`` named when the response was stored: lower-case field name → the request's lines joined with
+``", "``, or None where the request had no such field (RFC 9111 §4.1)."""
+
+
+class Flag(enum.IntFlag):
+    """Properties of a stored response that outlive its parsing."""
+
+    NO_CACHE = 1  # validate on every use (RFC 9111 §5.2.2.4)
+    STRICT = 2  # never serve stale: must-revalidate, proxy-revalidate, s-maxage, no-cache (§4.2.4)
+    IMMUTABLE = 4  # RFC 8246
+    PARTIAL = 8  # a 206: ``part`` says which bytes
+
+
+NO_FLAGS = Flag(0)
+
+
+@attrs.define(slots=True, eq=False)
+class CacheEntry:
+    """One stored response; treat as immutable.
+
+    Times are POSIX seconds as floats, durations whole seconds. ``head`` holds the end-to-end field lines ready to
+    send, less ``Age`` and ``Content-Length``, which depend on the moment and on what is sent. ``keep`` says for how
+    long after ``received_at`` the entry may stay in any tier; ``part`` is ``(first position, total length or None)``
+    for a 206.
+    """
+
+    key: bytes
+    status: int
+    reason: bytes
+    head: bytes
+    body: bytes
+    received_at: float
+    initial_age: int = 0
+    lifetime: int = 0
+    stale_while_revalidate: int = 0
+    stale_if_error: int = 0
+    keep: int = 0
+    flags: Flag = NO_FLAGS
+    selecting: Selecting = ()
+    part: tuple[int, int | None] | None = None
+    _fields: Fields | None = attrs.field(default=None, init=False, repr=False)
+
+    @property
+    def fields(self) -> Fields:
+        """The stored field lines, parsed on first use."""
+        if self._fields is None:
+            self._fields = Fields.decoded(self.head)
+        return self._fields
+
+    @property
+    def response(self) -> ResponseHead:
+        return ResponseHead(self.status, self.reason, self.fields)
+
+    def age(self, now: float) -> int:
+        """Current age in whole seconds (RFC 9111 §4.2.3)."""
+        return self.initial_age + max(0, int(now - self.received_at))
+
+    def ttl(self, now: float) -> int:
+        """Freshness left in whole seconds; zero or less is stale, minus the staleness (RFC 9211 §2.4)."""
+        return self.lifetime - self.age(now)
+
+    def fresh(self, now: float) -> bool:
+        """Whether lifetime exceeds current age (RFC 9111 §4.2)."""
+        return self.ttl(now) > 0
+
+    @property
+    def stale_at(self) -> float:
+        """The moment from which the entry is stale."""
+        return self.received_at + self.lifetime - self.initial_age
+
+    @property
+    def gone_at(self) -> float:
+        """The moment from which no tier may hold the entry."""
+        return self.received_at + self.keep
+
+    @property
+    def size(self) -> int:
+        """Bytes that the entry accounts for in a bounded tier: key, head and body."""
+        return len(self.key) + len(self.head) + len(self.body)

@@ -1,0 +1,74 @@
+"""The closed sets of words in which the proxy explains itself.
+
+They name the values of ``X-Cache-Status``, the parameters of ``Cache-Status`` (RFC 9211), log fields and metric
+labels; nothing else in the program spells them out.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class CacheStatus(enum.Enum):
+    """Values of ``X-Cache-Status``, one on every proxied response."""
+
+    HOT_HIT = b"HOT_HIT"
+    HIT = b"HIT"
+    MISS = b"MISS"
+    REFRESH = b"REFRESH"
+    REVALIDATED = b"REVALIDATED"
+    STALE = b"STALE"
+    BYPASS = b"BYPASS"
+    CIRCUIT_OPEN = b"CIRCUIT_OPEN"
+    ERROR = b"ERROR"
+    NOT_APPLICABLE = b"N/A"
+
+    @property
+    def text(self) -> str:
+        return self.value.decode()
+
+
+class Forward(enum.Enum):
+    """Why a request went to the backend: values of ``fwd`` (RFC 9211 §2.2)."""
+
+    BYPASS = b"bypass"
+    METHOD = b"method"
+    URI_MISS = b"uri-miss"
+    VARY_MISS = b"vary-miss"
+    MISS = b"miss"
+    REQUEST = b"request"
+    STALE = b"stale"
+    PARTIAL = b"partial"
+
+
+class Refusal(enum.Enum):
+    """Why a response may not be stored (RFC 9111 §3 and the project's own rules)."""
+
+    METHOD = "method"
+    STATUS = "status"
+    NO_STORE = "no-store"
+    REQUEST_NO_STORE = "request-no-store"
+    MUST_UNDERSTAND = "must-understand"
+    PRIVATE = "private"
+    AUTHORIZATION = "authorization"
+    SET_COOKIE = "set-cookie"
+    COOKIE = "cookie"
+    VARY_STAR = "vary-star"
+    NO_FRESHNESS = "no-freshness"
+    RANGE = "range"
+    REQUEST_BODY = "request-body"
+    TOO_LARGE = "too-large"
+    INCOMPLETE = "incomplete"
+
+
+class Bypass(enum.Enum):
+    """Why the cache is neither read nor written for a request."""
+
+    COOKIE = "cookie"
+    REQUEST_BODY = "request-body"
+    RANGE = "range"
+    NO_STORE = "no-store"
+    TOKEN = "token"
+    AUTHORIZATION = "authorization"
+    UPGRADE = "upgrade"
+    PRECONDITION = "precondition"

@@ -1,0 +1,153 @@
+"""The seams: what one room of the house may know of another.
+
+Everything asynchronous returns a Deferred that its caller may cancel; cancelling frees what the call held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from caching_proxy.body import Body
+from caching_proxy.core.messages import RequestHead, ResponseHead
+
+
+class StoreError(Exception):
+    """The store did not do what was asked: unreachable, timed out, refused (read-only, out of memory, loading)."""
+
+
+class StoreUnavailable(StoreError):
+    """The store was not asked at all: the circuit breaker is open or too many commands wait already."""
+
+
+@attrs.frozen(slots=True)
+class Stored:
+    """What a store holds for one key: each variant's field name with its encoded value, and the time left.
+
+    ``ttl_ms`` is what remains of the longest-lived variant, in milliseconds.
+    """
+
+    variants: Mapping[bytes, bytes]
+    ttl_ms: int
+
+
+class IStore(Interface):
+    """A shared store of encoded entries: one hash per key, one field per variant.
+
+    Keys, fields and values are bytes. Every method may fail with :class:`StoreError`.
+    """
+
+    def lookup(key: bytes) -> Deferred[Stored | None]:
+        """All variants of ``key`` in one round trip, or None when there are none."""
+
+    def put(key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
+        """Write one variant; the key lives at least ``ttl_ms`` from now. Other variants stay."""
+
+    def discard(key: bytes, field: bytes) -> Deferred[bool]:
+        """Remove one variant; whether it was there."""
+
+    def delete(keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        """Remove whole keys, whatever their type; the ones that existed."""
+
+    def scan(pattern: bytes, limit: int | None = None) -> Deferred[list[bytes]]:
+        """Keys that match a Redis glob, each once, in any order, at most ``limit``; never blocks the store."""
+
+    def ping() -> Deferred[None]:
+        """Succeeds if the store answers now."""
+
+    def start() -> Deferred[None]:
+        """Begin connecting; fires at once and never fails: a store that is down comes later."""
+
+    def stop() -> Deferred[None]:
+        """Let commands under way finish or fail, close every connection, cancel every timer."""
+
+
+class UpstreamError(Exception):
+    """The backend gave no usable response."""
+
+
+class UpstreamUnreachable(UpstreamError):
+    """Connection refused, name not resolved, TLS failed: answered with 502."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """No connection or no bytes within the time allowed: answered with 504."""
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The connection ended before a response head was complete, or the head was not HTTP: answered with 502."""
+
+
+class IncompleteBody(UpstreamError):
+    """The response body ended before its framing said so (RFC 9112 §8); reported through ``Body``."""
+
+
+@attrs.frozen(slots=True, eq=False)
+class UpstreamResponse:
+    """A final response whose body is still arriving.
+
+    ``head`` holds the fields as received (obs-fold and stray spaces mended) with hop-by-hop fields still in place.
+    ``length`` is the number of body bytes announced, 0 when there can be none, None when only the end tells.
+    Whoever takes the response must consume or cancel ``body``. ``tunnel`` is set for a 101 only.
+    """
+
+    head: ResponseHead
+    body: Body
+    length: int | None
+    reused: bool = False
+    tunnel: object | None = None
+
+
+class IUpstream(Interface):
+    """The way to the one backend."""
+
+    def fetch(
+        request: RequestHead,
+        body: Body | None = None,
+        on_interim: Callable[[ResponseHead], None] | None = None,
+    ) -> Deferred[UpstreamResponse]:
+        """Send ``request`` and fire with the final response's head.
+
+        ``request.fields`` go out as they are; the client adds only the framing of ``body`` (``Content-Length`` if the
+        body's length is known, else chunked) and its own ``Connection``. ``on_interim`` is called for each 1xx but
+        101. Fails with an :class:`UpstreamError`; cancelling aborts the exchange and its connection.
+        """
+
+    def stop() -> Deferred[None]:
+        """Close idle connections, let busy ones finish; fires when none is left."""
+
+
+@attrs.frozen(slots=True)
+class Identity:
+    """Whose eyes a request has: what partitions the cache.
+
+    ``role`` is the escaped identifier that stands in keys, None when the cache must be passed by. ``label`` is the
+    role without any token digest, for logs and metrics. ``established`` is False only where credentials were
+    presented that no role could be taken from: then RFC 9111 §3.5 decides what may be stored or reused.
+    """
+
+    role: bytes | None
+    label: str
+    established: bool = True
+
+
+class ITokenVerifier(Interface):
+    """Turns the ``Authorization`` of a request into an :class:`Identity`."""
+
+    def identify(request: RequestHead) -> Identity | Deferred[Identity]:
+        """Never fails: any doubt is an identity without a role. A Deferred only where keys must be fetched first."""
+
+    def remembered(authorization: bytes) -> Identity | None:
+        """The identity of this exact field value if it is already known and still valid; for the hot path."""
+
+
+class IInvalidationBus(Interface):
+    """Carries invalidations between proxies that share a store."""
+
+    origin = Attribute("A random identifier of this process, bytes.")
+
+    def publish(patterns: Sequence[bytes]) -> Deferred[None]:
+        """Tell the others what was invalidated here."""

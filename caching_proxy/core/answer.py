@@ -1,0 +1,77 @@
+"""What a usable stored response says to one request: 304, one range or several, 416, or the whole.
+
+The order of evaluation is that of RFC 9110 §13.2.2. ``Age`` and the fields that explain the cache are added by the
+caller; ``Content-Length`` is that of the body really sent.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from caching_proxy.core.conditional import not_modified, not_modified_fields
+from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.messages import Field, RequestHead, ResponseHead
+from caching_proxy.core.ranges import Kind, Selection, content_range, cut, multipart, select
+
+_ABOUT_PART = frozenset({b"content-range"})
+_ABOUT_PARTS = frozenset({b"content-range", b"content-type"})
+# A 416 says nothing about the representation; kept by someone downstream it must not outlive this exchange.
+_NOT_IN_416 = frozenset(
+    {b"cache-control", b"cdn-cache-control", b"expires", b"etag", b"last-modified", b"content-md5", b"set-cookie"}
+)
+
+
+@attrs.frozen(slots=True)
+class Answer:
+    """A response head ready for a client but for ``Age``, and its body (empty for HEAD, 204 and 304)."""
+
+    head: ResponseHead
+    body: bytes
+
+
+def answer(request: RequestHead, entry: CacheEntry, now: float, boundary: bytes = b"") -> Answer:
+    """The answer of ``entry``, which may be used for ``request`` at ``now``.
+
+    ``boundary`` separates the ranges of a multipart answer; by default it is derived from the body.
+    """
+    index = request.fields.index
+    if b"if-none-match" not in index and b"if-modified-since" not in index and b"range" not in index:
+        return _whole(request, entry)
+    if not_modified(request, entry, now):
+        return Answer(ResponseHead(304, b"Not Modified", not_modified_fields(entry)), b"")
+    selection = select(request, entry)
+    if selection.kind is Kind.PARTS:
+        return _parts(entry, selection, boundary)
+    if selection.kind is Kind.UNSATISFIABLE:
+        return _unsatisfiable(entry)
+    return _whole(request, entry)
+
+
+def _length(body: bytes) -> Field:
+    return b"Content-Length", b"%d" % len(body)
+
+
+def _whole(request: RequestHead, entry: CacheEntry) -> Answer:
+    fields = entry.fields
+    if entry.status not in (204, 304):  # RFC 9110 §8.6
+        fields = fields.plus(_length(entry.body))
+    body = b"" if request.method == b"HEAD" else entry.body
+    return Answer(ResponseHead(entry.status, entry.reason, fields), body)
+
+
+def _parts(entry: CacheEntry, selection: Selection, boundary: bytes) -> Answer:
+    if len(selection.spans) == 1:
+        span = selection.spans[0]
+        body = cut(entry, span)
+        line: Field = (b"Content-Range", content_range(span, selection.total))
+        fields = entry.fields.without(_ABOUT_PART).plus(line, _length(body))
+    else:
+        body, kind = multipart(entry, selection, boundary)
+        fields = entry.fields.without(_ABOUT_PARTS).plus((b"Content-Type", kind), _length(body))
+    return Answer(ResponseHead(206, b"Partial Content", fields), body)
+
+
+def _unsatisfiable(entry: CacheEntry) -> Answer:
+    line: Field = (b"Content-Range", b"bytes */%d" % len(entry.body))
+    fields = not_modified_fields(entry).without(_NOT_IN_416).plus(line, _length(b""))
+    return Answer(ResponseHead(416, b"Range Not Satisfiable", fields), b"")

@@ -1,0 +1,155 @@
+"""Where the body of a message ends (RFC 9112 §6): one strict answer, or a refusal.
+
+Everything here reads already split fields. What two readers could understand differently is refused with
+:class:`BadMessage`, never guessed.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from caching_proxy.core.messages import Fields, RequestHead, ResponseHead
+
+_REGISTERED = frozenset((b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity"))
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_MAX_DIGITS = 18  # anything longer overflows somewhere downstream
+
+
+class BadMessage(Exception):
+    """A message that must not be processed; ``status`` is what an answer would say (4xx/5xx)."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+class Kind(enum.Enum):
+    """The four ways in which a body can end."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"
+
+
+@attrs.frozen(slots=True)
+class Framing:
+    """How a body is delimited; ``length`` is its size in bytes where that is known beforehand, else None."""
+
+    kind: Kind
+    length: int | None = None
+
+    @classmethod
+    def of(cls, length: int) -> Framing:
+        """A body of exactly ``length`` bytes."""
+        return cls(Kind.LENGTH, length)
+
+
+NONE = Framing(Kind.NONE, 0)
+CHUNKED = Framing(Kind.CHUNKED)
+CLOSE = Framing(Kind.CLOSE)
+
+
+def is_token(value: bytes) -> bool:
+    """Whether ``value`` is an RFC 9110 §5.6.2 token."""
+    return bool(value) and not value.translate(None, _TOKEN)
+
+
+def connection_options(fields: Fields) -> list[bytes]:
+    """The options of every ``Connection`` line in lower case, empty members skipped (RFC 9110 §7.6.1)."""
+    lines = fields.all(b"connection")
+    if not lines:
+        return []
+    return [option for line in lines for part in line.split(b",") if (option := part.strip(b" \t").lower())]
+
+
+def keeps_alive(minor: int, fields: Fields) -> bool:
+    """Whether the sender lets the connection persist after this message (RFC 9112 §9.3)."""
+    options = connection_options(fields)
+    return b"close" not in options and (minor >= 1 or b"keep-alive" in options)
+
+
+def has_no_body(method: bytes, status: int) -> bool:
+    """Whether a response ends with its head, whatever its fields say (RFC 9112 §6.3, rules 1 and 2)."""
+    return method == b"HEAD" or status < 200 or status in (204, 304)
+
+
+def request_framing(head: RequestHead) -> Framing:
+    """How the body of a request ends; raises :class:`BadMessage` with 400, 413 or 501."""
+    fields = head.fields
+    if b"transfer_encoding" in fields or b"content_length" in fields:
+        raise BadMessage(400, "framing field spelt with an underscore")  # some backends read "_" as "-"
+    codings, lengths = fields.all(b"transfer-encoding"), fields.all(b"content-length")
+    if codings:
+        if lengths:
+            raise BadMessage(400, "Transfer-Encoding together with Content-Length")  # RFC 9112 §6.1
+        if head.minor < 1:
+            raise BadMessage(400, "Transfer-Encoding in an HTTP/1.0 request")  # RFC 9112 §6.1
+        _check_request_codings(_codings(codings, 400))
+        return CHUNKED
+    if not lengths:
+        return NONE
+    if len(lengths) > 1:
+        raise BadMessage(400, "repeated Content-Length")
+    return Framing.of(_length(lengths[0], 400, 413))
+
+
+def response_framing(method: bytes, head: ResponseHead) -> tuple[Framing, bool]:
+    """How the body of the response to a ``method`` request ends, and whether the connection may serve another one.
+
+    Raises :class:`BadMessage` with 502. When both Transfer-Encoding and Content-Length are present the caller must
+    drop the latter (RFC 9112 §6.3).
+    """
+    fields = head.fields
+    codings, lengths = fields.all(b"transfer-encoding"), fields.all(b"content-length")
+    reusable = keeps_alive(head.minor, fields) and not (codings and (lengths or head.minor < 1))
+    if has_no_body(method, head.status):
+        announced = bool(codings) or any(value.strip(b"0 \t") for value in lengths)
+        stray = announced and method != b"HEAD" and head.status != 304  # a body may follow all the same
+        return NONE, reusable and not stray
+    if codings:
+        return _response_codings(_codings(codings, 502), reusable)
+    if not lengths:
+        return CLOSE, False
+    sizes = {_length(part.strip(b" \t"), 502, 502) for value in lengths for part in value.split(b",")}
+    if len(sizes) > 1:
+        raise BadMessage(502, "differing Content-Length values")
+    return Framing.of(sizes.pop()), reusable
+
+
+def _codings(lines: list[bytes], status: int) -> list[bytes]:
+    """Every transfer coding in order, in lower case; anything but a list of plain tokens is refused."""
+    names = [part.strip(b" \t").lower() for line in lines for part in line.split(b",")]
+    if not all(map(is_token, names)):
+        raise BadMessage(status, "malformed Transfer-Encoding")
+    return names
+
+
+def _check_request_codings(names: list[bytes]) -> None:
+    if names == [b"chunked"]:
+        return
+    if b"chunked" in names[:-1]:
+        raise BadMessage(400, "chunked is not the last transfer coding")  # RFC 9112 §6.1
+    if names[-1] in _REGISTERED:
+        raise BadMessage(400, "the last transfer coding is not chunked")  # RFC 9112 §6.3
+    raise BadMessage(501, "unsupported transfer coding")  # RFC 9112 §6.1
+
+
+def _response_codings(names: list[bytes], reusable: bool) -> tuple[Framing, bool]:
+    if names == [b"chunked"]:
+        return CHUNKED, reusable
+    if len(names) > 1:
+        raise BadMessage(502, "unsupported transfer codings")  # undone only in part, the content would be garbled
+    return CLOSE, False  # RFC 9112 §6.3: the body runs until the connection closes
+
+
+def _length(value: bytes, malformed: int, too_long: int) -> int:
+    if not value.isdigit():
+        raise BadMessage(malformed, "malformed Content-Length")
+    digits = value.lstrip(b"0")
+    if len(digits) > _MAX_DIGITS:
+        raise BadMessage(too_long, "Content-Length too large")
+    return int(digits or b"0")

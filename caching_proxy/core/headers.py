@@ -1,0 +1,235 @@
+"""Header fields on their way through: what ends at this hop and what the proxy adds (RFC 9110 §7.6).
+
+End-to-end fields pass in their order with their bytes unchanged. What steers a backend without being part of the
+key must not come from just anybody on a request whose answer may be shared, or one client could choose what others
+see. Names in that list are compared with ``_`` read as ``-``, because many backends do.
+"""
+
+from __future__ import annotations
+
+import re
+
+from caching_proxy.core.cache_control import delta_seconds
+from caching_proxy.core.dates import format_date, parse_date
+from caching_proxy.core.messages import Field, Fields, RequestHead
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",  # trailers are not passed on
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+"""Removed in both directions whether Connection names them or not (RFC 9110 §7.6.1)."""
+
+OWN_RESPONSE_FIELDS = frozenset((b"x-cache-status", b"x-cache-expires-in", b"x-cache-expires-at"))
+"""Set by this proxy alone; an inner proxy's are not passed on."""
+
+FORWARD_CLIENT_DROP = HOP_BY_HOP | OWN_RESPONSE_FIELDS
+"""Response fields that no client ever receives as the backend sent them."""
+
+_REQUEST_DROP = HOP_BY_HOP | {
+    b"host",
+    b"content-length",  # the sender frames the body anew
+    b"via",
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-request-id",
+    b"cache-refresh",
+    b"x-cache-refresh",
+    b"http2-settings",
+    b"proxy",  # becomes HTTP_PROXY under CGI
+}
+_SPOOFABLE = frozenset((b"forwarded", b"x-host", b"x-real-ip", b"x-url-scheme", b"front-end-https"))
+_STEERING = frozenset(
+    (
+        b"proxy-authorization",
+        b"x-client-ip",
+        b"x-envoy-original-path",
+        b"x-http-host-override",
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
+        b"x-original-host",
+        b"x-original-url",
+        b"x-rewrite-url",
+        b"x-wap-profile",
+        b"true-client-ip",
+    )
+)
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_OWS = b" \t"
+
+
+def connection_options(fields: Fields) -> tuple[bytes, ...]:
+    """The lower-case tokens of all Connection lines, in order."""
+    found = (part.strip(_OWS).lower() for line in fields.all(b"connection") for part in line.split(b","))
+    return tuple(option for option in found if _TOKEN.fullmatch(option))
+
+
+def hop_by_hop(fields: Fields) -> frozenset[bytes]:
+    """Lower-case names of what ends at this hop: the fixed set and whatever Connection names."""
+    if b"connection" not in fields:
+        return HOP_BY_HOP
+    return HOP_BY_HOP.union(connection_options(fields))
+
+
+def end_to_end(request: RequestHead) -> RequestHead:
+    """``request`` less what ends at this hop: the fields that may select a variant, since the backend sees them."""
+    return RequestHead(
+        request.method, request.target, request.fields.without(hop_by_hop(request.fields)), request.minor
+    )
+
+
+def response_to_client(fields: Fields) -> Fields:
+    """What of a backend's response a client receives, before the proxy adds its own fields.
+
+    With a Transfer-Encoding, Content-Length means nothing and goes as well (RFC 9112 §6.3).
+    """
+    gone = hop_by_hop(fields) | OWN_RESPONSE_FIELDS
+    if b"transfer-encoding" in fields:
+        gone |= {b"content-length"}
+    return fields.without(gone)
+
+
+def with_date(fields: Fields, received_at: float) -> Fields:
+    """``fields`` with a Date: its own if valid, else the time of receipt (RFC 9110 §6.6.1)."""
+    value = fields.first(b"date")
+    if value is not None and parse_date(value, received_at) is not None:
+        return fields
+    return fields.without((b"date",)).plus((b"Date", format_date(received_at)))
+
+
+def request_to_backend(
+    head: RequestHead,
+    *,
+    host: bytes,
+    client_ip: bytes,
+    scheme: bytes,
+    request_id: bytes,
+    proxy_name: bytes,
+    trusted_peer: bool,
+    cacheable: bool,
+    base_path: bytes,
+) -> RequestHead:
+    """The request as the backend receives it, written anew; Host comes first.
+
+    ``host`` is what the backend is to see in Host, ``base_path`` the prefix of its URL without a trailing ``/``.
+    ``trusted_peer``: the peer's forwarding fields are believed and extended, else they start here. ``request_id`` is
+    used unless a trusted peer sent one (:func:`incoming_request_id`). The sender adds framing and Connection.
+    """
+    old = head.fields
+    gone = hop_by_hop(old) | _REQUEST_DROP
+    hops = max_forwards(old) if head.method in (b"OPTIONS", b"TRACE") else None
+    if hops is not None:
+        gone |= {b"max-forwards"}
+    kept = [pair for pair in old if not _dropped(pair[0], gone, trusted_peer, cacheable)]
+    added: list[Field] = [
+        (b"Via", _appended(old.joined(b"via"), b"1.%d %b" % (head.minor, proxy_name))),
+        (b"X-Forwarded-For", _appended(old.joined(b"x-forwarded-for") if trusted_peer else None, client_ip)),
+        (b"X-Forwarded-Proto", (old.first(b"x-forwarded-proto") if trusted_peer else None) or scheme),
+        (b"X-Request-ID", incoming_request_id(old, trusted_peer) or request_id),
+    ]
+    if hops is not None:
+        added.append((b"Max-Forwards", b"%d" % max(0, hops - 1)))
+    target = head.target if head.target == b"*" else base_path + head.target
+    return RequestHead(head.method, target, Fields([(b"Host", host), *kept, *added]))
+
+
+def upgrade_to_backend(
+    head: RequestHead,
+    *,
+    host: bytes,
+    client_ip: bytes,
+    scheme: bytes,
+    request_id: bytes,
+    proxy_name: bytes,
+    trusted_peer: bool,
+    base_path: bytes,
+) -> RequestHead:
+    """Like :func:`request_to_backend`, for a request that asks to leave HTTP: ``Connection: upgrade`` and Upgrade
+    stay (RFC 9110 §7.8). Such an answer is never shared."""
+    sent = request_to_backend(
+        head,
+        host=host,
+        client_ip=client_ip,
+        scheme=scheme,
+        request_id=request_id,
+        proxy_name=proxy_name,
+        trusted_peer=trusted_peer,
+        cacheable=False,
+        base_path=base_path,
+    )
+    protocols = head.fields.joined(b"upgrade")
+    if protocols is None:
+        return sent
+    pairs = ((b"Connection", b"upgrade"), (b"Upgrade", protocols))
+    return RequestHead(sent.method, sent.target, sent.fields.plus(*pairs))
+
+
+def incoming_request_id(fields: Fields, trusted_peer: bool) -> bytes | None:
+    """The X-Request-ID that a trusted peer gave, if there is one of printable ASCII and at most 128 bytes."""
+    value = fields.first(b"x-request-id") if trusted_peer else None
+    return value if value is not None and _REQUEST_ID.fullmatch(value) else None
+
+
+def is_loop(fields: Fields, proxy_name: bytes) -> bool:
+    """Whether a Via names this proxy: the request went round (RFC 9110 §7.6.3)."""
+    name = proxy_name.lower()
+    for line in fields.all(b"via"):
+        for member in _without_comments(line).lower().split(b","):
+            words = member.split()
+            if len(words) > 1 and words[1] == name:
+                return True
+    return False
+
+
+def max_forwards(fields: Fields) -> int | None:
+    """Max-Forwards as a number, None if it is missing or not a number (RFC 9110 §7.6.2)."""
+    value = fields.first(b"max-forwards")
+    return None if value is None else delta_seconds(value)
+
+
+def _dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool, cacheable: bool) -> bool:
+    lower = name.lower()
+    if lower in gone:
+        return True
+    plain = lower
+    if b"_" in lower:
+        plain = lower.replace(b"_", b"-")
+        if plain in gone:
+            return True
+    spoofable = plain in _SPOOFABLE or plain.startswith(b"x-forwarded-")
+    if plain != lower and (spoofable or plain in _STEERING):  # no proxy writes them so
+        return True
+    if trusted_peer:
+        return False
+    return spoofable or (cacheable and plain in _STEERING)
+
+
+def _appended(existing: bytes | None, member: bytes) -> bytes:
+    return b"%b, %b" % (existing, member) if existing else member
+
+
+def _without_comments(value: bytes) -> bytes:
+    """``value`` less its parenthesised comments, which may nest (RFC 9110 §5.6.5)."""
+    if b"(" not in value:
+        return value
+    kept, depth, escaped = bytearray(), 0, False
+    for byte in value:
+        if depth and not escaped and byte == 0x5C:
+            escaped = True
+            continue
+        if not escaped and byte == 0x28:
+            depth += 1
+        elif not escaped and byte == 0x29 and depth:
+            depth -= 1
+        elif not depth:
+            kept.append(byte)
+        escaped = False
+    return bytes(kept)

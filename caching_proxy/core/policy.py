@@ -1,0 +1,28 @@
+"""The settings that decisions depend on, in one immutable value."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(slots=True)
+class CachePolicy:
+    """How this proxy fills the room that RFC 9111 leaves to a cache. Durations are whole seconds.
+
+    ``default_ttl`` is the lifetime of a 2xx that states none (0 = never guess). ``cookie_bypass`` passes requests
+    with a cookie by unless every cookie name matches one of the globs in ``ignored_cookies``. ``targets`` is the
+    list of targeted cache control fields (RFC 9213), lower case, first valid one decides. ``heuristic_cap`` bounds
+    the 10 % rule.
+    """
+
+    default_ttl: int = 1800
+    cookie_bypass: bool = True
+    ignored_cookies: tuple[bytes, ...] = ()
+    stale_while_revalidate: int = 0
+    stale_if_error: int = 0
+    keep_stale: int = 600
+    client_refresh: bool = True
+    heuristic_cap: int = 86400
+    targets: tuple[bytes, ...] = (b"cdn-cache-control",)
+    max_body: int = 10 * 1024 * 1024
+    proxy_name: bytes = b"caching-proxy"

@@ -1,0 +1,164 @@
+"""The reasons not to store a response, each a check of its own, in the order in which they are asked.
+
+Prohibitions come before matters of worth, so that the reason given is the strongest one (RFC 9111 §3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from caching_proxy.core.cache_control import CacheControl, delta_seconds
+from caching_proxy.core.cookies import has_session_cookie
+from caching_proxy.core.entry import Flag, Selecting
+from caching_proxy.core.freshness import HEURISTIC_STATUSES, Freshness, takes_default
+from caching_proxy.core.messages import RequestHead, ResponseHead
+from caching_proxy.core.outcome import Refusal
+from caching_proxy.core.policy import CachePolicy
+from caching_proxy.core.ranges import parse_content_range
+
+UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | {302, 303, 307, 400, 401, 403, 451, 500, 502, 503, 504}
+"""Statuses whose caching rules are implemented here, in the sense of must-understand (RFC 9111 §5.2.2.3)."""
+
+_PROVOKED: dict[int, tuple[bytes, ...]] = {
+    412: (b"if-match", b"if-unmodified-since", b"if-none-match", b"if-modified-since"),
+    416: (b"range",),
+    417: (b"expect",),
+}
+
+
+@attrs.frozen(slots=True)
+class Case:
+    """What the checks look at."""
+
+    request: RequestHead
+    response: ResponseHead
+    policy: CachePolicy
+    established: bool
+    has_body: bool
+    control: CacheControl
+    freshness: Freshness
+    flags: Flag
+    drop: frozenset[bytes]
+    selecting: Selecting | None
+
+
+_Check = Callable[[Case], Refusal | None]
+
+
+def first_refusal(case: Case, *, any_method: bool = False) -> Refusal | None:
+    """The first reason not to store, None if there is none; ``any_method`` leaves out that only GET may be."""
+    if not any_method and case.request.method != b"GET":
+        return Refusal.METHOD
+    for check in _CHECKS:
+        refusal = check(case)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def _status(case: Case) -> Refusal | None:
+    """Final statuses only, no 304, and no error that one client's own fields brought about: they are not in the key."""
+    status = case.response.status
+    if not 200 <= status <= 599 or status in (304, 431):
+        return Refusal.STATUS
+    if any(name in case.request.fields for name in _PROVOKED.get(status, ())):
+        return Refusal.STATUS
+    return None
+
+
+def _request_body(case: Case) -> Refusal | None:
+    return Refusal.REQUEST_BODY if case.has_body else None
+
+
+def _request_no_store(case: Case) -> Refusal | None:
+    lines = case.request.fields.all(b"cache-control")
+    return Refusal.REQUEST_NO_STORE if lines and CacheControl.parse(lines).has(b"no-store") else None
+
+
+def _no_store(case: Case) -> Refusal | None:
+    if case.control.has(b"must-understand"):  # it overrides no-store, for statuses that are understood
+        return None if case.response.status in UNDERSTOOD_STATUSES else Refusal.MUST_UNDERSTAND
+    return Refusal.NO_STORE if case.control.has(b"no-store") else None
+
+
+def _private(case: Case) -> Refusal | None:
+    return Refusal.PRIVATE if case.control.unqualified(b"private") else None
+
+
+def _authorization(case: Case) -> Refusal | None:
+    """RFC 9111 §3.5."""
+    if case.established or b"authorization" not in case.request.fields:
+        return None
+    allowed = any(case.control.has(name) for name in (b"public", b"must-revalidate", b"s-maxage"))
+    return None if allowed else Refusal.AUTHORIZATION
+
+
+def _set_cookie(case: Case) -> Refusal | None:
+    """A cookie that the backend itself keeps out of the stored response is no obstacle."""
+    fields = case.response.fields
+    kept = any(name in fields and name not in case.drop for name in (b"set-cookie", b"set-cookie2"))
+    if not kept or not case.policy.cookie_bypass or case.control.has(b"public") or case.control.has(b"s-maxage"):
+        return None
+    return Refusal.SET_COOKIE
+
+
+def _cookie(case: Case) -> Refusal | None:
+    bypass = case.policy.cookie_bypass and has_session_cookie(case.request, case.policy)
+    return Refusal.COOKIE if bypass else None
+
+
+def _vary(case: Case) -> Refusal | None:
+    return Refusal.VARY_STAR if case.selecting is None else None
+
+
+def _range(case: Case) -> Refusal | None:
+    """Of partial responses only single parts in bytes (RFC 9111 §3.3)."""
+    if case.response.status != 206:
+        return None
+    lines = case.response.fields.all(b"content-range")
+    media_type = (case.response.fields.first(b"content-type") or b"").lower()
+    if len(lines) != 1 or parse_content_range(lines[0]) is None or media_type.startswith(b"multipart/byteranges"):
+        return Refusal.RANGE
+    return None
+
+
+def _freshness(case: Case) -> Refusal | None:
+    """Something must allow storing (§3), and storing must be of use: now, after validation, or when stale."""
+    status, freshness = case.response.status, case.freshness
+    allowed = freshness.explicit or status in HEURISTIC_STATUSES or case.control.has(b"public")
+    if not allowed and not (takes_default(status, case.policy) and freshness.lifetime):
+        return Refusal.NO_FRESHNESS
+    if 200 <= status < 300 and _has_validator(case):
+        return None
+    usable = not case.flags & Flag.NO_CACHE
+    windows = 0 if case.flags & Flag.STRICT else freshness.stale_while_revalidate + freshness.stale_if_error
+    return None if usable and (freshness.lifetime or windows) else Refusal.NO_FRESHNESS
+
+
+def _has_validator(case: Case) -> bool:
+    fields = case.response.fields
+    return any(fields.first(name) and name not in case.drop for name in (b"etag", b"last-modified"))
+
+
+def _too_large(case: Case) -> Refusal | None:
+    """Known beforehand where the length is announced; what is not announced is found out on the way."""
+    length = delta_seconds(case.response.fields.first(b"content-length") or b"")
+    return Refusal.TOO_LARGE if length is not None and length > case.policy.max_body else None
+
+
+_CHECKS: tuple[_Check, ...] = (
+    _status,
+    _request_body,
+    _request_no_store,
+    _no_store,
+    _private,
+    _authorization,
+    _cookie,
+    _set_cookie,
+    _vary,
+    _range,
+    _freshness,
+    _too_large,
+)

@@ -1,0 +1,92 @@
+"""The table of all series. What is not declared here cannot be counted, and ``docs/metrics.md`` lists every row.
+
+Names are without the deployment's prefix; counters end in ``_total`` (except that a gauge may, where the name is a
+promise to users). Labels take values from closed or bounded sets only: each value costs memory until restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import attrs
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds in seconds, inclusive; an infinite one follows."""
+
+ACQUISITION_BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+@attrs.frozen(slots=True)
+class Series:
+    """One family of metrics; durations are in seconds, sizes in bytes."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+def _tier(prefix: str, what: str) -> Iterator[Series]:
+    yield Series(f"{prefix}_entries", "gauge", f"Entries in the {what} cache now.")
+    yield Series(f"{prefix}_bytes", "gauge", f"Bytes held by the {what} cache now: keys, heads and bodies.")
+    yield Series(f"{prefix}_hits_total", "counter", f"Lookups that the {what} cache answered.")
+    yield Series(f"{prefix}_misses_total", "counter", f"Lookups that the {what} cache could not answer.")
+    yield Series(f"{prefix}_evictions_total", "counter", f"Entries that the {what} cache dropped to stay in bounds.")
+    yield Series(
+        f"{prefix}_saved_redis_operations_total", "counter", f"Redis commands not sent because of the {what} cache."
+    )
+
+
+SERIES: tuple[Series, ...] = (
+    Series(
+        "http_requests_total",
+        "counter",
+        "Requests answered, by method, normalised path, status code and X-Cache-Status.",
+        ("method", "path", "status_code", "cache_status"),
+    ),
+    Series(
+        "http_request_duration_seconds",
+        "histogram",
+        "Time from the end of a request's head to the end of its answer.",
+        ("method", "path", "status_code"),
+        LATENCY_BUCKETS,
+    ),
+    Series(
+        "endpoint_usage_total",
+        "counter",
+        "Requests answered, by method, normalised path, X-Cache-Status and role.",
+        ("method", "path", "cache_status", "user_role"),
+    ),
+    Series("cache_keys_total", "gauge", "Keys in the store when /keys last counted them."),
+    *_tier("hot_cache", "hot"),
+    *_tier("burst_cache", "burst"),
+    Series("redis_pool_size", "gauge", "Connections to Redis that are open."),
+    Series("redis_pool_in_use", "gauge", "Connections to Redis that carry a command."),
+    Series("redis_pool_waiting", "gauge", "Commands that wait for a connection to Redis."),
+    Series(
+        "redis_pool_acquisition_seconds",
+        "histogram",
+        "Time that a command waited for a connection to Redis.",
+        (),
+        ACQUISITION_BUCKETS,
+    ),
+    Series("circuit_breaker_state", "gauge", "Circuit breaker of the store: 0 closed, 1 half-open, 2 open."),
+    Series("circuit_breaker_trips_total", "counter", "Times that the circuit breaker opened."),
+    Series("cache_invalidations_total", "counter", "Invalidations carried out, one for each pattern."),
+    Series("cache_invalidated_keys_total", "counter", "Distinct keys that invalidations removed from any tier."),
+    Series("collapsed_requests_total", "counter", "Requests that shared the fetch of another one under way."),
+    Series("backend_requests_total", "counter", "Final responses of the backend, by status class.", ("status_class",)),
+    Series(
+        "backend_request_duration_seconds",
+        "histogram",
+        "Time from sending a request to the backend to the head of its response.",
+        (),
+        LATENCY_BUCKETS,
+    ),
+    Series("backend_connections", "gauge", "Connections to the backend that are open."),
+    Series("backend_errors_total", "counter", "Requests that the backend gave no usable response to.", ("kind",)),
+)

@@ -1,0 +1,39 @@
+"""The proxy's own endpoints, by path, for the proxy port or for a port of their own.
+
+They see the rest of the program only through :class:`AdminServices`. Answers are JSON whatever happens.
+"""
+
+from __future__ import annotations
+
+from twisted.web.resource import Resource
+
+from caching_proxy.web.cache_admin import InvalidateResource, KeyResource, KeysResource
+from caching_proxy.web.guard import Guard
+from caching_proxy.web.services import AdminResource, AdminServices, ReadyReport
+from caching_proxy.web.status import HealthResource, MetricsResource, ReadyResource
+
+__all__ = [
+    "AdminServices",
+    "HealthResource",
+    "InvalidateResource",
+    "KeyResource",
+    "KeysResource",
+    "MetricsResource",
+    "ReadyReport",
+    "ReadyResource",
+    "admin_children",
+]
+
+
+def admin_children(services: AdminServices) -> dict[bytes, Resource]:
+    """Every endpoint by the one segment of its path; they share one guard."""
+    guard = Guard(services.token, services.open_, services.clock)
+    kinds: dict[bytes, type[AdminResource]] = {
+        b"health": HealthResource,
+        b"ready": ReadyResource,
+        b"metrics": MetricsResource,
+        b"invalidate": InvalidateResource,
+        b"keys": KeysResource,
+        b"key": KeyResource,
+    }
+    return {name: kind(services, guard) for name, kind in kinds.items()}

@@ -1,0 +1,48 @@
+"""The description of the admin endpoints: valid, complete, and true of what the endpoints accept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import validate
+from twisted.internet.task import Clock
+
+from caching_proxy.metrics import Metrics
+from caching_proxy.web.admin import AdminServices, ReadyReport, admin_children
+
+DOCUMENT = json.loads((Path(__file__).parents[2] / "openapi.json").read_text())
+
+
+def endpoints():
+    def unused(*_):
+        raise AssertionError("nothing is asked here")
+
+    return admin_children(AdminServices(b"t", False, unused, Metrics(), unused, unused, unused, Clock()))
+
+
+def test_the_document_is_valid():
+    validate(DOCUMENT)
+
+
+def test_it_describes_every_endpoint_and_method():
+    described = {
+        path.encode(): {method.upper().encode() for method in item} for path, item in DOCUMENT["paths"].items()
+    }
+    offered = {b"/" + name: set(endpoint.methods) - {b"HEAD"} for name, endpoint in endpoints().items()}
+    assert described == offered
+
+
+@pytest.mark.parametrize("path", DOCUMENT["paths"])
+def test_guarded_endpoints_say_so(path):
+    (operation,) = DOCUMENT["paths"][path].values()
+    guarded = endpoints()[path[1:].encode()].guarded
+    assert operation.get("security", DOCUMENT["security"]) == ([{"adminToken": []}] if guarded else [])
+    assert ({"401", "403", "429", "503"} <= set(operation["responses"])) is guarded
+
+
+def test_readiness_has_the_words_of_the_document():
+    words = DOCUMENT["components"]["schemas"]["Ready"]["properties"]["status"]["enum"]
+    reports = (ReadyReport(), ReadyReport(store="x"), ReadyReport(backend="x"), ReadyReport(draining=True))
+    assert [report.status for report in reports] == words

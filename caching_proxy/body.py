@@ -175,6 +175,14 @@ class Body:
         if source is not None and not self._done:
             source.cancel_body()
 
+    def take(self) -> bytes:
+        """All bytes of a body that is :attr:`complete` and was never attached, at once."""
+        if not self.complete or self._sink is not None:
+            raise RuntimeError("only a complete body that nobody reads can be taken")
+        self._sink = _Nowhere()
+        held, self._held = self._held, []
+        return held[0] if len(held) == 1 else b"".join(held)
+
     def collect(self, limit: int) -> Deferred[bytes]:
         """The whole body; fails with :class:`BodyTooLarge` past ``limit`` bytes, or as the body fails."""
         collector = _Collector(self, limit)

@@ -23,6 +23,10 @@ class StoreUnavailable(StoreError):
     """The store was not asked at all: the circuit breaker is open or too many commands wait already."""
 
 
+class Unreadable(StoreError):
+    """Something that is not a hash of entries stands under the key; delete it and fetch anew."""
+
+
 @attrs.frozen(slots=True)
 class Stored:
     """What a store holds for one key: each variant's field name with its encoded value, and the time left.
@@ -51,6 +55,9 @@ class IStore(Interface):
 
     def delete(keys: Sequence[bytes]) -> Deferred[set[bytes]]:
         """Remove whole keys, whatever their type; the ones that existed."""
+
+    def delete_target(target: bytes) -> Deferred[set[bytes]]:
+        """Remove what is stored for one target of any role, without walking all keys; the keys that existed."""
 
     def scan(pattern: bytes, limit: int | None = None) -> Deferred[list[bytes]]:
         """Keys that match a Redis glob, each once, in any order, at most ``limit``; never blocks the store."""

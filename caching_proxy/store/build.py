@@ -1,0 +1,67 @@
+"""The store that ``CACHE_URL`` names, ready to start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+
+from caching_proxy.core.breaker import Breaker, Phase
+from caching_proxy.interfaces import IStore
+from caching_proxy.store.guarded import GuardedStore
+from caching_proxy.store.memory import DEFAULT_MAX_BYTES, MemoryStore
+from caching_proxy.store.topology import MemoryTopology, RedisTopology, parse_cache_url
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class StoreConfig:
+    """Sizes in bytes, durations in seconds; the defaults are those of the settings."""
+
+    memory_max_bytes: int = DEFAULT_MAX_BYTES
+    pool_min: int = 2
+    pool_max: int = 10
+    connect_timeout: float = 5.0
+    command_timeout: float = 3.0
+    max_pending: int = 1000
+    breaker_threshold: int = 5
+    breaker_recovery: float = 5.0
+    on_phase: Callable[[Phase], None] = lambda phase: None
+    on_acquired: Callable[[float], None] | None = None
+    endpoint: IStreamClientEndpoint | None = None
+    """How to reach the server, if not as the URL says."""
+
+
+def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | None = None) -> IStore:
+    """An embedded :class:`MemoryStore`, or a :class:`GuardedStore` around a ``RedisStore``.
+
+    ValueError, fit to be shown, for a URL that cannot be used. A Redis's pool is at ``.store.pool``.
+    """
+    config = config or StoreConfig()
+    topology = parse_cache_url(cache_url)
+    if isinstance(topology, MemoryTopology):
+        return MemoryStore(reactor, config.memory_max_bytes)
+    return _redis(reactor, topology, config)
+
+
+def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) -> IStore:
+    # Here and not above: importing txredisapi installs the default reactor if none has been chosen yet.
+    from caching_proxy.store.pool import RedisPool
+    from caching_proxy.store.redis import RedisStore
+
+    def pool(minimum: int, maximum: int, on_acquired: Callable[[float], None] | None) -> RedisPool:
+        return RedisPool(
+            reactor,
+            topology,
+            minimum=minimum,
+            maximum=maximum,
+            connect_timeout=config.connect_timeout,
+            command_timeout=config.command_timeout,
+            max_pending=config.max_pending,
+            endpoint=config.endpoint,
+            on_acquired=on_acquired,
+        )
+
+    store = RedisStore(pool(config.pool_min, config.pool_max, config.on_acquired), bulk=pool(0, 1, None))
+    breaker = Breaker(config.breaker_threshold, config.breaker_recovery)
+    return GuardedStore(store, breaker, reactor, config.on_phase)

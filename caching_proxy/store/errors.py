@@ -1,0 +1,49 @@
+"""What a Redis server's error replies mean for us.
+
+Three kinds: a foreign value under a key (:class:`Unreadable`), a server that cannot serve now (:class:`Sick`, which
+opens the breaker as a lost connection or a timeout does), and any other refusal (:class:`Refused`), which says
+nothing about the server's health.
+"""
+
+from __future__ import annotations
+
+import re
+
+from twisted.python.failure import Failure
+
+from caching_proxy.interfaces import StoreError, StoreUnavailable, Unreadable
+
+# Redis 6.2 puts an error raised within a script at the end of a text of its own, after a dash.
+_SICK = re.compile(r"(?:^|\s-)(?:LOADING|READONLY|OOM|MASTERDOWN|MISCONF|NOREPLICAS|BUSY|CLUSTERDOWN|TRYAGAIN)\b")
+_FOREIGN = re.compile(r"(?:^|\s-)WRONGTYPE\b")
+
+
+class Sick(StoreError):
+    """The server answered that it cannot serve now: loading, read-only, out of memory, cut off from its master."""
+
+
+class Refused(StoreError):
+    """The server answered with an error that is about the command or our rights, not about its health."""
+
+
+class ConnectionGone(StoreError):
+    """The connection was lost before the answer came; whether the command ran is unknown."""
+
+
+class TimedOut(StoreError):
+    """No answer, or no connection, within the time allowed."""
+
+
+def from_reply(error: object) -> StoreError:
+    """The :class:`StoreError` for an error reply, with the server's text."""
+    text = str(error)
+    if _SICK.search(text):
+        return Sick(text)
+    if _FOREIGN.search(text):
+        return Unreadable(text)
+    return Refused(text)
+
+
+def tells_of_health(failure: Failure) -> bool:
+    """Whether a failed call is a reason to think that the store is ill (what the breaker counts)."""
+    return isinstance(failure.value, StoreError) and not failure.check(Refused, Unreadable, StoreUnavailable)

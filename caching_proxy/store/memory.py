@@ -1,0 +1,231 @@
+"""The embedded store: what Redis would do, in this process.
+
+Least recently used keys go first when the bytes are more than allowed. A key lives as long as its longest-lived
+variant, as on Redis; it is gone the moment its time is over, and its memory is freed within about a second.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from caching_proxy.core.glob import compile_glob
+from caching_proxy.core.key import parse_key
+from caching_proxy.interfaces import IStore, Stored
+
+T = TypeVar("T")
+
+MAX_VARIANTS = 64
+"""Variants of one key; past that the oldest go."""
+
+DEFAULT_MAX_BYTES = 256 * 1024 * 1024
+KEY_OVERHEAD = 500
+VARIANT_OVERHEAD = 150
+SWEEP_SECONDS = 1.0
+SCAN_STEP = 2000
+"""Keys looked at in one reactor turn: under about two milliseconds."""
+
+
+@attrs.define(slots=True, eq=False)
+class _Slot:
+    variants: dict[bytes, bytes]
+    expires_at: float
+    size: int
+
+
+@implementer(IStore)
+class MemoryStore:
+    """An :class:`IStore` bounded to ``max_bytes`` of keys, fields, values and their estimated overhead."""
+
+    def __init__(self, clock: IReactorTime, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._slots: OrderedDict[bytes, _Slot] = OrderedDict()
+        self._targets: dict[bytes, set[bytes]] = {}
+        self._expiries: list[tuple[float, bytes]] = []  # a heap; may hold outdated times
+        self._timer: IDelayedCall | None = None
+        self._scans: set[_Scan] = set()
+        self._stopped = False
+        self.bytes = 0
+        self.evictions = 0
+
+    @property
+    def entries(self) -> int:
+        """Keys held, expired ones that were not swept yet included."""
+        return len(self._slots)
+
+    def lookup(self, key: bytes) -> Deferred[Stored | None]:
+        slot = self._live(key)
+        if slot is None:
+            return succeed(None)
+        self._slots.move_to_end(key)
+        left = (slot.expires_at - self._clock.seconds()) * 1000
+        return succeed(Stored(dict(slot.variants), max(1, int(left))))
+
+    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
+        slot = self._live(key)
+        if slot is not None:
+            self._forget_variant(key, slot, field)
+        size = len(field) + len(value) + VARIANT_OVERHEAD
+        if ttl_ms > 0 and size + len(key) + KEY_OVERHEAD <= self._max_bytes:
+            self._write(key, field, value, size, self._clock.seconds() + ttl_ms / 1000)
+        return succeed(None)
+
+    def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
+        slot = self._live(key)
+        return succeed(slot is not None and self._forget_variant(key, slot, field))
+
+    def delete(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        return succeed({key for key in keys if self._live(key) is not None and self._forget(key)})
+
+    def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
+        return self.delete(list(self._targets.get(target, ())))
+
+    def scan(self, pattern: bytes, limit: int | None = None) -> Deferred[list[bytes]]:
+        scan = _Scan(self._clock, list(self._slots), self._matcher(pattern), limit)
+        if scan.answer.called:
+            return scan.answer
+        self._scans.add(scan)
+
+        return scan.answer.addBoth(self._scanned, scan)
+
+    def ping(self) -> Deferred[None]:
+        return succeed(None)
+
+    def start(self) -> Deferred[None]:
+        self._stopped = False
+        self._arm()
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        self._stopped = True
+        for scan in list(self._scans):
+            scan.finish()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return succeed(None)
+
+    def _scanned(self, result: T, scan: _Scan) -> T:
+        self._scans.discard(scan)
+        return result
+
+    def _matcher(self, pattern: bytes) -> Callable[[bytes], bool]:
+        matches = compile_glob(pattern)
+        return lambda key: matches(key) and self._live(key) is not None
+
+    def _live(self, key: bytes) -> _Slot | None:
+        slot = self._slots.get(key)
+        if slot is not None and slot.expires_at <= self._clock.seconds():
+            self._forget(key)
+            return None
+        return slot
+
+    def _write(self, key: bytes, field: bytes, value: bytes, size: int, expires_at: float) -> None:
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._slots[key] = _Slot({}, 0.0, len(key) + KEY_OVERHEAD)
+            self.bytes += slot.size
+            self._targets.setdefault(parse_key(key).target, set()).add(key)
+        slot.variants[field] = value
+        slot.size += size
+        self.bytes += size
+        if expires_at > slot.expires_at:
+            slot.expires_at = expires_at
+            self._remember_expiry(expires_at, key)
+        self._slots.move_to_end(key)
+        while len(slot.variants) > MAX_VARIANTS or slot.size > self._max_bytes:
+            self._forget_variant(key, slot, next(iter(slot.variants)))
+        while self.bytes > self._max_bytes:
+            self._forget(next(iter(self._slots)))
+            self.evictions += 1
+
+    def _forget_variant(self, key: bytes, slot: _Slot, field: bytes) -> bool:
+        value = slot.variants.pop(field, None)
+        if value is None:
+            return False
+        size = len(field) + len(value) + VARIANT_OVERHEAD
+        slot.size -= size
+        self.bytes -= size
+        if not slot.variants:  # a hash without fields does not exist on Redis either
+            self._forget(key)
+        return True
+
+    def _forget(self, key: bytes) -> bool:
+        self.bytes -= self._slots.pop(key).size
+        target = parse_key(key).target
+        keys = self._targets[target]
+        keys.discard(key)
+        if not keys:
+            del self._targets[target]
+        return True
+
+    def _remember_expiry(self, expires_at: float, key: bytes) -> None:
+        heappush(self._expiries, (expires_at, key))
+        if len(self._expiries) > 2 * len(self._slots) + 1000:
+            self._expiries = [(slot.expires_at, held) for held, slot in self._slots.items()]
+            heapify(self._expiries)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is None and self._expiries and not self._stopped:
+            wait = max(SWEEP_SECONDS, self._expiries[0][0] - self._clock.seconds())
+            self._timer = self._clock.callLater(min(wait, 60.0), self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        while self._expiries and self._expiries[0][0] <= now:
+            _, key = heappop(self._expiries)
+            slot = self._slots.get(key)
+            if slot is not None and slot.expires_at <= now:  # else gone already, or its life was prolonged
+                self._forget(key)
+        self._arm()
+
+
+class _Scan:
+    """A walk over a snapshot of the keys, a step in each reactor turn, so that a large store blocks nobody."""
+
+    def __init__(
+        self, clock: IReactorTime, keys: list[bytes], matches: Callable[[bytes], bool], limit: int | None
+    ) -> None:
+        self.answer: Deferred[list[bytes]] = Deferred(lambda _: self._cancel())
+        self._clock = clock
+        self._keys = keys
+        self._matches = matches
+        self._limit = len(keys) if limit is None else limit
+        self._found: list[bytes] = []
+        self._at = 0
+        self._timer: IDelayedCall | None = None
+        self._step()
+
+    def finish(self) -> None:
+        """Walk the rest at once."""
+        self._cancel()
+        while not self.answer.called:
+            self._walk()
+
+    def _step(self) -> None:
+        self._timer = None
+        self._walk()
+        if not self.answer.called:
+            self._timer = self._clock.callLater(0, self._step)
+
+    def _walk(self) -> None:
+        step = self._keys[self._at : self._at + SCAN_STEP]
+        self._at += len(step)
+        self._found += filter(self._matches, step)
+        if self._at >= len(self._keys) or len(self._found) >= self._limit:
+            self.answer.callback(self._found[: self._limit])
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,49 @@
+"""What every test gets: the plugins, a failure on errors logged and not expected, and Hypothesis without deadlines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
+from zope.interface import implementer
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+pytest_plugins = ["plugins.redis_server", "plugins.proxy_process"]
+
+settings.register_profile("suite", deadline=None, derandomize=True, print_blob=False)
+settings.load_profile("suite")
+
+
+@implementer(ILogObserver)
+class LoggedErrors:
+    """Errors and worse that were logged during a test."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def __call__(self, event: dict[str, object]) -> None:
+        level = event.get("log_level")
+        if level in (LogLevel.error, LogLevel.critical):
+            self.events.append(
+                f"{event.get('log_namespace')}: {event.get('log_format')} {event.get('log_failure', '')}"
+            )
+
+    def flush(self) -> list[str]:
+        """The errors so far; they no longer fail the test."""
+        events, self.events = self.events, []
+        return events
+
+
+@pytest.fixture(autouse=True)
+def logged_errors() -> Iterator[LoggedErrors]:
+    """Fails the test on a logged error that it did not flush."""
+    observer = LoggedErrors()
+    globalLogPublisher.addObserver(observer)
+    yield observer
+    globalLogPublisher.removeObserver(observer)
+    assert not observer.events, "errors were logged: " + "; ".join(observer.events)

@@ -1,0 +1,250 @@
+"""What every IStore does, on memory and on a real Redis alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import Clock
+from zope.interface.verify import verifyObject
+
+from caching_proxy.core.breaker import Breaker
+from caching_proxy.interfaces import IStore, Stored
+from caching_proxy.store.build import StoreConfig, build_store
+from caching_proxy.store.guarded import GuardedStore
+from caching_proxy.store.memory import MemoryStore
+
+KEY = b"cache:GET:anonymous:/items?page=1"
+EDITOR = b"cache:GET:editor:/items?page=1"
+ALICE = b"cache:GET:authenticated~00ff:/items?page=1"
+TARGET = b"/items?page=1"
+HOUR = 3_600_000
+AWKWARD = b"cache:GET:a%2Fb:/\x00\xff\r\n$3\r\n* {x}"
+
+
+@attrs.frozen
+class Subject:
+    """A store, and a way to let the life of a key end."""
+
+    store: IStore
+    expire: Callable[[bytes], object]
+
+
+@pytest.fixture(params=["memory", "guarded", "redis", "redis-unix"])
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    kind = request.param
+    if kind in ("memory", "guarded"):
+        clock = Clock()
+        store: IStore = MemoryStore(clock)
+        if kind == "guarded":
+            store = GuardedStore(store, Breaker(5, 5), clock)
+        made = Subject(store, lambda key: clock.advance(HOUR))
+    else:
+        server = request.getfixturevalue("redis_server")
+        store = build_store(reactor, server.url if kind == "redis" else server.unix_url, StoreConfig(pool_min=1))
+        made = Subject(store, lambda key: server.cli("PEXPIRE", key, 0))
+    pytest_twisted.blockon(store.start())
+    yield made
+    pytest_twisted.blockon(store.stop())
+
+
+def test_provides_the_interface(subject: Subject) -> None:
+    assert verifyObject(IStore, subject.store)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_stored(subject: Subject) -> None:
+    store = subject.store
+    assert await store.lookup(KEY) is None
+    assert await store.discard(KEY, b"v") is False
+    assert await store.delete([KEY]) == set()
+    assert await store.delete([]) == set()
+    assert await store.delete_target(TARGET) == set()
+    assert await store.scan(b"*") == []
+    assert await store.ping() is None
+
+
+@pytest.mark.parametrize("key", [KEY, EDITOR, AWKWARD, b"cache:GET:/old", b"no key of ours", b"\x00"])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(b"", b"v"), (b"f\r\n\x00", b"12"), (b"f", b""), (b"7", b"1.50"), (b"f", bytes(range(256)) * 4096)],
+    ids=["no-field", "number", "empty", "decimal", "1MiB"],
+)
+@pytest_twisted.ensureDeferred
+async def test_bytes_come_back_as_they_were(subject: Subject, key: bytes, field: bytes, value: bytes) -> None:
+    await subject.store.put(key, field, value, 5000)
+    stored = await subject.store.lookup(key)
+    assert dict(stored.variants) == {field: value}
+    assert 0 < stored.ttl_ms <= 5000
+    assert await subject.store.scan(b"*") == [key]
+    assert await subject.store.delete([key]) == {key}
+
+
+@pytest_twisted.ensureDeferred
+async def test_variants_stand_side_by_side(subject: Subject) -> None:
+    store = subject.store
+    await store.put(KEY, b"a", b"1", 9000)
+    await store.put(KEY, b"b", b"2", 9000)
+    await store.put(KEY, b"a", b"3", 9000)
+    assert dict((await store.lookup(KEY)).variants) == {b"a": b"3", b"b": b"2"}
+    assert await store.discard(KEY, b"a") is True
+    assert await store.discard(KEY, b"a") is False
+    assert dict((await store.lookup(KEY)).variants) == {b"b": b"2"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_key_without_variants_does_not_exist(subject: Subject) -> None:
+    store = subject.store
+    for key in (KEY, EDITOR):
+        await store.put(key, b"a", b"1", 9000)
+        await store.discard(key, b"a")
+        assert await store.lookup(key) is None
+        assert await store.delete([key]) == set()
+    assert await store.scan(b"*") == []
+    assert await store.delete_target(TARGET) == set()
+
+
+@pytest.mark.parametrize(("first", "second"), [(60_000, 5_000), (5_000, 60_000)], ids=["shorter", "longer"])
+@pytest_twisted.ensureDeferred
+async def test_a_key_lives_as_long_as_its_longest_variant(subject: Subject, first: int, second: int) -> None:
+    await subject.store.put(KEY, b"a", b"1", first)
+    await subject.store.put(KEY, b"b", b"2", second)
+    assert 55_000 < (await subject.store.lookup(KEY)).ttl_ms <= 60_000
+
+
+@pytest.mark.parametrize("ttl_ms", [0, -5])
+@pytest_twisted.ensureDeferred
+async def test_what_may_not_live_replaces_what_was_there(subject: Subject, ttl_ms: int) -> None:
+    await subject.store.put(KEY, b"a", b"old", 9000)
+    await subject.store.put(KEY, b"b", b"stays", 9000)
+    await subject.store.put(KEY, b"a", b"new", ttl_ms)
+    assert dict((await subject.store.lookup(KEY)).variants) == {b"b": b"stays"}
+
+
+@pytest.mark.parametrize("key", [KEY, EDITOR])
+@pytest_twisted.ensureDeferred
+async def test_what_has_expired_is_gone_for_every_method(subject: Subject, key: bytes) -> None:
+    store = subject.store
+    for check in (
+        lambda: store.lookup(key),
+        lambda: store.discard(key, b"a"),
+        lambda: store.delete([key]),
+        lambda: store.delete_target(TARGET),
+        lambda: store.scan(b"cache:*"),
+    ):
+        await store.put(key, b"a", b"1", 9000)
+        subject.expire(key)
+        assert not await check()
+    await store.put(key, b"b", b"2", 9000)
+    assert dict((await store.lookup(key)).variants) == {b"b": b"2"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_delete_says_which_keys_existed(subject: Subject) -> None:
+    store = subject.store
+    await store.put(KEY, b"a", b"1", 9000)
+    await store.put(EDITOR, b"a", b"1", 9000)
+    assert await store.delete([KEY, b"cache:GET:anonymous:/other", KEY, EDITOR]) == {KEY, EDITOR}
+    assert await store.lookup(KEY) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_delete_takes_any_number_of_keys(subject: Subject) -> None:
+    keys = [b"cache:GET:anonymous:/%d" % n for n in range(1200)]
+    await gatherResults([subject.store.put(key, b"", b"x", HOUR) for key in keys[:700]])
+    assert await subject.store.delete(keys) == set(keys[:700])
+
+
+@pytest_twisted.ensureDeferred
+async def test_delete_target_takes_every_role_and_nothing_else(subject: Subject) -> None:
+    store = subject.store
+    mine = [b"cache:GET:%b:/items?page=1" % role for role in (b"anonymous", b"admin", b"editor", b"opaque~", b"a~1")]
+    others = [
+        b"cache:GET:anonymous:/items?page=10",
+        b"cache:GET:editor:/items?page=10",
+        b"cache:GET:editor:/x:/items?page=1",
+        b"cache:GET:editor:/items",
+        b"cache:GET:admin:/items?page=1/",
+    ]
+    for key in mine + others:
+        await store.put(key, b"a", b"1", HOUR)
+        await store.put(key, b"b", b"2", HOUR)
+    await store.delete([b"cache:GET:a~1:/items?page=1"])
+    assert await store.delete_target(TARGET) == set(mine[:-1])
+    assert await store.delete_target(TARGET) == set()
+    assert sorted(await store.scan(b"*")) == sorted(others)
+    await store.put(EDITOR, b"a", b"3", HOUR)
+    assert dict((await store.lookup(EDITOR)).variants) == {b"a": b"3"}
+    assert await store.delete_target(TARGET) == {EDITOR}
+
+
+@pytest_twisted.ensureDeferred
+async def test_delete_target_outlives_a_short_lived_role(subject: Subject) -> None:
+    await subject.store.put(EDITOR, b"a", b"1", HOUR - 1)
+    await subject.store.put(ALICE, b"a", b"1", 1000)
+    assert await subject.store.delete_target(TARGET) >= {EDITOR}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        (b"*", {KEY, EDITOR, ALICE}),
+        (b"cache:*", {KEY, EDITOR, ALICE}),
+        (b"cache*page=1", {KEY, EDITOR, ALICE}),
+        (b"cache:GET:*:/items[?]page=1", {KEY, EDITOR, ALICE}),
+        (b"cache:GET:anonymous:*", {KEY}),
+        (b"cache:GET:[ae]*:*", {KEY, EDITOR, ALICE}),
+        (b"cache:GET:[^a]*:*", {EDITOR}),
+        (b"cache:GET:editor:/items\\?page=?", {EDITOR}),
+        (b"", set()),
+        (b"items", set()),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_scan_matches_globs(subject: Subject, pattern: bytes, found: set[bytes]) -> None:
+    for key in (KEY, EDITOR, ALICE):
+        await subject.store.put(key, b"a", b"1", HOUR)
+    assert sorted(await subject.store.scan(pattern)) == sorted(found)
+
+
+@pytest_twisted.ensureDeferred
+async def test_scan_gives_each_key_once_and_no_more_than_asked(subject: Subject) -> None:
+    keys = [b"cache:GET:anonymous:/%d" % n for n in range(1500)]
+    await gatherResults([subject.store.put(key, b"", b"x", HOUR) for key in keys[:1000]])
+    await gatherResults([subject.store.put(key, b"", b"x", HOUR) for key in keys[1000:]])
+    assert sorted(await subject.store.scan(b"cache:*")) == sorted(keys)
+    some = await subject.store.scan(b"cache:*", 10)
+    assert len(set(some)) == 10
+    assert set(some) <= set(keys)
+    assert await subject.store.scan(b"cache:*", 0) == []
+    assert len(await subject.store.scan(b"*/7", 10)) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_variants_of_a_key_are_bounded(subject: Subject) -> None:
+    for number in range(80):
+        await subject.store.put(KEY, b"%d" % number, b"x", HOUR)
+        assert b"%d" % number in (await subject.store.lookup(KEY)).variants
+    assert len((await subject.store.lookup(KEY)).variants) == 64
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_does_not_change_later(subject: Subject) -> None:
+    await subject.store.put(KEY, b"a", b"1", HOUR)
+    stored = await subject.store.lookup(KEY)
+    await subject.store.put(KEY, b"a", b"2", HOUR)
+    await subject.store.delete([KEY])
+    assert isinstance(stored, Stored)
+    assert dict(stored.variants) == {b"a": b"1"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_answers_are_not_mixed_up_when_many_ask_at_once(subject: Subject) -> None:
+    keys = [b"cache:GET:%b:/%d" % (role, n) for n in range(300) for role in (b"anonymous", b"editor")]
+    await gatherResults([subject.store.put(key, b"f", key * 3, HOUR) for key in keys])
+    found = await gatherResults([subject.store.lookup(key) for key in keys])
+    assert [stored.variants[b"f"] for stored in found] == [key * 3 for key in keys]

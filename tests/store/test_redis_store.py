@@ -1,0 +1,222 @@
+"""What only the store on Redis does, against real servers: logging in, foreign data, the index, late writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import pytest_twisted
+from plugins.redis_server import RedisServer
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.ssl import Certificate
+
+from caching_proxy.interfaces import StoreError, Unreadable
+from caching_proxy.store import redis as redis_module
+from caching_proxy.store.build import StoreConfig, build_store
+from caching_proxy.store.connection import RedisConnection
+from caching_proxy.store.endpoint import endpoint_for
+from caching_proxy.store.guarded import GuardedStore
+from caching_proxy.store.redis import RedisStore
+from caching_proxy.store.topology import RedisTopology, parse_cache_url
+
+PLAIN = b"cache:GET:anonymous:/x"
+EDITOR = b"cache:GET:editor:/x"
+INDEX = b"cacheindex:/x"
+HOUR = 3_600_000
+
+
+def built(url: str, config: StoreConfig | None = None) -> RedisStore:
+    guarded = build_store(reactor, url, config)
+    assert isinstance(guarded, GuardedStore)
+    assert isinstance(guarded.store, RedisStore)
+    return guarded.store
+
+
+@pytest.fixture
+def store(redis_server: RedisServer) -> Iterator[RedisStore]:
+    made = built(redis_server.url, StoreConfig(pool_min=1, pool_max=4))
+    pytest_twisted.blockon(made.start())
+    yield made
+    pytest_twisted.blockon(made.stop())
+
+
+async def works(url: str, config: StoreConfig | None = None) -> None:
+    made = built(url, config)
+    await made.start()
+    try:
+        await made.put(PLAIN, b"f", b"v", HOUR)
+        stored = await made.lookup(PLAIN)
+        assert dict(stored.variants) == {b"f": b"v"}
+    finally:
+        await made.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_keys_are_hashes_under_their_own_name(store: RedisStore, redis_server: RedisServer) -> None:
+    await store.put(PLAIN, b"f", b"v", 60_000)
+    await store.put(EDITOR, b"f", b"v", 60_000)
+    assert sorted(redis_server.cli("KEYS", "*")) == sorted([PLAIN, EDITOR, INDEX])
+    assert redis_server.cli("HGETALL", PLAIN) == [b"f", b"v"]
+    assert redis_server.cli("ZRANGE", INDEX, 0, -1) == [b"editor"]
+    for key in (PLAIN, EDITOR, INDEX):
+        assert 0 < redis_server.cli("PTTL", key) <= 60_000
+
+
+@pytest.mark.parametrize("key", [PLAIN, EDITOR])
+@pytest.mark.parametrize("make", [("SET", "v"), ("RPUSH", "v"), ("SADD", "v")], ids=lambda make: make[0])
+@pytest_twisted.ensureDeferred
+async def test_a_foreign_value_is_unreadable_and_can_be_replaced_or_deleted(
+    store: RedisStore, redis_server: RedisServer, key: bytes, make: tuple[str, str]
+) -> None:
+    redis_server.cli(make[0], key, make[1])
+    with pytest.raises(Unreadable, match="WRONGTYPE"):
+        await store.lookup(key)
+    with pytest.raises(Unreadable):
+        await store.discard(key, b"f")
+    assert await store.delete([key]) == {key}
+    redis_server.cli(make[0], key, make[1])
+    await store.put(key, b"f", b"v", HOUR)
+    assert dict((await store.lookup(key)).variants) == {b"f": b"v"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_foreign_hash_without_expiry_may_not_be_kept(store: RedisStore, redis_server: RedisServer) -> None:
+    redis_server.cli("HSET", PLAIN, "f", "v")
+    assert (await store.lookup(PLAIN)).ttl_ms == 0
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["evicted", "foreign"])
+@pytest_twisted.ensureDeferred
+async def test_an_entry_that_lost_its_index_is_unreadable(
+    store: RedisStore, redis_server: RedisServer, foreign: bool
+) -> None:
+    await store.put(EDITOR, b"f", b"v", HOUR)
+    redis_server.cli("DEL", INDEX)
+    if foreign:
+        redis_server.cli("SET", INDEX, "x")
+    with pytest.raises(Unreadable, match="index"):
+        await store.lookup(EDITOR)
+    await store.put(EDITOR, b"f", b"v", HOUR)
+    assert await store.lookup(EDITOR) is not None
+    if foreign:
+        redis_server.cli("SET", INDEX, "x")
+        assert await store.delete_target(b"/x") == set()
+    else:
+        assert await store.delete_target(b"/x") == {EDITOR}
+    assert redis_server.cli("EXISTS", INDEX) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_index_forgets_roles_whose_entries_have_expired(store: RedisStore, redis_server: RedisServer) -> None:
+    for number in range(10):
+        await store.put(b"cache:GET:r%d:/x" % number, b"f", b"v", HOUR)
+    redis_server.cli("ZADD", INDEX, 1, "r1", 1, "r2")
+    await store.put(EDITOR, b"f", b"v", HOUR)
+    assert len(redis_server.cli("ZRANGE", INDEX, 0, -1)) == 9
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_target_with_many_roles_is_dropped_in_steps(
+    store: RedisStore, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module, "ROLES_STEP", 4)
+    keys = [b"cache:GET:r%d:/x" % number for number in range(8)]
+    await gatherResults([store.put(key, b"f", b"v", HOUR) for key in keys])
+    assert await store.delete_target(b"/x") == set(keys)
+    assert redis_server.cli("DBSIZE") == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_scripts_are_sent_again_to_a_server_that_forgot_them(
+    store: RedisStore, redis_server: RedisServer
+) -> None:
+    for _ in range(2):
+        redis_server.cli("SCRIPT", "FLUSH")
+        await store.put(EDITOR, b"f", b"v", HOUR)
+        redis_server.cli("SCRIPT", "FLUSH")
+        assert await store.delete_target(b"/x") == {EDITOR}
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600, -(10**9)])
+@pytest_twisted.ensureDeferred
+async def test_a_clock_that_was_set_costs_no_write(store: RedisStore, seconds: int) -> None:
+    await store.ping()
+
+    def shift(connection: RedisConnection) -> object:
+        connection.server_ahead += seconds
+        return store.pool.execute(lambda connection: connection.ping())
+
+    await store.pool.execute(shift)
+    await store.put(PLAIN, b"f", b"v", HOUR)
+    assert await store.lookup(PLAIN) is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_calls_grow_the_pool(store: RedisStore) -> None:
+    await gatherResults([store.put(b"cache:GET:anonymous:/%d" % n, b"", b"x" * 1000, HOUR) for n in range(900)])
+    assert 1 < store.pool.size <= 4
+    assert store.pool.pending == store.pool.in_use == store.pool.waiting == 0
+    assert len(await store.scan(b"*")) == 900
+
+
+@pytest_twisted.ensureDeferred
+async def test_connections_closed_by_the_server_cost_lookups_nothing(
+    store: RedisStore, redis_server: RedisServer
+) -> None:
+    await store.put(PLAIN, b"f", b"v", HOUR)
+    redis_server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert await store.lookup(PLAIN) is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_database_number(redis_server: RedisServer) -> None:
+    await works(redis_server.url + "/3")
+    assert redis_server.cli("DBSIZE") == 0
+    await works(redis_server.unix_url + "?db=3")
+    with pytest.raises(StoreError, match="DB index is out of range"):
+        await works(redis_server.url + "/99")
+
+
+@pytest_twisted.ensureDeferred
+async def test_password() -> None:
+    with RedisServer(requirepass="pa:ss/wörd%") as server:
+        right = "pa%3Ass%2Fw%C3%B6rd%25"
+        await works(f"redis://:{right}@127.0.0.1:{server.port}/1")
+        await works(f"unix://:{right}@{server.socket_path}")
+        await works(f"redis://default:{right}@127.0.0.1:{server.port}")
+        with pytest.raises(StoreError, match="WRONGPASS"):
+            await works(f"redis://:wrong@127.0.0.1:{server.port}")
+        with pytest.raises(StoreError, match="NOAUTH"):
+            await works(f"redis://127.0.0.1:{server.port}")
+
+
+@pytest_twisted.ensureDeferred
+async def test_user_and_password_with_narrow_rights() -> None:
+    with RedisServer() as server:
+        commands = "hgetall hdel hset hlen hkeys pttl pexpire time type unlink zadd zremrangebyscore zscore zpopmin"
+        rights = ["+" + command for command in f"{commands} scan ping evalsha eval auth select".split()]
+        server.cli("ACL", "SETUSER", "proxy", "on", ">s3cret", "~cache:*", "~cacheindex:*", *rights)
+        made = built(f"redis://proxy:s3cret@127.0.0.1:{server.port}")
+        await made.start()
+        for key in (PLAIN, EDITOR):
+            await made.put(key, b"f", b"v", HOUR)
+            assert await made.lookup(key) is not None
+        assert sorted(await made.scan(b"*")) == sorted([PLAIN, EDITOR])
+        assert await made.delete_target(b"/x") == {PLAIN, EDITOR}
+        await made.ping()
+        await made.stop()
+        with pytest.raises(StoreError, match="WRONGPASS"):
+            await works(f"redis://proxy:wrong@127.0.0.1:{server.port}")
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_is_verified() -> None:
+    with RedisServer(tls=True, user=("proxy", "s3cret")) as server:
+        topology = parse_cache_url(server.url)
+        assert isinstance(topology, RedisTopology)
+        authority = Certificate.loadPEM(server.ca_path.read_bytes())
+        trusting = endpoint_for(reactor, topology, 5.0, trust_root=authority)
+        await works(server.url, StoreConfig(endpoint=trusting))
+        with pytest.raises(StoreError, match="certificate"):
+            await works(server.url)

@@ -61,6 +61,7 @@ _STEERING = frozenset(
         b"true-client-ip",
     )
 )
+_NAMES_NO_FIELD = frozenset((b"keep-alive", b"close"))
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _OWS = b" \t"
@@ -80,7 +81,12 @@ def hop_by_hop(fields: Fields) -> frozenset[bytes]:
 
 
 def end_to_end(request: RequestHead) -> RequestHead:
-    """``request`` less what ends at this hop: the fields that may select a variant, since the backend sees them."""
+    """``request`` less what ends at this hop: the fields that may select a variant, since the backend sees them.
+
+    A Connection that names nothing but itself leaves all others in place, so the request stays as it is.
+    """
+    if set(connection_options(request.fields)) <= _NAMES_NO_FIELD:
+        return request
     return RequestHead(
         request.method, request.target, request.fields.without(hop_by_hop(request.fields)), request.minor
     )

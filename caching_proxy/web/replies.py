@@ -67,7 +67,7 @@ class Refused(Exception):
 
 def json_reply(value: object, status: int = 200, fields: Iterable[Field] = ()) -> Reply:
     """``value`` as JSON in ASCII, so that lone surrogates (bytes that are not text) survive as escapes."""
-    return Reply(status, json.dumps(value).encode("ascii") + b"\n", JSON, tuple(fields))
+    return Reply(status, json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n", JSON, tuple(fields))
 
 
 def send(request: AdminRequest, reply: Reply) -> None:

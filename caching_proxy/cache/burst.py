@@ -1,0 +1,95 @@
+"""The burst tier: a short memory of the store's own answers, so that a burst on one key reads it once.
+
+It keeps what the store said (variants and time left), not what was made of it, bounded in keys and bytes and, for
+each key, by a few seconds or the time left in the store, whichever is shorter. Only finds are kept: an absent key
+may be filled by another proxy at any moment.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import attrs
+
+from caching_proxy.core.entry import CacheEntry
+from caching_proxy.interfaces import Stored
+
+OVERHEAD = 300
+"""Bytes that a remembered answer costs beside its key and values."""
+
+
+@attrs.define(slots=True, eq=False)
+class Remembered:
+    """An answer, what decoding it gave (once somebody has), and until when it may be used."""
+
+    stored: Stored
+    expires_at: float
+    size: int
+    entries: tuple[CacheEntry, ...] | None = None
+
+
+class BurstTier:
+    """An LRU of store answers by key. Times are POSIX seconds, sizes bytes; ``ttl`` is in seconds."""
+
+    def __init__(self, max_entries: int, max_bytes: int, ttl: float) -> None:
+        self._answers: OrderedDict[bytes, Remembered] = OrderedDict()
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._ttl = ttl
+        self.bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.evictions = 0
+        self.shared_reads = 0
+
+    @property
+    def entries(self) -> int:
+        return len(self._answers)
+
+    def get(self, key: bytes, now: float) -> Remembered | None:
+        """What the store said about ``key`` a moment ago, if that still holds."""
+        answer = self._answers.get(key)
+        if answer is None or now >= answer.expires_at:
+            if answer is not None:
+                self.remove(key)
+            self.misses += 1
+            return None
+        self._answers.move_to_end(key)
+        self.hits += 1
+        return answer
+
+    def put(self, key: bytes, stored: Stored, entries: tuple[CacheEntry, ...], now: float) -> None:
+        """Remember an answer and its decoded form."""
+        self.remove(key)
+        size = OVERHEAD + len(key) + sum(len(field) + len(value) for field, value in stored.variants.items())
+        expires_at = now + min(self._ttl, stored.ttl_ms / 1000)
+        if size > self._max_bytes or self._max_entries <= 0 or expires_at <= now:
+            return
+        self._answers[key] = Remembered(stored, expires_at, size, entries)
+        self.bytes += size
+        while len(self._answers) > self._max_entries or self.bytes > self._max_bytes:
+            self.remove(next(iter(self._answers)))
+            self.evictions += 1
+
+    def remove(self, key: bytes) -> bool:
+        """Forget ``key``; whether it was here."""
+        answer = self._answers.pop(key, None)
+        if answer is None:
+            return False
+        self.bytes -= answer.size
+        return True
+
+    def remove_matching(self, matches: Callable[[bytes], bool]) -> list[bytes]:
+        """Forget every key that matches; the keys that were here."""
+        gone = [key for key in self._answers if matches(key)]
+        for key in gone:
+            self.remove(key)
+        return gone
+
+    def keys(self, now: float) -> list[bytes]:
+        return [key for key, answer in self._answers.items() if now < answer.expires_at]
+
+    def clear(self) -> None:
+        self._answers.clear()
+        self.bytes = 0

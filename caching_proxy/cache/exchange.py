@@ -1,0 +1,126 @@
+"""What goes into the pipeline and what comes out of it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+import attrs
+
+from caching_proxy.body import Body
+from caching_proxy.cache.tickets import Ticket, Tickets
+from caching_proxy.core.headers import end_to_end
+from caching_proxy.core.messages import RequestHead, ResponseHead
+from caching_proxy.core.outcome import CacheStatus
+from caching_proxy.core.request_control import NO_WISHES, RequestControl
+from caching_proxy.interfaces import Identity
+
+_PARTICULAR = frozenset((b"if-none-match", b"if-modified-since", b"range", b"if-range"))
+
+
+class Trouble(enum.Enum):
+    """What kept a lookup from being answered by the store."""
+
+    OPEN = "open"  # not asked: the breaker is open or too much is waiting
+    FAILED = "failed"  # asked in vain
+    UNREADABLE = "unreadable"  # something was there that we did not write
+
+
+@attrs.frozen(slots=True, eq=False)
+class Incoming:
+    """A client's request: its head, its body, and what its connection tells.
+
+    ``client_ip`` is the peer's address as text; ``trusted`` says that the peer is one of ``TRUSTED_PROXIES``;
+    ``scheme`` is how it reached us. ``on_interim`` takes each 1xx on its way to the client.
+    """
+
+    head: RequestHead
+    body: Body
+    client_ip: bytes
+    request_id: bytes
+    scheme: bytes = b"http"
+    trusted: bool = False
+    on_interim: Callable[[ResponseHead], None] | None = None
+
+
+@attrs.frozen(slots=True, eq=False)
+class Reply:
+    """The answer for the client, every field in place but ``Connection`` and the framing of ``body``.
+
+    ``length`` is the body's size in bytes where it is known. ``role`` is the label for logs and metrics. A reply
+    whose body is a :class:`Body` must be attached or cancelled.
+    """
+
+    head: ResponseHead
+    body: bytes | Body
+    length: int | None
+    status: CacheStatus
+    role: str
+    tunnel: object | None = None
+
+    def discard(self) -> None:
+        """The client is gone: nobody will read this."""
+        if isinstance(self.body, Body):
+            self.body.cancel()
+
+
+class Question:
+    """An :class:`Incoming` on its way through the cache: whose it is, what it asks for, what happened so far."""
+
+    __slots__ = ("collapsed", "control", "head", "identity", "incoming", "key", "ticket", "trouble")
+
+    def __init__(self, incoming: Incoming, identity: Identity, key: bytes, control: RequestControl) -> None:
+        self.incoming = incoming
+        self.head = end_to_end(incoming.head)
+        """What decisions look at: a field that ends at this hop must not select a variant."""
+        self.identity = identity
+        self.key = key
+        self.control = control
+        self.trouble: Trouble | None = None
+        self.ticket: Ticket | None = None
+        self.collapsed: bool | None = None
+        """None: no flight was joined; True: its result answered; False: it did not help."""
+
+    @property
+    def shareable(self) -> bool:
+        """Whether the result of somebody else's fetch under way may answer: not if a fresh one was asked for."""
+        return self.head.method == b"GET" and not self.control.refresh
+
+    @property
+    def plain(self) -> bool:
+        """Whether the backend's answer to this very request can serve others: no conditions, no part."""
+        return self.head.fields.index.keys().isdisjoint(_PARTICULAR)
+
+    @property
+    def fetch_status(self) -> CacheStatus:
+        """``X-Cache-Status`` of an answer fetched from the backend."""
+        if self.control.refresh:
+            return CacheStatus.REFRESH
+        if self.trouble is None:
+            return CacheStatus.MISS
+        return CacheStatus.CIRCUIT_OPEN if self.trouble is Trouble.OPEN else CacheStatus.ERROR
+
+    def take_ticket(self, tickets: Tickets) -> Ticket:
+        """Open a ticket for the key, in place of the one held."""
+        self.close_ticket()
+        self.ticket = tickets.open(self.key)
+        return self.ticket
+
+    def give_ticket(self) -> Ticket:
+        """Hand the ticket to whoever closes it."""
+        ticket, self.ticket = self.ticket, None
+        if ticket is None:
+            raise RuntimeError("no ticket is held")
+        return ticket
+
+    def close_ticket(self) -> None:
+        """Give up the ticket, if one is held."""
+        if self.ticket is not None:
+            self.ticket.close()
+            self.ticket = None
+
+    def in_background(self) -> Question:
+        """The same question asked by nobody: without the client's conditions, part, interim responses and wishes."""
+        head = attrs.evolve(self.incoming.head, fields=self.incoming.head.fields.without(_PARTICULAR), method=b"GET")
+        incoming = attrs.evolve(self.incoming, head=head, body=Body.of(b""), on_interim=None)
+        return Question(incoming, self.identity, self.key, NO_WISHES)

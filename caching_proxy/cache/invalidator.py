@@ -1,0 +1,184 @@
+"""One invalidation, every tier.
+
+It takes effect in this process at once: memory tiers are purged, work under way that matches is voided, and until
+the store has carried it out too, whatever the store still gives for a matching key from before that moment is
+hidden. Should the store be down, the invalidation waits here and is tried again until it succeeds: nothing is lost,
+and nobody is served what was invalidated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from caching_proxy.cache.burst import BurstTier
+from caching_proxy.cache.hot import HotTier
+from caching_proxy.cache.single_flight import SingleFlight
+from caching_proxy.cache.tickets import KeyTest, Tickets
+from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.glob import compile_glob
+from caching_proxy.core.key import parse_key
+from caching_proxy.interfaces import IStore, StoreError
+
+RETRY_SECONDS = 1.0
+MAX_PENDING = 1000
+"""Invalidations waiting for the store; past that they are merged into one that covers every key."""
+
+DELETE_BATCH = 500
+EVERYTHING = b"cache:*"
+
+
+@attrs.define(slots=True, eq=False)
+class Pending:
+    """An invalidation that the store has not confirmed; ``at`` is POSIX seconds."""
+
+    name: bytes
+    matches: KeyTest
+    carry_out: Callable[[], Deferred[set[bytes]]]
+    at: float
+    removed: set[bytes]
+    waiters: list[Deferred[int]] = attrs.field(factory=list)
+    started: bool = False
+
+
+class Invalidator:
+    """Carries invalidations to the memory tiers, to work under way and, one at a time, to the store."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        hot: HotTier,
+        burst: BurstTier,
+        tickets: Tickets,
+        flights: SingleFlight,
+        store: IStore,
+        clock: IReactorTime,
+        observe: Callable[[int], None] = lambda removed: None,
+    ) -> None:
+        self._hot = hot
+        self._burst = burst
+        self._tickets = tickets
+        self._flights = flights
+        self._store = store
+        self._clock = clock
+        self._observe = observe
+        self._pending: list[Pending] = []
+        self._working: Deferred[set[bytes]] | None = None
+        self._stopped = False
+        self._timer: IDelayedCall | None = None
+
+    def invalidate(self, pattern: bytes) -> Deferred[int]:
+        """Remove every key that matches a Redis glob; fires with how many distinct keys left any tier.
+
+        Fails with :class:`StoreError` if the store cannot be reached now; the invalidation stays pending all the
+        same.
+        """
+        return self._add(pattern, compile_glob(pattern), lambda: self._delete_matching(pattern))
+
+    def invalidate_target(self, target: bytes) -> Deferred[int]:
+        """Remove what is stored for one target (as it stands in keys), for every role, every variant."""
+        return self._add(
+            b"target " + target,
+            lambda key: parse_key(key).target == target,
+            lambda: self._store.delete_target(target),
+        )
+
+    def hides(self, entry: CacheEntry) -> bool:
+        """Whether an invalidation that the store has yet to carry out covers this stored entry."""
+        return any(entry.received_at <= pending.at and pending.matches(entry.key) for pending in self._pending)
+
+    @property
+    def pending(self) -> int:
+        """Invalidations that the store has not confirmed."""
+        return len(self._pending)
+
+    def stop(self) -> None:
+        """No more tries."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._working is not None:
+            self._working.cancel()
+
+    def _add(self, name: bytes, matches: KeyTest, carry_out: Callable[[], Deferred[set[bytes]]]) -> Deferred[int]:
+        now = self._clock.seconds()
+        removed = self._purge(matches)
+        pending = next((old for old in self._pending if old.name == name and not old.started), None)
+        if pending is None:
+            if len(self._pending) >= MAX_PENDING:
+                self._merge(now)
+            pending = Pending(name, matches, carry_out, now, removed)
+            self._pending.append(pending)
+        else:  # the same once more before its turn came: the store's part serves both
+            pending.at = now
+            pending.removed |= removed
+        answer: Deferred[int] = Deferred()
+        pending.waiters.append(answer)
+        self._work_on()
+        return answer
+
+    def _purge(self, matches: KeyTest) -> set[bytes]:
+        removed = {*self._hot.remove_matching(matches), *self._burst.remove_matching(matches)}
+        self._flights.forget(self._tickets.void(matches))
+        return removed
+
+    def _merge(self, now: float) -> None:
+        started = [pending for pending in self._pending if pending.started]
+        others = [pending for pending in self._pending if not pending.started]
+        self._log.warn("{n} invalidations wait for the store; merged into one of every key", n=len(others))
+        merged = Pending(EVERYTHING, lambda key: True, lambda: self._delete_matching(EVERYTHING), now, set())
+        for pending in others:
+            merged.removed |= pending.removed
+            merged.waiters += pending.waiters
+        self._pending[:] = [*started, merged]
+
+    async def _delete(self, pattern: bytes) -> set[bytes]:
+        keys = await self._store.scan(pattern)
+        gone: set[bytes] = set()
+        for start in range(0, len(keys), DELETE_BATCH):
+            gone |= await self._store.delete(keys[start : start + DELETE_BATCH])
+        return gone
+
+    def _delete_matching(self, pattern: bytes) -> Deferred[set[bytes]]:
+        return Deferred.fromCoroutine(self._delete(pattern))
+
+    def _work_on(self) -> None:
+        if self._working is not None or self._timer is not None or self._stopped or not self._pending:
+            return
+        pending = self._pending[0]
+        pending.started = True
+        self._working = pending.carry_out()
+        self._working.addCallbacks(
+            self._confirmed, self._postponed, callbackArgs=(pending,), errbackArgs=(pending,)
+        ).addCallback(self._next)
+
+    def _next(self, _: None) -> None:
+        self._working = None
+        self._work_on()
+
+    def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
+        self._pending.remove(pending)
+        removed = len(pending.removed | gone)
+        self._observe(removed)
+        for waiter in pending.waiters:
+            waiter.callback(removed)
+
+    def _postponed(self, failure: Failure, pending: Pending) -> None:
+        pending.started = False
+        waiters, pending.waiters = pending.waiters, []
+        if not failure.check(StoreError):
+            self._log.failure("invalidation of {name} failed", failure, name=pending.name.decode("latin-1"))
+        self._timer = self._clock.callLater(RETRY_SECONDS, self._retry)
+        for waiter in waiters:
+            waiter.errback(failure)
+
+    def _retry(self) -> None:
+        self._timer = None
+        self._work_on()

@@ -1,0 +1,58 @@
+"""The way from a client's request to the backend's: the head written anew, then the exchange."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from caching_proxy.body import Body
+from caching_proxy.cache.exchange import Incoming
+from caching_proxy.core.headers import request_to_backend, upgrade_to_backend
+from caching_proxy.core.messages import RequestHead
+from caching_proxy.interfaces import IUpstream, UpstreamResponse
+
+
+@attrs.frozen(slots=True)
+class Route:
+    """Where requests go. ``host`` is what the backend sees in ``Host``, or empty to pass on the client's; ``origin``
+    is the backend's scheme and authority as :func:`caching_proxy.core.references.origin_of` writes them."""
+
+    upstream: IUpstream
+    host: bytes
+    origin: bytes
+    base_path: bytes
+    proxy_name: bytes
+
+    def fetch(
+        self, incoming: Incoming, head: RequestHead, body: Body | None = None, *, cacheable: bool = True
+    ) -> Deferred[UpstreamResponse]:
+        """Send ``head``, which came with ``incoming``, and perhaps a body."""
+        sent = request_to_backend(
+            head,
+            host=self._host(head),
+            client_ip=incoming.client_ip,
+            scheme=incoming.scheme,
+            request_id=incoming.request_id,
+            proxy_name=self.proxy_name,
+            trusted_peer=incoming.trusted,
+            cacheable=cacheable,
+            base_path=self.base_path,
+        )
+        return self.upstream.fetch(sent, body, incoming.on_interim)
+
+    def upgrade(self, incoming: Incoming) -> Deferred[UpstreamResponse]:
+        """Ask the backend to leave HTTP; the answer is final, or a 101 with a tunnel."""
+        sent = upgrade_to_backend(
+            incoming.head,
+            host=self._host(incoming.head),
+            client_ip=incoming.client_ip,
+            scheme=incoming.scheme,
+            request_id=incoming.request_id,
+            proxy_name=self.proxy_name,
+            trusted_peer=incoming.trusted,
+            base_path=self.base_path,
+        )
+        return self.upstream.fetch(sent, None, incoming.on_interim)
+
+    def _host(self, head: RequestHead) -> bytes:
+        return self.host or head.fields.first(b"host") or b""

@@ -1,0 +1,187 @@
+"""Hot hits answered straight from the channel, without a request, a resource or a Deferred.
+
+A plain GET or HEAD whose entry is hot and fresh gets the very bytes that the pipeline would have sent; the decisions
+come from the same functions in ``core``. Everything unusual is declined and walks the full path.
+
+What a head asks for (its :class:`Plan`) is worked out once for each distinct head: the channel's parser hands out the
+same object for the same bytes. What an entry answers is rendered once for each second of its age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from caching_proxy.cache.hot import HotRecord, HotTier
+from caching_proxy.core.admission import why_bypass
+from caching_proxy.core.answer import answer
+from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.headers import connection_options, is_loop
+from caching_proxy.core.key import KeyPolicy, build_key, target_of
+from caching_proxy.core.lookup import Use, choose
+from caching_proxy.core.messages import RequestHead
+from caching_proxy.core.outcome import CacheStatus
+from caching_proxy.core.policy import CachePolicy
+from caching_proxy.core.reply import stored_answer, without_cache_status
+from caching_proxy.core.request_control import NO_WISHES, parse_request_control
+from caching_proxy.interfaces import Identity, ITokenVerifier
+from caching_proxy.web.hosts import HostPolicy
+from caching_proxy.web.recorder import HotMeter, Recorder
+from caching_proxy.wire.channel import HTTPChannel
+
+PLANS = 2048
+"""Heads whose plans are remembered."""
+
+LARGEST_RENDERED = 32 * 1024
+"""Bytes of body up to which a whole answer is kept ready; a larger body is joined to its head each time."""
+
+_SAME_ANYWAY = frozenset((b"keep-alive", b"close"))
+_KINDS = {b"GET": b"", b"HEAD": b"H"}
+
+
+@attrs.define(slots=True, eq=False)
+class Plan:
+    """What one head asks for. ``target`` None: always declined. ``key`` belongs to ``identity``."""
+
+    head: RequestHead
+    target: bytes | None
+    authorization: bytes | None = None
+    conditional: bool = False
+    identity: Identity | None = None
+    key: bytes = b""
+    record: HotRecord | None = None
+    entry: CacheEntry | None = None
+    rendering: Rendering | None = None
+    meter: HotMeter | None = None
+
+
+@attrs.define(slots=True, eq=False)
+class Rendering:
+    """An answer as bytes, good while the entry's age in whole seconds is ``age`` and ``now < until``."""
+
+    age: int
+    status: int
+    data: bytes
+    body: bytes
+
+
+class HotPath:
+    """Called by the channel with each plain head; the answer's bytes, or None to decline."""
+
+    def __init__(
+        self,
+        hot: HotTier,
+        verifier: ITokenVerifier,
+        policy: CachePolicy,
+        keys: KeyPolicy,
+        hosts: HostPolicy,
+        proxy_name: bytes | None,
+        recorder: Recorder,
+        now: Callable[[], float],
+    ) -> None:
+        self._hot = hot
+        self._verifier = verifier
+        self._policy = policy
+        self._keys = keys
+        self._hosts = hosts
+        self._proxy_name = proxy_name
+        self._recorder = recorder
+        self._now = now
+        self._plans: dict[int, Plan] = {}
+
+    def __call__(self, head: RequestHead, channel: HTTPChannel) -> bytes | None:
+        plan = self._plans.get(id(head)) or self._planned(head)
+        if plan.target is None:
+            return None
+        if plan.authorization is not None and not self._identified(plan, plan.authorization):
+            return None
+        now = self._now()
+        record = self._hot.get(plan.key, now)
+        if record is None:
+            return None
+        if record is not plan.record and not self._chosen(plan, record, now):
+            return None
+        entry, rendering = plan.entry, plan.rendering
+        if entry is None:
+            return None
+        age = int(now - entry.received_at)
+        if rendering is None or rendering.age != age:
+            if not entry.fresh(now):
+                return None
+            rendering = plan.rendering = self._rendered(plan, record, entry, age, now)
+        self._hot.hits += 1
+        if plan.meter is None or plan.meter.status != rendering.status:
+            plan.meter = self._recorder.hot_meter(head, rendering.status, plan.identity)
+        plan.meter.record(self._now() - now)
+        return rendering.data + rendering.body if rendering.body else rendering.data
+
+    # -- once for each head ----------------------------------------------------------------------
+
+    def _planned(self, head: RequestHead) -> Plan:
+        if len(self._plans) >= PLANS:
+            self._plans.clear()
+        plan = self._plans[id(head)] = self._plan(head)  # the plan keeps the head, so its id stays taken
+        return plan
+
+    def _plan(self, head: RequestHead) -> Plan:
+        fields = head.fields
+        credentials = fields.all(b"authorization")
+        declined = (
+            head.method not in _KINDS
+            or len(credentials) > 1
+            or b"range" in fields
+            or b"x-request-id" in fields
+            or not set(connection_options(fields)) <= _SAME_ANYWAY
+            or is_loop(fields, self._policy.proxy_name)
+            or not self._hosts.admits(fields)
+            or why_bypass(head, True, False, self._policy) is not None
+            or parse_request_control(fields, self._policy.client_refresh) is not NO_WISHES
+        )
+        if declined:
+            return Plan(head, None)
+        target = target_of(head.target, self._keys, fields.first(b"host") or b"")
+        plan = Plan(head, target, credentials[0] if credentials else None)
+        plan.conditional = b"if-none-match" in fields or b"if-modified-since" in fields
+        if not credentials:
+            identity = self._verifier.identify(head)
+            if not isinstance(identity, Identity) or identity.role is None:
+                return Plan(head, None)
+            plan.identity, plan.key = identity, build_key(identity.role, target)
+        return plan
+
+    def _identified(self, plan: Plan, authorization: bytes) -> bool:
+        """Whether the token is one that was verified lately; its key is then in the plan."""
+        identity = self._verifier.remembered(authorization)
+        if identity is None or identity.role is None or plan.target is None:
+            return False
+        if identity is not plan.identity:
+            plan.identity, plan.key = identity, build_key(identity.role, plan.target)
+            plan.record = plan.meter = None
+        return True
+
+    # -- once for each record, and each second of an entry's age ---------------------------------
+
+    def _chosen(self, plan: Plan, record: HotRecord, now: float) -> bool:
+        lookup = choose(plan.head, NO_WISHES, record.entries, now)
+        if lookup.use is not Use.HIT:
+            return False
+        plan.record, plan.entry, plan.rendering = record, lookup.entry, None
+        return True
+
+    def _rendered(self, plan: Plan, record: HotRecord, entry: CacheEntry, age: int, now: float) -> Rendering:
+        """The answer, shared by all plans without conditions of their own."""
+        kind = (entry.selecting, plan.head.method)
+        if not plan.conditional:
+            shared = record.renderings.get(kind)
+            if isinstance(shared, Rendering) and shared.age == age:
+                return shared
+        made = answer(plan.head, entry, now)
+        fields = without_cache_status(made.head.fields, self._proxy_name)
+        added = stored_answer(entry, CacheStatus.HOT_HIT, now, self._proxy_name)
+        data = b"HTTP/1.1 %d %b\r\n%b\r\n" % (made.head.status, made.head.reason, fields.plus(*added).encoded())
+        small = len(made.body) <= LARGEST_RENDERED
+        rendering = Rendering(age, made.head.status, data + made.body if small else data, b"" if small else made.body)
+        if not plan.conditional:
+            record.renderings[kind] = rendering
+        return rendering

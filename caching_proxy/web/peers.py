@@ -1,0 +1,35 @@
+"""Which peers are believed about the client behind them: ``TRUSTED_PROXIES``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+REMEMBERED = 4096
+
+
+class TrustedPeers:
+    """Remembers the answer for each address, a bounded number of them. A peer without an address is not trusted."""
+
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._networks = tuple(networks)
+        self._known: dict[bytes, bool] = {}
+
+    def trusts(self, address: bytes) -> bool:
+        """Whether the peer at ``address`` (text) is in one of the networks."""
+        if not self._networks:
+            return False
+        known = self._known.get(address)
+        if known is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            known = self._known[address] = self._look(address)
+        return known
+
+    def _look(self, address: bytes) -> bool:
+        try:
+            peer = ip_address(address.decode("ascii", "replace").partition("%")[0])
+        except ValueError:
+            return False
+        mapped = getattr(peer, "ipv4_mapped", None)
+        return any((mapped or peer) in network or peer in network for network in self._networks)

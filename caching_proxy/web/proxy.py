@@ -1,0 +1,146 @@
+"""The proxy as a resource: a client's request into the pipeline, the pipeline's reply onto the wire.
+
+A client that disconnects cancels what was done for it alone. Bodies stream with back-pressure from the client's
+connection to whatever the reply's body comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
+
+from caching_proxy.body import Body
+from caching_proxy.cache.exchange import Incoming, Reply
+from caching_proxy.cache.pipeline import Pipeline
+from caching_proxy.core.errors import error_response
+from caching_proxy.core.headers import incoming_request_id
+from caching_proxy.core.messages import Fields
+from caching_proxy.core.outcome import CacheStatus
+from caching_proxy.web.hosts import HostPolicy
+from caching_proxy.web.peers import TrustedPeers
+from caching_proxy.web.recorder import Recorder
+from caching_proxy.wire.request import ProxyRequest
+
+
+class ProxyResource(Resource):
+    """Hands every request to ``pipeline``. ``new_request_id`` gives printable ASCII that is unlikely to recur."""
+
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        peers: TrustedPeers,
+        hosts: HostPolicy,
+        recorder: Recorder,
+        new_request_id: Callable[[], bytes],
+    ) -> None:
+        Resource.__init__(self)
+        self._pipeline = pipeline
+        self._peers = peers
+        self._hosts = hosts
+        self._recorder = recorder
+        self._new_request_id = new_request_id
+
+    def render(self, request: ProxyRequest) -> int:
+        if not self._hosts.admits(request.head.fields):
+            self._refuse(request, 421, b"Misdirected Request", "This host is not served here")
+            return NOT_DONE_YET
+        trusted = self._peers.trusts(request.client_ip)
+        incoming = Incoming(
+            head=request.head,
+            body=request.body,
+            client_ip=request.client_ip,
+            request_id=incoming_request_id(request.head.fields, trusted) or self._new_request_id(),
+            scheme=b"https" if request.isSecure() else b"http",
+            trusted=trusted,
+            on_interim=request.write_interim,
+        )
+        work = Deferred.fromCoroutine(self._pipeline.handle(incoming))
+        request.notifyFinish().addErrback(lambda _: work.cancel())
+        work.addCallback(self._send, request, incoming).addErrback(self._broken, request, incoming)
+        return NOT_DONE_YET
+
+    def _send(self, reply: Reply, request: ProxyRequest, incoming: Incoming) -> None:
+        if request.disconnected:
+            reply.discard()
+            return
+        if isinstance(reply.body, bytes):
+            request.respond(reply.head, reply.body)
+            self._recorder.record(request, incoming, reply)
+            return
+        sending = Sending(request, reply.body, lambda: self._recorder.record(request, incoming, reply))
+        sending.start(reply)
+
+    def _broken(self, failure: Failure, request: ProxyRequest, incoming: Incoming) -> None:
+        """A bug, unless the client left: nothing else fails."""
+        if failure.check(CancelledError) and request.disconnected:
+            return
+        self._log.failure("request {id} failed", failure, id=incoming.request_id.decode("latin-1"))
+        if request.startedWriting:
+            request.abort()
+        elif not request.disconnected:
+            self._refuse(request, 500, b"Internal Server Error", "Internal error")
+
+    def _refuse(self, request: ProxyRequest, code: int, reason: bytes, text: str) -> None:
+        head, body = error_response(code, reason, text, CacheStatus.ERROR)
+        request.respond(head, body)
+
+
+@implementer(IPushProducer)
+class Sending:
+    """A reply's body on its way to the client: the sink of the body, the producer of the request."""
+
+    def __init__(self, request: ProxyRequest, body: Body, done: Callable[[], None]) -> None:
+        self._request = request
+        self._body = body
+        self._done = done
+        self._over = False
+
+    def start(self, reply: Reply) -> None:
+        """Send the head, then whatever comes."""
+        self._request.notifyFinish().addErrback(self._client_left)
+        self._request.start_response(reply.head, reply.length)
+        self._request.registerProducer(self, True)
+        self._body.attach(self)
+
+    def received(self, data: bytes) -> None:
+        self._request.write(data)
+
+    def ended(self, trailers: Fields) -> None:
+        if not self._over:
+            self._over = True
+            self._request.unregisterProducer()
+            self._request.finish()
+            self._done()
+
+    def failed(self, reason: Failure) -> None:
+        """The body broke off: so must the client's, or it would take a part for the whole (RFC 9112 §8)."""
+        if not self._over:
+            self._over = True
+            self._request.unregisterProducer()
+            self._request.abort()
+            self._done()
+
+    def pauseProducing(self) -> None:
+        self._body.pause()
+
+    def resumeProducing(self) -> None:
+        self._body.resume()
+
+    def stopProducing(self) -> None:
+        self._client_left(None)
+
+    def _client_left(self, _: object) -> None:
+        if not self._over:
+            self._over = True
+            self._body.cancel()
+            self._done()

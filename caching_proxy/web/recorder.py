@@ -1,0 +1,84 @@
+"""What is remembered of each finished request: metrics and the access line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from caching_proxy.access_log import AccessLog
+from caching_proxy.cache.exchange import Incoming, Reply
+from caching_proxy.core.messages import RequestHead
+from caching_proxy.core.outcome import CacheStatus
+from caching_proxy.core.paths import PathLabels, normalise_method
+from caching_proxy.interfaces import Identity
+from caching_proxy.metrics import Metrics, RequestMeter
+from caching_proxy.wire.request import ProxyRequest
+
+
+class HotMeter:
+    """Counts and logs the hot hits of one head: labels are looked up once."""
+
+    __slots__ = ("_log", "_meter", "status")
+
+    def __init__(self, status: int, meter: RequestMeter, log: Callable[[float], None] | None) -> None:
+        self.status = status
+        self._meter = meter
+        self._log = log
+
+    def record(self, duration: float) -> None:
+        """One answer; ``duration`` is in seconds."""
+        self._meter.observe(duration)
+        if self._log is not None:
+            self._log(duration)
+
+
+class Recorder:
+    """Counts and logs proxied requests."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        access: AccessLog,
+        paths: PathLabels,
+        clock: IReactorTime,
+        new_request_id: Callable[[], bytes],
+    ) -> None:
+        self._metrics = metrics
+        self._access = access
+        self._paths = paths
+        self._clock = clock
+        self._new_request_id = new_request_id
+
+    def record(self, request: ProxyRequest, incoming: Incoming, reply: Reply) -> None:
+        """A request that the pipeline answered, once its last byte was handed to the connection."""
+        duration = self._clock.seconds() - request.received_at
+        head, status = incoming.head, reply.status.text
+        path = self._paths.label(head.target)
+        meter = self._metrics.request_children(
+            normalise_method(head.method), path, reply.head.status, status, reply.role
+        )
+        meter.observe(duration)
+        self._access.log(
+            head.method,
+            head.target,
+            reply.head.status,
+            status,
+            reply.role,
+            duration,
+            incoming.request_id.decode("ascii"),
+        )
+
+    def hot_meter(self, head: RequestHead, status: int, identity: Identity | None) -> HotMeter:
+        """What records the hot hits of ``head``."""
+        label, path = identity.label if identity is not None else "unknown", self._paths.label(head.target)
+        hit = CacheStatus.HOT_HIT.text
+        meter = self._metrics.request_children(normalise_method(head.method), path, status, hit, label)
+        log = None
+        if self._access.enabled:
+
+            def log(duration: float) -> None:
+                request_id = self._new_request_id().decode("ascii")
+                self._access.log(head.method, head.target, status, hit, label, duration, request_id)
+
+        return HotMeter(status, meter, log)

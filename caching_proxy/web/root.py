@@ -1,0 +1,31 @@
+"""Which resource owns a path: an admin endpoint by its exact name, the proxy everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.web.resource import Resource
+
+from caching_proxy.web.replies import not_found
+from caching_proxy.wire.request import ProxyRequest
+
+
+class Root(Resource):
+    """The resource at the top of a port. A leaf, so that no path is ever decoded or cut up on its way to the backend.
+
+    ``admin`` maps paths without the leading slash; ``proxy`` is None on the admin port.
+    """
+
+    isLeaf = True
+
+    def __init__(self, admin: Mapping[bytes, Resource], proxy: Resource | None) -> None:
+        Resource.__init__(self)
+        self._admin = {b"/" + name: resource for name, resource in admin.items()}
+        self._proxy = proxy
+
+    def render(self, request: ProxyRequest) -> bytes | int:
+        resource = self._admin.get(request.path, self._proxy)
+        if resource is None:
+            return not_found(request)
+        answer: bytes | int = resource.render(request)
+        return answer

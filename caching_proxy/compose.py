@@ -1,0 +1,244 @@
+"""The composition root: every part is made here and handed its collaborators; nothing else knows them all."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import attrs
+from treq.client import HTTPClient
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import Agent
+
+from caching_proxy.access_log import AccessLog, make_access_log
+from caching_proxy.auth.keys import TokenConfig
+from caching_proxy.auth.verifier import TokenVerifier, token_verifier
+from caching_proxy.cache.burst import BurstTier
+from caching_proxy.cache.fetcher import Fetcher
+from caching_proxy.cache.hot import HotTier
+from caching_proxy.cache.inspector import Inspector
+from caching_proxy.cache.invalidator import Invalidator
+from caching_proxy.cache.passing import PassThrough
+from caching_proxy.cache.pipeline import Parts, Pipeline
+from caching_proxy.cache.reader import StoreReader
+from caching_proxy.cache.replies import Replies
+from caching_proxy.cache.route import Route
+from caching_proxy.cache.single_flight import SingleFlight
+from caching_proxy.cache.tickets import Tickets
+from caching_proxy.cache.uncacheable import Uncacheable
+from caching_proxy.cache.writer import Writer
+from caching_proxy.core.breaker import Phase
+from caching_proxy.core.invalidation import normalise_pattern
+from caching_proxy.core.key import KeyPolicy
+from caching_proxy.core.paths import PathLabels
+from caching_proxy.core.references import origin_of
+from caching_proxy.gauges import BackendErrors, MeteredUpstream, count_invalidation, on_phase, watch_store, watch_tiers
+from caching_proxy.interfaces import IStore
+from caching_proxy.metrics import Metrics
+from caching_proxy.rules import RulesFile
+from caching_proxy.settings import Settings
+from caching_proxy.store.build import StoreConfig, build_store
+from caching_proxy.store.guarded import GuardedStore
+from caching_proxy.web.admin import admin_children
+from caching_proxy.web.hosts import HostPolicy
+from caching_proxy.web.hot_path import HotPath
+from caching_proxy.web.peers import TrustedPeers
+from caching_proxy.web.proxy import ProxyResource
+from caching_proxy.web.readiness import Readiness
+from caching_proxy.web.recorder import Recorder
+from caching_proxy.web.root import Root
+from caching_proxy.web.services import AdminServices
+from caching_proxy.wire.backend import Backend
+from caching_proxy.wire.limits import Limits
+from caching_proxy.wire.reach import reach
+from caching_proxy.wire.site import ProxySite
+from caching_proxy.wire.upstream import Upstream
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Proxy:
+    """What the service starts and stops, in start order."""
+
+    settings: Settings
+    store: IStore
+    upstream: Upstream
+    rules: RulesFile
+    invalidator: Invalidator
+    writer: Writer
+    readiness: Readiness
+    access: AccessLog
+    metrics: Metrics
+    site: ProxySite
+    admin_site: ProxySite | None
+
+
+def compose(
+    reactor: Any, settings: Settings, stream: TextIO = sys.stdout, random: Callable[[int], bytes] = os.urandom
+) -> Proxy:
+    """Build the whole proxy on ``reactor``; nothing is opened yet. Raises ValueError or RulesError for bad settings."""
+    metrics = Metrics(settings.metrix_prefix, settings.metrix_prefix)
+    store = _store(reactor, settings, metrics)
+    rules = RulesFile(Path(settings.invalidation_config))
+    rules.load()
+    backend = Backend.parse(settings.backend_url)
+    upstream = Upstream(
+        reactor,
+        backend,
+        max_connections=settings.backend_max_connections,
+        connect_timeout=settings.backend_connect_timeout,
+        timeout=settings.backend_timeout,
+        tls_verify=settings.backend_tls_verify,
+        observer=BackendErrors(metrics),
+    )
+    policy, keys = settings.policy(), _key_policy(settings)
+    hot = HotTier(settings.hot_cache_max_entries, settings.hot_cache_max_bytes, settings.hot_cache_ttl_seconds)
+    burst = BurstTier(
+        settings.burst_cache_max_entries, settings.burst_cache_max_bytes, settings.burst_cache_ttl_seconds
+    )
+    tickets, uncacheable = Tickets(), Uncacheable()
+    flights = SingleFlight(reactor, settings.backend_timeout)
+    invalidator = Invalidator(hot, burst, tickets, flights, store, reactor, count_invalidation(metrics))
+    writer = Writer(hot, burst, store, reactor)
+    name = settings.proxy_name if settings.cache_status else None
+    replies = Replies(name, settings.development)
+    metrics.watch("backend_connections", lambda: upstream.connections)
+    route = Route(
+        MeteredUpstream(upstream, metrics, reactor),
+        b"" if settings.preserve_host else backend.authority,
+        origin_of(backend.scheme, backend.authority),
+        backend.base_path,
+        settings.proxy_name,
+    )
+    verifier = _verifier(reactor, settings)
+    pipeline = Pipeline(
+        Parts(
+            policy=policy,
+            keys=keys,
+            verifier=verifier,
+            hot=hot,
+            reader=StoreReader(store, burst, tickets, reactor),
+            invalidator=invalidator,
+            flights=flights,
+            uncacheable=uncacheable,
+            tickets=tickets,
+            fetcher=Fetcher(policy, route, writer, uncacheable, replies, reactor),
+            passing=PassThrough(route, invalidator, rules, keys, replies, reactor),
+            replies=replies,
+            clock=reactor,
+        )
+    )
+    access = make_access_log(settings, stream, reactor)
+    new_request_id = request_ids(random)
+    recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id)
+    hosts = HostPolicy(frozenset(settings.allowed_hosts))
+    resource = ProxyResource(pipeline, TrustedPeers(settings.trusted_proxies), hosts, recorder, new_request_id)
+    readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
+    inspector = Inspector(hot, store, invalidator, reactor)
+    services = AdminServices(
+        token=settings.admin_token,
+        open_=settings.admin_auth == "none",
+        ready=readiness.report,
+        metrics=metrics,
+        invalidate=lambda pattern: invalidator.invalidate(normalise_pattern(pattern)),
+        keys=inspector.keys,
+        entries=inspector.entries,
+        clock=reactor,
+    )
+    admin = admin_children(services)
+    hot_path = HotPath(hot, verifier, policy, keys, hosts, name, recorder, reactor.seconds)
+    apart = settings.admin_port is not None
+    watch_tiers(metrics, hot, burst, flights)
+    watch_store(metrics, store)
+    return Proxy(
+        settings=settings,
+        store=store,
+        upstream=upstream,
+        rules=rules,
+        invalidator=invalidator,
+        writer=writer,
+        readiness=readiness,
+        access=access,
+        metrics=metrics,
+        site=_site(reactor, settings, Root({} if apart else admin, resource), hot_path),
+        admin_site=_site(reactor, settings, Root(admin, None), None) if apart else None,
+    )
+
+
+def request_ids(random: Callable[[int], bytes]) -> Callable[[], bytes]:
+    """Identifiers that do not recur: random for the process, then a count."""
+    prefix, counter = random(8).hex().encode(), itertools.count(1)
+    return lambda: b"%b-%x" % (prefix, next(counter))
+
+
+def _phase(store: IStore) -> str:
+    """The breaker's phase as text; the embedded store needs no breaker."""
+    return (store.phase if isinstance(store, GuardedStore) else Phase.CLOSED).name.lower().replace("_", "-")
+
+
+def _store(reactor: IReactorTime, settings: Settings, metrics: Metrics) -> IStore:
+    return build_store(
+        reactor,
+        settings.cache_url,
+        StoreConfig(
+            memory_max_bytes=settings.memory_store_max_bytes,
+            pool_min=settings.redis_pool_min,
+            pool_max=settings.redis_pool_max,
+            connect_timeout=settings.redis_connect_timeout,
+            command_timeout=settings.redis_command_timeout,
+            max_pending=settings.redis_max_pending,
+            breaker_threshold=settings.breaker_failure_threshold,
+            breaker_recovery=settings.breaker_recovery_seconds,
+            on_phase=on_phase(metrics),
+            on_acquired=metrics.histogram("redis_pool_acquisition_seconds").observe,
+        ),
+    )
+
+
+def _verifier(reactor: Any, settings: Settings) -> TokenVerifier:
+    config = TokenConfig(
+        secret=settings.jwt_secret,
+        public_key=settings.jwt_public_key,
+        jwks_url=settings.jwt_jwks_url,
+        algorithms=settings.jwt_algorithms,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        leeway=settings.jwt_leeway_seconds,
+        trust="trust" if settings.jwt_trust == "trust" else "isolate",
+        roles_claim=settings.jwt_roles_claim,
+    )
+    client = HTTPClient(Agent(reactor, connectTimeout=5.0)) if settings.jwt_jwks_url else None
+    return token_verifier(config, reactor, client)
+
+
+def _key_policy(settings: Settings) -> KeyPolicy:
+    return KeyPolicy(
+        ignore_params=settings.cache_key_ignore_params,
+        sort_query=settings.cache_key_sort_query,
+        host_in_key=settings.preserve_host and len(settings.allowed_hosts) > 1,
+    )
+
+
+def _site(reactor: IReactorTime, settings: Settings, root: Root, hot: HotPath | None) -> ProxySite:
+    limits = Limits(
+        head_bytes=settings.max_head_bytes,
+        field_count=settings.max_header_fields,
+        target_bytes=settings.max_target_bytes,
+        body_bytes=settings.max_request_body_bytes,
+        pipeline_depth=settings.pipeline_depth,
+        head_seconds=settings.head_timeout,
+        idle_seconds=settings.idle_timeout,
+        body_seconds=settings.body_timeout,
+        write_seconds=settings.write_timeout,
+    )
+    return ProxySite(
+        root,
+        reactor,
+        limits=limits,
+        hot=hot,
+        max_connections=settings.max_connections or None,
+        max_per_peer=settings.max_connections_per_peer or None,
+    )

@@ -1,0 +1,107 @@
+"""Ties the declared series to the parts they speak of: read at scrape time, or counted as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from caching_proxy.body import Body
+from caching_proxy.cache.burst import BurstTier
+from caching_proxy.cache.hot import HotTier
+from caching_proxy.cache.single_flight import SingleFlight
+from caching_proxy.core.breaker import Phase
+from caching_proxy.core.messages import RequestHead, ResponseHead
+from caching_proxy.interfaces import IStore, IUpstream, UpstreamResponse
+from caching_proxy.metrics import Metrics
+from caching_proxy.store.guarded import GuardedStore
+
+
+def watch_tiers(metrics: Metrics, hot: HotTier, burst: BurstTier, flights: SingleFlight) -> None:
+    """Hot and burst tiers, and collapsed requests."""
+    for name, tier in (("hot_cache", hot), ("burst_cache", burst)):
+        for what in ("entries", "bytes"):
+            metrics.watch(f"{name}_{what}", _attribute(tier, what))
+        for what in ("hits", "misses", "evictions"):
+            metrics.watch(f"{name}_{what}_total", _attribute(tier, what))
+    # a hot hit saves its lookup; so do an answer from the burst tier and a read shared with another
+    metrics.watch("hot_cache_saved_redis_operations_total", lambda: hot.hits)
+    metrics.watch("burst_cache_saved_redis_operations_total", lambda: burst.hits + burst.shared_reads)
+    metrics.watch("collapsed_requests_total", lambda: flights.collapsed)
+
+
+def watch_store(metrics: Metrics, store: IStore) -> None:
+    """Pool and breaker; the embedded store has neither and reads as an empty pool and a closed breaker."""
+    if not isinstance(store, GuardedStore):
+        for name in ("redis_pool_size", "redis_pool_in_use", "redis_pool_waiting", "circuit_breaker_state"):
+            metrics.watch(name, lambda: 0)
+        return
+    metrics.watch("circuit_breaker_state", lambda: store.phase.value)
+    pool = getattr(store.store, "pool", None)
+    for what in ("size", "in_use", "waiting"):
+        metrics.watch(f"redis_pool_{what}", _attribute(pool, what))
+
+
+def on_phase(metrics: Metrics) -> Callable[[Phase], None]:
+    """Counts how often the breaker opens."""
+    trips = metrics.counter("circuit_breaker_trips_total")
+    return lambda phase: trips.inc() if phase is Phase.OPEN else None
+
+
+def count_invalidation(metrics: Metrics) -> Callable[[int], None]:
+    """Counts an invalidation carried out and the keys that it removed."""
+    invalidations = metrics.counter("cache_invalidations_total")
+    keys = metrics.counter("cache_invalidated_keys_total")
+
+    def count(removed: int) -> None:
+        invalidations.inc()
+        keys.inc(removed)
+
+    return count
+
+
+@implementer(IUpstream)
+class MeteredUpstream:
+    """Counts the responses of ``upstream`` by status class and times their heads."""
+
+    def __init__(self, upstream: IUpstream, metrics: Metrics, clock: IReactorTime) -> None:
+        self._upstream = upstream
+        self._seconds = metrics.histogram("backend_request_duration_seconds")
+        self._classes = [metrics.counter("backend_requests_total", f"{n}xx") for n in range(10)]
+        self._clock = clock
+
+    def fetch(
+        self,
+        request: RequestHead,
+        body: Body | None = None,
+        on_interim: Callable[[ResponseHead], None] | None = None,
+    ) -> Deferred[UpstreamResponse]:
+        return self._upstream.fetch(request, body, on_interim).addCallback(self._count, self._clock.seconds())
+
+    def stop(self) -> Deferred[None]:
+        return self._upstream.stop()
+
+    def _count(self, response: UpstreamResponse, since: float) -> UpstreamResponse:
+        self._seconds.observe(self._clock.seconds() - since)
+        self._classes[response.head.status // 100].inc()
+        return response
+
+
+class BackendErrors:
+    """Counts failures by kind; an ``UpstreamObserver``."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def connected(self) -> None: ...
+
+    def reused(self) -> None: ...
+
+    def failed(self, kind: str) -> None:
+        self._metrics.counter("backend_errors_total", kind).inc()
+
+
+def _attribute(owner: object, name: str) -> Callable[[], float]:
+    return lambda: float(getattr(owner, name))

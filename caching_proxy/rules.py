@@ -1,0 +1,47 @@
+"""The invalidation rules file: read at start, read again on SIGHUP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from caching_proxy.core.invalidation import Rule, RulesError, parse_rules
+
+
+class RulesFile:
+    """The rules in force. A missing file means no rules; a file that cannot be used keeps the old ones."""
+
+    _log = Logger()
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rules: tuple[Rule, ...] = ()
+
+    def __call__(self) -> tuple[Rule, ...]:
+        """The rules in force."""
+        return self._rules
+
+    def load(self) -> None:
+        """Read the file; raises :class:`RulesError`, with the file's name, if it cannot be used."""
+        try:
+            text = self._path.read_bytes()
+        except FileNotFoundError:
+            self._rules = ()
+            self._log.warn("{path} is missing: POST requests invalidate only their own target", path=str(self._path))
+            return
+        except OSError as error:
+            raise RulesError(f"{self._path}: {error.strerror}") from error
+        try:
+            self._rules = parse_rules(text)
+        except RulesError as error:
+            raise RulesError(f"{self._path}: {error}") from error
+
+    def reload(self) -> None:
+        """Read the file again and say what came of it."""
+        try:
+            self.load()
+        except RulesError as error:
+            self._log.error("invalidation rules not reloaded, the old ones stay: {reason}", reason=str(error))
+        else:
+            self._log.info("{n} invalidation rules in force", n=len(self._rules))

@@ -1,0 +1,397 @@
+"""The server side of one client connection (RFC 9112): its reading half.
+
+Requests are served one at a time, in order; what a client sends ahead waits, bounded. The channel finds the end of a
+head, has it parsed, asks the hot path, and otherwise builds a request; request bodies stream through ``inbound``.
+Whatever is ambiguous gets an error and ends the connection: nothing that came after it is ever looked at.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from http import HTTPStatus
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+
+from caching_proxy.core.framing import NONE, BadMessage, has_no_body
+from caching_proxy.wire.heads import END, ParsedHead, check_unfinished
+from caching_proxy.wire.inbound import Inbound
+from caching_proxy.wire.outlet import Outlet
+from caching_proxy.wire.transport import HIGH_WATER, BytesProtocol
+
+if TYPE_CHECKING:
+    from caching_proxy.wire.request import ProxyRequest
+    from caching_proxy.wire.site import ProxySite
+
+WAITING_BYTES = 32 * 1024
+"""Bytes sent ahead of a request under way at which reading stops."""
+
+
+class State(enum.Enum):
+    """What arriving bytes are."""
+
+    HEAD = "head"  # a request's head, or nothing yet
+    BUSY = "busy"  # the body of the request under way, or sent ahead
+    CLOSING = "closing"  # thrown away: the last answer is written
+    TUNNEL = "tunnel"  # somebody else's
+    GONE = "gone"
+
+
+class HTTPChannel(Outlet):
+    """One connection; what a ``twisted.web`` Request expects of its channel, and the site's ``Connection``."""
+
+    factory = None  # keeps http.Request from writing access lines
+
+    def __init__(self, site: ProxySite) -> None:
+        super().__init__(site.clock, site.limits)
+        self.site = site
+        self.request: ProxyRequest | None = None
+        self.inbound: Inbound | None = None
+        self.persists = True
+        self._state = State.HEAD
+        self._buffer = b""
+        self._skipped = False  # the one empty line that may precede a request line has been passed over
+        self._serving = False
+        self._body_held = False
+        self._ahead_held = False
+        self._tunnel: BytesProtocol | None = None
+        self._peer: IAddress | None = None
+        self._peer_host: bytes | None = None
+
+    # -- the connection --------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        self.due = self.seconds() + self.limits.head_seconds
+        self.site.connections.add(self)
+        self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
+
+    def dataReceived(self, data: bytes) -> None:
+        state = self._state
+        if state is State.HEAD and not self.full and not self._serving:
+            seen = len(self._buffer)
+            self._serve(self._buffer + data if seen else data, seen)
+        elif state is State.TUNNEL:
+            cast("BytesProtocol", self._tunnel).dataReceived(data)
+        elif state is State.BUSY or state is State.HEAD:
+            self._ahead(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._state = State.GONE
+        self.connected = 0
+        self.due = self._write_due = inf
+        self._buffer = b""
+        self.site.connections.discard(self)
+        inbound, self.inbound = self.inbound, None
+        request, self.request = self.request, None
+        tunnel, self._tunnel = self._tunnel, None
+        self._producer = None
+        if inbound is not None and not inbound.complete:
+            inbound.fail(reason)
+        if tunnel is not None:
+            tunnel.connectionLost(reason)
+        if request is not None:
+            request.connectionLost(reason)
+
+    # -- heads -----------------------------------------------------------------------------------
+
+    def _serve(self, data: bytes, seen: int) -> None:
+        """Answer the complete heads in ``data``, in order; its first ``seen`` bytes were looked at before."""
+        self._serving = True
+        try:
+            rest = self._serve_heads(data, seen)
+            if rest is not None:
+                self._keep(*rest)
+        except BadMessage as problem:
+            self.refuse(problem)
+        finally:
+            self._serving = False
+
+    def _serve_heads(self, data: bytes, seen: int) -> tuple[bytes, int] | None:
+        """What is left when no head is complete any more, and how much of it was seen before this data.
+
+        None when ``_buffer`` already holds it and nothing may be served for now.
+        """
+        site, answers, at = self.site, _Answers(self), 0
+        try:
+            while True:
+                if not self._skipped and data.startswith(b"\r\n", at):  # RFC 9112 §2.2
+                    at += 2
+                    self._skipped = True
+                end = data.find(END, max(at, seen - 3)) + 4
+                if end < 4:
+                    return data[at:], 0 if at else seen
+                parsed = site.heads.parse(data[at:end])
+                at = end
+                self._skipped = False
+                if parsed.plain and site.hot is not None and not site.connections.draining:
+                    answer = site.hot(parsed.head, self)
+                    if answer is not None:
+                        if answers.add(answer):
+                            continue
+                        return data[at:], 0  # the client does not read: the rest waits
+                answers.send()
+                self._buffer = data[at:]
+                self._begin(parsed)
+                if self._state is not State.HEAD or self.full:
+                    return None
+                data, at, seen = self._buffer, 0, 0
+        finally:
+            answers.send()
+
+    def _keep(self, rest: bytes, seen: int) -> None:
+        """``rest`` follows the last answered head: nothing, or the beginning of the next one."""
+        self._buffer = rest
+        if not rest:
+            self.due = self.seconds() + self.limits.idle_seconds
+        elif not self.full:
+            if not seen:
+                self.due = self.seconds() + self.limits.head_seconds
+            check_unfinished(rest, self.limits, seen)
+
+    def _begin(self, parsed: ParsedHead) -> None:
+        """Build the request, give it the part of its body that is here, and have it processed."""
+        framing, limit = parsed.framing, self.limits.body_bytes
+        if limit is not None and framing.length is not None and framing.length > limit:
+            raise BadMessage(413, "request body too large")
+        self._state = State.BUSY
+        self.due = inf
+        self.persists = parsed.keep_alive
+        inbound = None
+        if framing is not NONE and framing.length != 0:
+            inbound = Inbound(self, framing, self.limits)
+            if self._buffer:
+                self._buffer = inbound.feed(self._buffer)
+            if not inbound.complete:
+                self.inbound = inbound
+                self.due = self.seconds() + self.limits.body_seconds
+        self.request = request = self.site.requestFactory(self, parsed, inbound)
+        request.process()
+
+    def _ahead(self, data: bytes) -> None:
+        """Bytes while a request is under way: its body, and what the client sends ahead."""
+        if self.inbound is not None:
+            try:
+                data = self.inbound.feed(data)
+            except BadMessage as problem:
+                self._body_failed(problem)
+                return
+            if self.inbound is not None and self.inbound.complete:
+                self._body_complete()
+            if not data or self._state is not State.BUSY:
+                if data:
+                    self.dataReceived(data)
+                return
+        self._buffer += data
+        if len(self._buffer) > WAITING_BYTES or self._buffer.count(END) > self.limits.pipeline_depth:
+            self._ahead_held = True
+            self._hold()
+
+    # -- bodies of requests ----------------------------------------------------------------------
+
+    def _body_complete(self) -> None:
+        self.inbound = None
+        self.due = inf
+        if self.request is None:  # it was only read over
+            self._next()
+
+    def _body_failed(self, problem: BadMessage) -> None:
+        """The body broke its framing or a bound: nothing after it can be understood."""
+        request, inbound = self.request, self.inbound
+        self._buffer = b""
+        self.due = inf
+        self.persists = False
+        if inbound is not None:
+            inbound.fail(Failure(problem))
+        if request is None:
+            self._finish(lingers=True)
+        elif request is self.request and not request.startedWriting:
+            self.request = None
+            self.refuse(problem)
+            request.connectionLost(Failure(problem))
+
+    def body_unwanted(self) -> None:
+        """The rest of the body is too long to be read over: stop reading, close after the answer."""
+        self.persists = False
+        self.due = inf
+        if self.request is None:
+            self._finish(lingers=True)
+        else:
+            self.hold_body(True)
+
+    def hold_body(self, held: bool) -> None:
+        self._body_held = held
+        self._hold()
+
+    def _hold(self) -> None:
+        if self._body_held or self._ahead_held:
+            self.transport.pauseProducing()  # type: ignore[attr-defined]
+        elif self._state is not State.GONE:
+            self.transport.resumeProducing()  # type: ignore[attr-defined]
+
+    # -- the end of a request --------------------------------------------------------------------
+
+    def requestDone(self, request: object) -> None:
+        """The response is complete; called by the request."""
+        self.request = None
+        inbound = self.inbound
+        if inbound is None or inbound.complete:
+            self._next()
+        elif not self.persists:
+            self._finish(lingers=True)
+        else:
+            inbound.body.cancel()
+            inbound.discard()
+
+    def _next(self) -> None:
+        """Go on with what the client sent ahead, or wait, or close."""
+        self.inbound = None
+        if not self.persists or self.site.connections.draining:
+            self._finish(lingers=bool(self._buffer))
+            return
+        self._state = State.HEAD
+        if self._ahead_held:
+            self._ahead_held = False
+            self._hold()
+        if self._serving:
+            return
+        if self._buffer and not self.full:
+            self._serve(self._buffer, 0)
+        else:
+            self.due = self.seconds() + self.limits.idle_seconds
+
+    def refuse(self, problem: BadMessage) -> None:
+        """Answer an error of the channel's own, and close."""
+        text = json.dumps({"error": problem.text}).encode()
+        status = HTTPStatus(problem.status)
+        self.write(
+            b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+            b"Connection: close\r\n\r\n%b" % (status, status.phrase.encode(), self.site.date(), len(text), text)
+        )
+        if self.site.on_refused is not None:
+            self.site.on_refused(problem.status)
+        self._finish(lingers=True)
+
+    def _finish(self, *, lingers: bool) -> None:
+        if self._state in (State.HEAD, State.BUSY):
+            self._state = State.CLOSING
+            self._buffer = b""
+            if self.inbound is not None:
+                self.inbound.broken = True
+            self.end(lingers=lingers)
+
+    # -- Outlet's questions, deadlines and draining ----------------------------------------------
+
+    def drained(self) -> None:
+        if self._state is State.HEAD and not self._serving:
+            self._next()
+
+    def read_on(self) -> None:
+        self._body_held = self._ahead_held = False
+        self._hold()
+
+    def overdue(self, now: float) -> None:
+        self.due = inf
+        if self._state is State.HEAD:
+            if self.full:
+                return  # the answer is still being read; drained() sets the next deadline
+            if self._buffer:
+                self.refuse(BadMessage(408, "request head took too long"))
+            else:
+                self._finish(lingers=False)
+        elif self._state is State.BUSY and self.inbound is not None:
+            late = self.inbound.overdue(now)
+            if late < 0:
+                self.due = now - late
+            else:
+                self._body_failed(BadMessage(408, "request body took too long"))
+
+    @property
+    def idle(self) -> bool:
+        return self._state is State.HEAD and not self._buffer
+
+    def close_idle(self) -> None:
+        self._finish(lingers=False)
+
+    # -- what a request uses ---------------------------------------------------------------------
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """The head of an ordinary resource's response; adds ``Date`` and what the connection needs."""
+        request = cast("ProxyRequest", self.request)
+        lines = [b"HTTP/1.1 %b %b\r\n" % (code, reason)]
+        if not headers.hasHeader(b"Date"):
+            lines.append(b"Date: %b\r\n" % self.site.date())
+        lines += [b"%b: %b\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        framed = headers.hasHeader(b"Content-Length") or headers.hasHeader(b"Transfer-Encoding")
+        lines.append(self.connection_field(framed or has_no_body(request.method, int(code))))
+        lines.append(b"\r\n")
+        self.write(b"".join(lines))
+
+    def connection_field(self, framed: bool) -> bytes:
+        """Settle whether the connection outlives this response, and the field line that says so (RFC 9112 §9.6).
+
+        ``framed``: the client can tell where the response ends without a close.
+        """
+        request = cast("ProxyRequest", self.request)
+        if not framed or self.site.connections.draining or request.unanswered_expectation:
+            self.persists = False
+        if not self.persists:
+            return b"Connection: close\r\n"
+        return b"" if request.head.minor >= 1 else b"Connection: keep-alive\r\n"
+
+    def loseConnection(self) -> None:
+        """Close after what has been written."""
+        self._finish(lingers=False)
+
+    def take_over(self, tunnel: BytesProtocol) -> bytes:
+        """Hand the connection's bytes to ``tunnel``; returns those already read."""
+        self._state = State.TUNNEL
+        self._tunnel = tunnel
+        self.due = inf
+        self.detach()
+        self.read_on()
+        rest, self._buffer = self._buffer, b""
+        return rest
+
+    def getPeer(self) -> IAddress:
+        if self._peer is None:
+            self._peer = self.transport.getPeer()
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        return self.transport.getHost()
+
+    @property
+    def peer_host(self) -> bytes:
+        if self._peer_host is None:
+            self._peer_host = str(getattr(self.getPeer(), "host", "")).encode("ascii", "replace")
+        return self._peer_host
+
+
+class _Answers:
+    """Answers of the hot path to requests that arrived together, joined into few writes."""
+
+    __slots__ = ("_channel", "_parts", "_size")
+
+    def __init__(self, channel: HTTPChannel) -> None:
+        self._channel = channel
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, answer: bytes) -> bool:
+        """Queue one more; False when the client has to read first."""
+        self._parts.append(answer)
+        self._size += len(answer)
+        if self._size >= HIGH_WATER:
+            self.send()
+        return not self._channel.full
+
+    def send(self) -> None:
+        parts = self._parts
+        if parts:
+            self._parts, self._size = [], 0
+            self._channel.write(parts[0] if len(parts) == 1 else b"".join(parts))

@@ -1,0 +1,320 @@
+"""A Twisted transport over a native asyncio or uvloop transport.
+
+Twisted protocols run on it unchanged; bytes go from the event loop straight into ``dataReceived``. Semantics follow
+``twisted.internet.tcp``: a producer keeps a closing connection open until it unregisters, writes after the end are
+ignored, an orderly end is ``ConnectionDone``, everything else ``ConnectionLost``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from typing import Protocol, cast
+
+from twisted.internet import error
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IHalfCloseableProtocol,
+    IProducer,
+    IPullProducer,
+    IPushProducer,
+    ITCPTransport,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+HIGH_WATER = 64 * 1024
+"""Bytes waiting to be sent at which producers are paused; they resume at a quarter of it."""
+
+
+class BytesProtocol(Protocol):
+    """What a native connection needs of a Twisted protocol."""
+
+    def makeConnection(self, transport: object) -> None: ...
+
+    def dataReceived(self, data: bytes) -> None: ...
+
+    def connectionLost(self, reason: Failure) -> None: ...
+
+
+BuildProtocol = Callable[[IAddress], BytesProtocol | None]
+
+
+def native_loop(reactor: object) -> asyncio.AbstractEventLoop | None:
+    """The asyncio loop under ``reactor``, or None where the reactor is of another kind."""
+    return cast("asyncio.AbstractEventLoop | None", getattr(reactor, "_asyncioEventloop", None))
+
+
+class PullPump:
+    """Drives a pull producer: asks it for more whenever the transport has room, once per turn of the loop."""
+
+    def __init__(self, producer: IPullProducer, soon: Callable[[Callable[[], None]], object]) -> None:
+        self._producer = producer
+        self._soon = soon
+        self._scheduled = False
+        self._running = False
+
+    def resumeProducing(self) -> None:
+        self._running = True
+        if not self._scheduled:
+            self._scheduled = True
+            self._soon(self._turn)
+
+    def pauseProducing(self) -> None:
+        self._running = False
+
+    def stopProducing(self) -> None:
+        self._running = False
+        self._producer.stopProducing()
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._running:
+            self._producer.resumeProducing()
+        if self._running:
+            self.resumeProducing()
+
+
+@implementer(ITCPTransport, IConsumer, IPushProducer)
+class NativeTransport:
+    """One connection, as its Twisted protocol sees it."""
+
+    __slots__ = (
+        "__weakref__",
+        "_aborted",
+        "_full",
+        "_host",
+        "_loop",
+        "_native",
+        "_peer",
+        "_producer",
+        "_reading",
+        "_write_closing",
+        "connected",
+        "disconnected",
+        "disconnecting",
+        "protocol",
+    )
+
+    def __init__(self, native: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._native = native
+        self._loop = loop
+        self._producer: IPushProducer | PullPump | None = None
+        self._full = False
+        self._reading = True
+        self._aborted = False
+        self._write_closing = False
+        self._peer: IAddress | None = None
+        self._host: IAddress | None = None
+        self.connected = True
+        self.disconnected = False
+        self.disconnecting = False
+        self.protocol: BytesProtocol | None = None
+        native.set_write_buffer_limits(HIGH_WATER)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if data and self.connected and not self._write_closing:
+            self._native.write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self.write(b"".join(data))
+
+    def loseConnection(self, _reason: object = None) -> None:
+        """Close once everything written is sent and no producer is left."""
+        if not self.connected or self.disconnecting:
+            return
+        self.disconnecting = True
+        if self._producer is None:
+            self._close()
+
+    def loseWriteConnection(self) -> None:
+        """Send what was written, then the end of the stream; reading goes on."""
+        if not self.connected or self._write_closing:
+            return
+        self._write_closing = True
+        if self._producer is None:
+            self._end_writing()
+
+    def abortConnection(self) -> None:
+        """Drop the connection at once."""
+        if self.connected:
+            self._aborted = True
+            self.disconnecting = self._write_closing = True
+            self._native.abort()
+
+    def _close(self) -> None:
+        self._write_closing = True
+        self._native.close()
+
+    def _end_writing(self) -> None:
+        if not self._native.is_closing() and self._native.can_write_eof():
+            try:
+                self._native.write_eof()
+            except OSError:  # the peer was quicker; connectionLost follows
+                self._native.abort()
+
+    # -- producers -------------------------------------------------------------------------------
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Let ``producer`` write; pull producers (``streaming`` false) are asked whenever there is room."""
+        if self._producer is not None:
+            raise RuntimeError(f"{producer!r} cannot be registered while {self._producer!r} is")
+        if not self.connected:
+            producer.stopProducing()
+            return
+        if streaming:
+            self._producer = cast("IPushProducer", producer)
+            if self._full:
+                self._producer.pauseProducing()
+        else:
+            self._producer = PullPump(cast("IPullProducer", producer), self._loop.call_soon)
+            if not self._full:
+                self._producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        producer, self._producer = self._producer, None
+        if isinstance(producer, PullPump):
+            producer.pauseProducing()
+        if self.connected and producer is not None:
+            if self._write_closing:
+                self._end_writing()
+            if self.disconnecting:
+                self._close()
+
+    def set_full(self, full: bool) -> None:
+        """The native buffer passed a water mark."""
+        self._full = full
+        if self._producer is not None:
+            if full:
+                self._producer.pauseProducing()
+            else:
+                self._producer.resumeProducing()
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """Stop delivering data; a chunk that was already read may still come."""
+        if self._reading:
+            self._reading = False
+            if not self._native.is_closing():
+                self._native.pause_reading()
+
+    def resumeProducing(self) -> None:
+        if not self._reading:
+            self._reading = True
+            if not self._native.is_closing():
+                self._native.resume_reading()
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    # -- addresses and socket options ------------------------------------------------------------
+
+    def getPeer(self) -> IAddress:  # type: ignore[override]
+        if self._peer is None:
+            self._peer = _address(self._native, "peername")
+        return self._peer
+
+    def getHost(self) -> IAddress:  # type: ignore[override]
+        if self._host is None:
+            self._host = _address(self._native, "sockname")
+        return self._host
+
+    def getTcpNoDelay(self) -> bool:
+        return self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self._native.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(enabled))
+
+    def getTcpKeepAlive(self) -> bool:
+        return self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self._native.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(enabled))
+
+    def _option(self, level: int, name: int) -> bool:
+        return bool(self._native.get_extra_info("socket").getsockopt(level, name))
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def lost(self, exception: BaseException | None) -> Failure:
+        """Mark the connection as gone, release its producer and say why it ended."""
+        self.connected = False
+        self.disconnected = True
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+        if self._aborted:
+            return Failure(error.ConnectionAborted())
+        if exception is None:
+            return Failure(error.ConnectionDone())
+        return Failure(error.ConnectionLost(str(exception)))
+
+
+class NativeProtocol(asyncio.Protocol):
+    """The loop's end of a connection: builds the Twisted protocol when the connection is made.
+
+    ``made`` is called after the protocol's ``makeConnection``.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, build: BuildProtocol, made: Callable[[], None] | None = None
+    ) -> None:
+        self._loop = loop
+        self._build = build
+        self._made = made
+        self._transport: NativeTransport | None = None
+        self._protocol: BytesProtocol | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        native = cast("asyncio.Transport", transport)
+        wrapped = NativeTransport(native, self._loop)
+        protocol = self._build(wrapped.getPeer())
+        if protocol is None:
+            native.abort()
+            return
+        self._transport, self._protocol = wrapped, protocol
+        wrapped.protocol = protocol
+        # Each chunk goes to the protocol without a Python frame between; uvloop looks the method up only when a
+        # protocol is attached, hence the second attachment of the same object.
+        self.data_received = protocol.dataReceived  # type: ignore[method-assign]
+        native.set_protocol(self)
+        protocol.makeConnection(wrapped)
+        if self._made is not None:
+            self._made()
+
+    def pause_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.set_full(True)
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.set_full(False)
+
+    def eof_received(self) -> bool:
+        if self._protocol is not None and IHalfCloseableProtocol.providedBy(self._protocol):
+            cast("IHalfCloseableProtocol", self._protocol).readConnectionLost()
+            return True
+        return False  # the loop closes once what was written has been sent
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        transport, protocol = self._transport, self._protocol
+        self._transport = self._protocol = None
+        if transport is not None and protocol is not None:
+            self.__dict__.pop("data_received", None)  # breaks the cycle through the bound method
+            protocol.connectionLost(transport.lost(exc))
+
+
+def _address(native: asyncio.Transport, key: str) -> IAddress:
+    """The Twisted address behind ``peername`` or ``sockname``."""
+    name = native.get_extra_info(key)
+    if isinstance(name, tuple):
+        if len(name) == 4:
+            return IPv6Address("TCP", *name)
+        return IPv4Address("TCP", name[0], name[1])
+    return UNIXAddress(name or None)

@@ -1,0 +1,308 @@
+"""The client of the backend on real sockets: native loops, Twisted's endpoints, TLS, and every way not to connect."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import pytest_twisted
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertificate
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from zope.interface import directlyProvides, providedBy
+
+from caching_proxy.body import Body
+from caching_proxy.core.messages import RequestHead
+from caching_proxy.interfaces import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from caching_proxy.testing import ScriptedBackend
+from caching_proxy.wire.upstream import Backend, Upstream
+
+# Twisted 26.10 hands pyOpenSSL objects to pyOpenSSL, which would rather have others.
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+GET = RequestHead(b"GET", b"/")
+BIG = b"x" * 3_000_000
+
+
+async def exchange(upstream: Upstream, head: RequestHead = GET, body: Body | None = None) -> tuple[int, bytes]:
+    response = await upstream.fetch(head, body)
+    return response.head.status, await response.body.collect(10_000_000)
+
+
+# -- TCP on the reactor under test: natively where its loop allows it, and through Twisted's endpoints ----------------
+
+
+class Stock:
+    """The reactor, without its loop: connections are made by Twisted's endpoints."""
+
+    _asyncioEventloop = None
+
+    def __init__(self) -> None:
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(reactor, name)
+
+
+@pytest.fixture(params=["reactor", "endpoint"])
+def clock(request: pytest.FixtureRequest) -> object:
+    return reactor if request.param == "reactor" else Stock()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_connection_serves_several_requests(clock: IReactorTime) -> None:
+    backend = ScriptedBackend(reactor, lambda request: OK)
+    upstream = Upstream(clock, Backend.parse(backend.url))
+    assert await exchange(upstream) == (200, b"hi")
+    assert await exchange(upstream, RequestHead(b"PUT", b"/p"), Body.of(BIG)) == (200, b"hi")
+    assert backend.accepted == 1
+    assert backend.requests[0] == b"GET / HTTP/1.1\r\n\r\n"
+    assert backend.requests[1].endswith(b"\r\n\r\n" + BIG)
+    await upstream.stop()
+    await backend.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_M7_a_backend_that_closed_meanwhile(clock: IReactorTime) -> None:
+    backend = ScriptedBackend(reactor, lambda request: OK)
+    upstream = Upstream(clock, Backend.parse(backend.url))
+    await exchange(upstream)
+    backend.drop()
+    assert await exchange(upstream) == (200, b"hi")
+    assert backend.accepted == 2
+    await upstream.stop()
+    await backend.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backend_that_closes_without_an_answer(clock: IReactorTime) -> None:
+    backend = ScriptedBackend(reactor, lambda request: None)
+    upstream = Upstream(clock, Backend.parse(backend.url))
+    with pytest.raises(UpstreamError, match="before a response"):
+        await exchange(upstream)
+    await upstream.stop()
+    await backend.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_large_answer_and_many_at_once(clock: IReactorTime) -> None:
+    backend = ScriptedBackend(reactor, lambda request: b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + BIG)
+    upstream = Upstream(clock, Backend.parse(backend.url), max_connections=3)
+    under_way = [Deferred.fromCoroutine(exchange(upstream)) for _ in range(7)]
+    for each in under_way:
+        assert await each == (200, BIG)
+    assert backend.accepted == 3
+    await upstream.stop()
+    await backend.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_connection(clock: IReactorTime) -> None:
+    upstream = Upstream(clock, Backend.parse(f"http://127.0.0.1:{free_port()}"))
+    with pytest.raises(UpstreamUnreachable):
+        await upstream.fetch(GET)
+    await upstream.stop()
+
+
+def test_a_connection_that_is_never_made() -> None:
+    memory = MemoryReactorClock()
+    upstream = Upstream(memory, Backend.parse("http://127.0.0.1:1"), connect_timeout=5)
+    errors: list[object] = []
+    upstream.fetch(GET).addErrback(lambda reason: errors.append(reason.type))
+    memory.advance(4.9)
+    assert errors == []
+    memory.advance(0.2)
+    assert errors == [UpstreamTimeout]
+    assert upstream.connections == 0
+    upstream.stop()
+    assert memory.getDelayedCalls() == []
+
+
+# -- native loops --------------------------------------------------------------------------------------------------
+
+
+Steps = Callable[[asyncio.AbstractEventLoop], Coroutine[Any, Any, None]]
+
+
+class NativeClock(Clock):
+    """What the client needs of a reactor on an asyncio loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._asyncioEventloop = loop
+
+
+class Answering(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if data.startswith(b"GET /big"):
+            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + BIG)
+        elif data.startswith(b"GET") or data.endswith(b"end"):
+            self.transport.write(OK)
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def on_a_loop(request: pytest.FixtureRequest) -> Iterator[Callable[[Steps], None]]:
+    """Runs a story on a loop of its own, in a thread because this one may have a running loop already."""
+    loop: asyncio.AbstractEventLoop = request.param()
+    with ThreadPoolExecutor(1) as thread:
+        yield lambda steps: thread.submit(loop.run_until_complete, asyncio.wait_for(steps(loop), 10)).result()
+    loop.close()
+
+
+def test_through_a_native_loop(on_a_loop: Callable[[Steps], None]) -> None:
+    async def steps(loop: asyncio.AbstractEventLoop) -> None:
+        server = await loop.create_server(Answering, "127.0.0.1", 0)
+        clock = NativeClock(loop)
+        upstream = Upstream(clock, Backend.parse(f"http://localhost:{server.sockets[0].getsockname()[1]}"))
+
+        async def run(head: RequestHead, body: Body | None = None) -> tuple[int, bytes]:
+            return await Deferred.fromCoroutine(exchange(upstream, head, body)).asFuture(loop)
+
+        assert await run(GET) == (200, b"hi")
+        assert await run(RequestHead(b"GET", b"/big")) == (200, BIG)
+        assert await run(RequestHead(b"PUT", b"/"), Body.of(BIG + b"end")) == (200, b"hi")
+        assert (upstream.connections, upstream.idle) == (1, 1)
+        await upstream.stop().asFuture(loop)
+        server.close()
+        await server.wait_closed()
+        assert clock.getDelayedCalls() == []
+
+    on_a_loop(steps)
+
+
+def test_native_refusals_and_cancelling(on_a_loop: Callable[[Steps], None]) -> None:
+    async def steps(loop: asyncio.AbstractEventLoop) -> None:
+        clock = NativeClock(loop)
+        upstream = Upstream(clock, Backend.parse(f"http://127.0.0.1:{free_port()}"))
+        with pytest.raises(UpstreamUnreachable):
+            await upstream.fetch(GET).asFuture(loop)
+        cancelled = upstream.fetch(GET)
+        cancelled.addErrback(lambda reason: None)
+        cancelled.cancel()
+        assert upstream.connections == 0
+        await upstream.stop().asFuture(loop)
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+        assert clock.getDelayedCalls() == []
+
+    on_a_loop(steps)
+
+
+# -- TLS -----------------------------------------------------------------------------------------------------------
+
+
+def certificate(name: str) -> PrivateCertificate:
+    """A self-signed certificate for ``name``."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return PrivateCertificate.loadPEM(signed.public_bytes(pem) + private)
+
+
+class Speaking(Protocol):
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(OK)
+
+
+class SecureBackend:
+    def __init__(self, name: str = "localhost") -> None:
+        self.certificate = certificate(name)
+        self.names: list[bytes | None] = []
+        options: CertificateOptions = self.certificate.options()
+        context = options.getContext()
+        context.set_tlsext_servername_callback(lambda connection: self.names.append(connection.get_servername()))
+        self.port: IListeningPort = reactor.listenSSL(0, Factory.forProtocol(Speaking), options, interface="127.0.0.1")
+
+    def upstream(self, **options: object) -> Upstream:
+        return Upstream(reactor, Backend.parse(f"https://localhost:{self.port.getHost().port}"), **options)
+
+    @property
+    def public(self) -> Certificate:
+        return Certificate(self.certificate.original)
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_with_a_certificate_that_is_trusted() -> None:
+    backend = SecureBackend()
+    upstream = backend.upstream(trust_root=backend.public)
+    assert await exchange(upstream) == (200, b"hi")
+    assert await exchange(upstream) == (200, b"hi")
+    assert upstream.connections == 1
+    assert backend.names == [b"localhost"]
+    await upstream.stop()
+    await backend.port.stopListening()
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted"),
+    [pytest.param("localhost", False, id="unknown-issuer"), pytest.param("elsewhere", True, id="other-name")],
+)
+@pytest_twisted.ensureDeferred
+async def test_tls_with_a_certificate_that_is_not(name: str, trusted: bool) -> None:
+    backend = SecureBackend(name)
+    upstream = backend.upstream(trust_root=backend.public if trusted else certificate("somebody"))
+    with pytest.raises(UpstreamUnreachable):
+        await exchange(upstream)
+    assert upstream.connections == 0
+    await upstream.stop()
+    await backend.port.stopListening()
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_unverified_still_names_the_server() -> None:
+    backend = SecureBackend("elsewhere")
+    upstream = backend.upstream(tls_verify=False)
+    assert await exchange(upstream) == (200, b"hi")
+    assert backend.names == [b"localhost"]
+    await upstream.stop()
+    await backend.port.stopListening()
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_to_a_backend_that_speaks_none() -> None:
+    backend = ScriptedBackend(reactor, lambda request: OK)
+    upstream = Upstream(reactor, Backend.parse(backend.url.replace("http:", "https:")), connect_timeout=0.1)
+    with pytest.raises(UpstreamTimeout):  # it waits for the end of a request that never comes
+        await exchange(upstream)
+    assert upstream.connections == 0
+    await upstream.stop()
+    await backend.stop()

@@ -6,9 +6,11 @@ Everything asynchronous returns a Deferred that its caller may cancel; cancellin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
 from zope.interface import Attribute, Interface
 
 from caching_proxy.body import Body
@@ -92,6 +94,19 @@ class IncompleteBody(UpstreamError):
     """The response body ended before its framing said so (RFC 9112 §8); reported through ``Body``."""
 
 
+class Switched(Protocol):
+    """The raw connection to the backend after its 101; whoever is handed one starts or aborts it."""
+
+    def start(self, protocol: IProtocol) -> None:
+        """Give ``protocol`` the connection and every byte behind the 101."""
+
+    def close(self) -> None:
+        """Close once all is sent."""
+
+    def abort(self) -> None:
+        """Drop the connection."""
+
+
 @attrs.frozen(slots=True, eq=False)
 class UpstreamResponse:
     """A final response whose body is still arriving.
@@ -105,7 +120,7 @@ class UpstreamResponse:
     body: Body
     length: int | None
     reused: bool = False
-    tunnel: object | None = None
+    tunnel: Switched | None = None
 
 
 class IUpstream(Interface):

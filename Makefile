@@ -1,0 +1,73 @@
+# Everything that is done with the project; each target builds what it needs in $(VENV).
+#   make install | run | test | test-all | lint | docs | lock | clean
+
+VENV ?= .venv
+SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c '$(SUITABLE)' >/dev/null 2>&1 && { command -v $$p; break; }; done)
+BIN := $(VENV)/bin
+SOURCES := $(shell find caching_proxy twisted -type f -not -name '*.pyc' 2>/dev/null)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+COMPILE := $(BIN)/pip-compile --quiet --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	--generate-hashes --strip-extras --allow-unsafe --annotation-style=line
+CHECKED := caching_proxy examples $(wildcard bench)
+
+.PHONY: install run test test-all lint docs lock clean
+.DELETE_ON_ERROR:
+
+install: $(VENV)/.installed
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv and pip was found" \
+		"(tried python3, python3.13, python3.12, python3.11; on Debian: apt-get install python3-venv)." \
+		"Name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.locked: $(VENV)/.created requirements.lock
+	$(PIP) --require-hashes -r requirements.lock
+	@touch $@
+
+# build/ may hold modules that are gone from the sources, and would put them into the wheel again.
+$(VENV)/.installed: $(VENV)/.locked setup.cfg pyproject.toml $(SOURCES)
+	@rm -rf build *.egg-info
+	$(PIP) --no-deps --force-reinstall .
+	@rm -rf build *.egg-info
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.created requirements-test.lock
+	$(PIP) --require-hashes -r requirements-test.lock
+	@touch $@
+
+run: $(VENV)/.installed
+	@exec $(BIN)/python examples/run.py
+
+lint: $(VENV)/.installed $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(CHECKED)
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Every Python from 3.11 to 3.13 that is here, on the PATH or of pyenv.
+test-all:
+	@tried=0; for v in 3.11 3.12 3.13; do \
+		for p in python$$v $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$v.*/bin/python; do \
+			$$p -c '$(SUITABLE)' >/dev/null 2>&1 || continue; \
+			echo "== Python $$v ($$p)"; tried=1; \
+			$(MAKE) --no-print-directory test PYTHON=$$p VENV=.venv-$$v || exit 1; break; \
+		done; \
+	done; test $$tried = 1 || { echo "No Python from 3.11 to 3.13 was found." >&2; exit 1; }
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m caching_proxy.settings_docs
+
+lock: $(VENV)/.created
+	$(PIP) pip-tools
+	$(COMPILE) -o requirements.lock setup.cfg
+	$(COMPILE) --extra test -c requirements.lock -o requirements-test.lock setup.cfg
+
+clean:
+	rm -rf $(VENV) .venv-3.1* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find caching_proxy examples tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +

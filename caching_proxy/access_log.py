@@ -1,0 +1,125 @@
+"""A line for each request, cheap enough for tens of thousands a second.
+
+Lines wait in memory until a timer that exists only while some wait writes them together, at most
+``FLUSH_SECONDS`` later; :meth:`AccessLog.stop` writes the rest.
+"""
+
+from __future__ import annotations
+
+from json.encoder import encode_basestring_ascii as quoted
+from typing import TYPE_CHECKING, TextIO
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from caching_proxy.log_lines import SEVERITY, coloured, timestamp
+from caching_proxy.redaction import target_without_secrets
+
+if TYPE_CHECKING:
+    from caching_proxy.settings import Settings
+
+FLUSH_SECONDS = 0.2
+MOST_WAITING = 1000
+
+_JSON = (
+    '{"time":"%s","level":"info","msg":"request","logger":"access","method":%s,"path":%s,"status":%d,'
+    '"cacheStatus":%s,"role":%s,"durationMs":%.3f,"requestId":%s}\n'
+)
+
+
+class AccessLog:
+    """Access lines on ``stream``; with ``enabled`` False nothing is written. ``clock`` tells POSIX seconds.
+
+    A stream that is gone or full loses lines, never a request.
+    """
+
+    def __init__(self, stream: TextIO, enabled: bool, clock: IReactorTime, development: bool = False) -> None:
+        self.enabled = enabled
+        self._stream = stream
+        self._clock = clock
+        self._format = self._development if development else self._json
+        self._lines: list[str] = []
+        self._timer: IDelayedCall | None = None
+        self._second = -1
+        self._prefix = ""
+
+    def log(
+        self,
+        method: bytes,
+        target: bytes,
+        status: int,
+        cache_status: str,
+        role: str,
+        duration: float,
+        request_id: str,
+    ) -> None:
+        """One request: ``target`` as the client sent it, ``duration`` in seconds, ``role`` without token digest."""
+        if not self.enabled:
+            return
+        if b"?" in target:
+            target = target_without_secrets(target)
+        self._lines.append(
+            self._format(
+                method.decode("latin-1"), target.decode("latin-1"), status, cache_status, role, duration, request_id
+            )
+        )
+        if self._timer is None:
+            self._timer = self._clock.callLater(FLUSH_SECONDS, self._on_timer)
+        elif len(self._lines) >= MOST_WAITING:
+            self.flush()
+
+    def _json(
+        self, method: str, path: str, status: int, cache_status: str, role: str, duration: float, request_id: str
+    ) -> str:
+        return _JSON % (
+            self._now(),
+            quoted(method),
+            quoted(path),
+            status,
+            quoted(cache_status),
+            quoted(role),
+            duration * 1000,
+            quoted(request_id),
+        )
+
+    def _development(
+        self, method: str, path: str, status: int, cache_status: str, role: str, duration: float, request_id: str
+    ) -> str:
+        start = coloured(self._clock.seconds(), "info")
+        shown = quoted(f"{method} {path}")[1:-1]  # control characters must not reach a terminal
+        return f"{start} access: {shown} {status} {cache_status} {role} {duration * 1000:.1f}ms {request_id}\n"
+
+    def _now(self) -> str:
+        now = self._clock.seconds()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._prefix = timestamp(second)[:-4]
+        return f"{self._prefix}{int((now - second) * 1000):03d}Z"
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        lines, self._lines = self._lines, []
+        if not lines:
+            return
+        try:
+            self._stream.write("".join(lines))
+            self._stream.flush()
+        except (OSError, ValueError):  # gone, full, or closed
+            return
+
+    def stop(self) -> None:
+        """Write what waits and leave no timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.flush()
+
+
+def make_access_log(settings: Settings, stream: TextIO, clock: IReactorTime) -> AccessLog:
+    """The access log that ``ACCESS_LOG``, ``LOG_LEVEL`` and ``APP_ENV`` ask for; its lines are of level ``info``."""
+    enabled = settings.access_log and SEVERITY[settings.log_level] <= SEVERITY["info"]
+    return AccessLog(stream, enabled, clock, settings.development)

@@ -1,0 +1,43 @@
+"""The files made from the table are up to date and true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from caching_proxy import dotenv
+from caching_proxy.settings import load
+from caching_proxy.settings_docs import env_example, markdown
+from caching_proxy.settings_table import TABLE
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_env_example_is_up_to_date() -> None:
+    assert (ROOT / ".env.example").read_text(encoding="utf-8") == env_example()
+
+
+def test_settings_md_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == markdown()
+
+
+def test_the_example_loads() -> None:
+    values, complaints = dotenv.parse(env_example())
+    found, warnings = load({}, values, {})
+    assert found.backend_url == "http://localhost:8080"
+    assert (*complaints, *warnings) == ()
+
+
+def test_the_example_shows_true_defaults() -> None:
+    shown = "\n".join(line.removeprefix("#") for line in env_example().splitlines() if not line.startswith("# "))
+    values, _ = dotenv.parse(shown)
+    assert set(values) == {row.name for row in TABLE}
+    assert load({}, values, {})[0] == load({"BACKEND_URL": "http://localhost:8080"}, {}, {})[0]
+
+
+def test_the_rules_file_is_valid() -> None:
+    from caching_proxy.core.invalidation import parse_rules, resolve
+
+    rules = parse_rules((ROOT / "invalidation_config.json").read_bytes())
+    assert b"cache:GET:*:/items*" in resolve(rules, b"POST", b"/items")
+    assert b"cache:GET:*:/items/7" in resolve(rules, b"PUT", b"/items/7?x=1")
+    assert resolve(rules, b"POST", b"/itemsets") == ()

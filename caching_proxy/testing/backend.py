@@ -77,7 +77,8 @@ class ScriptedBackend:
     """A TCP server on ``127.0.0.1`` whose answers are raw bytes, right or wrong.
 
     ``requests`` holds raw requests (head and body, chunked ones undecoded), ``accepted`` counts connections,
-    ``connections`` are the open ones. Every connection stays open after an answer unless ``close_after_answer``::
+    ``connections`` are the open ones; ``port`` and ``url`` say where it is, even after it stopped. Every connection
+    stays open after an answer unless ``close_after_answer``::
 
         backend = ScriptedBackend(reactor, lambda request: b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nhi")
         ...
@@ -92,13 +93,9 @@ class ScriptedBackend:
         self.accepted = 0
         self._stopped: Deferred[None] | None = None
         self._port: IListeningPort = reactor.listenTCP(0, _Factory(self), interface="127.0.0.1")
-
-    @property
-    def port(self) -> int:
-        """The TCP port."""
         address = self._port.getHost()
         assert isinstance(address, IPv4Address)
-        return address.port
+        self.port = address.port
 
     @property
     def url(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -86,27 +87,54 @@ def _stop(port: IListeningPort) -> Deferred[None]:
 async def _natively(
     loop: asyncio.AbstractEventLoop, host: str, port: int, factory: Factory, backlog: int, reuse_port: bool
 ) -> Listener:
-    build = cast("BuildProtocol", factory.buildProtocol)
-    creating = loop.create_server(
-        lambda: NativeProtocol(loop, build), host or None, port, backlog=backlog, reuse_port=reuse_port or None
-    )
-    try:
-        server = await Deferred.fromFuture(asyncio.ensure_future(creating, loop=loop))
+    try:  # before anything waits: a program that cannot start has to know at once, and may give up privileges then
+        sockets = _bound(host, port, backlog, reuse_port)
     except OSError as problem:
         raise CannotListenError(host, port, _socket_error(problem)) from None
+    build = cast("BuildProtocol", factory.buildProtocol)
+    servers = [
+        await Deferred.fromFuture(
+            asyncio.ensure_future(
+                loop.create_server(lambda: NativeProtocol(loop, build), sock=one, backlog=backlog), loop=loop
+            )
+        )
+        for one in sockets
+    ]
     factory.doStart()
-    bound = server.sockets[0].getsockname()
+    bound = sockets[0].getsockname()
 
     def stop() -> Deferred[None]:
-        server.close()  # not wait_closed(): since Python 3.12 that waits for the connections as well
+        for server in servers:
+            server.close()  # not wait_closed(): since Python 3.12 that waits for the connections as well
         factory.doStop()
         return succeed(None)
 
     return Listener(_text(bound[0], bound[1]), bound[1], stop)
 
 
+def _bound(host: str, port: int, backlog: int, reuse_port: bool) -> list[socket.socket]:
+    """A listening socket for each address of ``host`` (empty: every interface)."""
+    flags = socket.AI_PASSIVE
+    found = dict.fromkeys(socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags))
+    with contextlib.ExitStack() as undo:
+        sockets = []
+        for family, kind, protocol, _, address in found:
+            one = undo.enter_context(socket.socket(family, kind, protocol))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(address)
+            one.listen(backlog)
+            one.setblocking(False)
+            sockets.append(one)
+        undo.pop_all()
+        return sockets
+
+
 def _socket_error(problem: OSError) -> OSError:
-    """asyncio wraps the reason in prose; Twisted shows ``strerror``."""
+    """The reason with its symbolic name, in ``strerror``, which Twisted shows."""
     if isinstance(problem, socket.gaierror):
         return problem
     code = problem.errno or errno.EADDRNOTAVAIL

@@ -24,6 +24,7 @@ from caching_proxy.cache.inspector import Inspector
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.passing import PassThrough
 from caching_proxy.cache.pipeline import Parts, Pipeline
+from caching_proxy.cache.posts import PostKeeper
 from caching_proxy.cache.reader import StoreReader
 from caching_proxy.cache.replies import Replies
 from caching_proxy.cache.route import Route
@@ -43,6 +44,7 @@ from caching_proxy.rules import RulesFile
 from caching_proxy.settings import Settings
 from caching_proxy.store.build import StoreConfig, build_store
 from caching_proxy.store.guarded import GuardedStore
+from caching_proxy.store.topology import RedisTopology, parse_cache_url
 from caching_proxy.web.admin import admin_children
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.hot_path import HotPath
@@ -53,9 +55,11 @@ from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.root import Root
 from caching_proxy.web.services import AdminServices
 from caching_proxy.wire.backend import Backend
+from caching_proxy.wire.endpoint import NativeEndpoint
 from caching_proxy.wire.limits import Limits
 from caching_proxy.wire.reach import reach
 from caching_proxy.wire.site import ProxySite
+from caching_proxy.wire.transport import native_loop
 from caching_proxy.wire.upstream import Upstream
 
 
@@ -69,6 +73,7 @@ class Proxy:
     rules: RulesFile
     invalidator: Invalidator
     writer: Writer
+    verifier: TokenVerifier
     readiness: Readiness
     access: AccessLog
     metrics: Metrics
@@ -102,7 +107,7 @@ def compose(
     tickets, uncacheable = Tickets(), Uncacheable()
     flights = SingleFlight(reactor, settings.backend_timeout)
     invalidator = Invalidator(hot, burst, tickets, flights, store, reactor, count_invalidation(metrics))
-    writer = Writer(hot, burst, store, reactor)
+    writer = Writer(hot, burst, store, tickets, reactor, invalidator.forsake)
     name = settings.proxy_name if settings.cache_status else None
     replies = Replies(name, settings.development)
     metrics.watch("backend_connections", lambda: upstream.connections)
@@ -113,6 +118,7 @@ def compose(
         backend.base_path,
         settings.proxy_name,
     )
+    posts = PostKeeper(policy, keys, route.origin, tickets, writer, reactor)
     verifier = _verifier(reactor, settings)
     pipeline = Pipeline(
         Parts(
@@ -120,13 +126,12 @@ def compose(
             keys=keys,
             verifier=verifier,
             hot=hot,
-            reader=StoreReader(store, burst, tickets, reactor),
-            invalidator=invalidator,
+            reader=StoreReader(store, burst, tickets, reactor, invalidator.horizon),
             flights=flights,
             uncacheable=uncacheable,
             tickets=tickets,
             fetcher=Fetcher(policy, route, writer, uncacheable, replies, reactor),
-            passing=PassThrough(route, invalidator, rules, keys, replies, reactor),
+            passing=PassThrough(route, invalidator, rules, keys, replies, posts, reactor),
             replies=replies,
             clock=reactor,
         )
@@ -134,7 +139,7 @@ def compose(
     access = make_access_log(settings, stream, reactor)
     new_request_id = request_ids(random)
     recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id)
-    hosts = HostPolicy(frozenset(settings.allowed_hosts))
+    hosts = HostPolicy(frozenset(settings.allowed_hosts), settings.preserve_host)
     resource = ProxyResource(pipeline, TrustedPeers(settings.trusted_proxies), hosts, recorder, new_request_id)
     readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
     inspector = Inspector(hot, store, invalidator, reactor)
@@ -160,11 +165,12 @@ def compose(
         rules=rules,
         invalidator=invalidator,
         writer=writer,
+        verifier=verifier,
         readiness=readiness,
         access=access,
         metrics=metrics,
-        site=_site(reactor, settings, Root({} if apart else admin, resource), hot_path),
-        admin_site=_site(reactor, settings, Root(admin, None), None) if apart else None,
+        site=_site(reactor, settings, Root({} if apart else admin, resource), hot_path, recorder.refused),
+        admin_site=_site(reactor, settings, Root(admin, None)) if apart else None,
     )
 
 
@@ -194,7 +200,18 @@ def _store(reactor: IReactorTime, settings: Settings, metrics: Metrics) -> IStor
             breaker_recovery=settings.breaker_recovery_seconds,
             on_phase=on_phase(metrics),
             on_acquired=metrics.histogram("redis_pool_acquisition_seconds").observe,
+            endpoint=_native_endpoint(reactor, settings),
         ),
+    )
+
+
+def _native_endpoint(reactor: IReactorTime, settings: Settings) -> NativeEndpoint | None:
+    """The short way to a Redis without TLS, where the reactor has a native loop; None leaves it to Twisted."""
+    topology = parse_cache_url(settings.cache_url)
+    if native_loop(reactor) is None or not isinstance(topology, RedisTopology) or topology.tls:
+        return None
+    return NativeEndpoint(
+        reactor, topology.host, topology.port, settings.redis_connect_timeout, path=topology.unix_path
     )
 
 
@@ -222,7 +239,13 @@ def _key_policy(settings: Settings) -> KeyPolicy:
     )
 
 
-def _site(reactor: IReactorTime, settings: Settings, root: Root, hot: HotPath | None) -> ProxySite:
+def _site(
+    reactor: IReactorTime,
+    settings: Settings,
+    root: Root,
+    hot: HotPath | None = None,
+    on_refused: Callable[[int], None] | None = None,
+) -> ProxySite:
     limits = Limits(
         head_bytes=settings.max_head_bytes,
         field_count=settings.max_header_fields,
@@ -239,6 +262,7 @@ def _site(reactor: IReactorTime, settings: Settings, root: Root, hot: HotPath | 
         reactor,
         limits=limits,
         hot=hot,
+        on_refused=on_refused,
         max_connections=settings.max_connections or None,
         max_per_peer=settings.max_connections_per_peer or None,
     )

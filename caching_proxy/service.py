@@ -1,39 +1,63 @@
 """The running proxy: what is opened at start, in which order it closes, and what SIGHUP does.
 
-Stopping: no new connections; idle ones close; requests under way may finish within the grace time; then pending
-store writes, the backend's connections and the store. Each step waits for the one before.
+Starting: sockets are bound before privileges are shed (``twistd --uid``) and before anything else begins, so a port
+that is taken ends the program at once.
+
+Stopping: no new connections; idle ones close; requests under way may finish within the grace time, and so may what
+they left behind: fetches for the cache, invalidations, writes to the store. Each step waits for the one before.
 """
 
 from __future__ import annotations
 
 import signal
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from caching_proxy.compose import Proxy
 from caching_proxy.wire.listener import Listener, listen
+from caching_proxy.wire.site import ProxySite
+
+
+LAST_SECONDS = 1.0
+"""What each step of stopping may take even when the grace time is over."""
+
+
+class CannotStart(Exception):
+    """The program has to end; the text says why, in one line."""
 
 
 class ProxyService(Service):
-    """Runs a composed proxy on ``reactor``."""
+    """Runs a composed proxy on ``reactor``; ``give_up`` ends the program when it cannot start."""
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, proxy: Proxy) -> None:
+    def __init__(self, reactor: Any, proxy: Proxy, give_up: Callable[[CannotStart], NoReturn]) -> None:
         self._reactor = reactor
         self._proxy = proxy
+        self._give_up = give_up
         self._listeners: list[Listener] = []
-        self._starting: Deferred[None] | None = None
-        self.failed = False
+        self._opening: list[Deferred[None]] = []
+        self._problem: CannotStart | None = None
+
+    def privilegedStartService(self) -> None:
+        Service.privilegedStartService(self)
+        settings, proxy = self._proxy.settings, self._proxy
+        self._open(settings.listen or (settings.host, settings.port), proxy.site)
+        if proxy.admin_site is not None and settings.admin_port is not None:
+            self._open((settings.admin_host, settings.admin_port), proxy.admin_site)
+        if self._problem is not None:
+            self._give_up(self._problem)
+        DeferredList(self._opening).addCallback(self._announce)
 
     def startService(self) -> None:
         Service.startService(self)
         self._proxy.store.start()
-        self._starting = Deferred.fromCoroutine(self._listen()).addErrback(self._not_listening)
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._proxy.rules.reload))
 
@@ -41,36 +65,44 @@ class ProxyService(Service):
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
-    async def _listen(self) -> None:
-        settings, proxy = self._proxy.settings, self._proxy
-        self._listeners.append(
-            await listen(self._reactor, settings.listen or (settings.host, settings.port), proxy.site)
-        )
-        if proxy.admin_site is not None and settings.admin_port is not None:
-            admin_at = (settings.admin_host, settings.admin_port)
-            self._listeners.append(await listen(self._reactor, admin_at, proxy.admin_site))
-        addresses = ", ".join(listener.address for listener in self._listeners)
-        self._log.info("listening on {addresses}", addresses=addresses, backend=settings.backend_url)
+    def _open(self, where: str | tuple[str, int], site: ProxySite) -> None:
+        opening = listen(self._reactor, where, site)
+        self._opening.append(opening.addCallbacks(self._listeners.append, self._cannot_listen, errbackArgs=(where,)))
 
-    def _not_listening(self, failure: Any) -> None:
-        failure.trap(CannotListenError, ValueError)
-        self._log.critical("cannot listen: {reason}", reason=failure.getErrorMessage())
-        self.failed = True
-        self._reactor.callWhenRunning(self._reactor.stop)
+    def _cannot_listen(self, failure: Failure, where: str | tuple[str, int]) -> None:
+        place = where if isinstance(where, str) else f"{where[0]}:{where[1]}"
+        problem = failure.value
+        if isinstance(problem, CannotListenError):
+            problem = problem.socketError
+        reason = str(problem) if isinstance(problem, OSError | ValueError) else f"{type(problem).__name__}: {problem}"
+        self._problem = CannotStart(f"cannot listen at {place}: {' '.join(reason.split())}")
+        self._log.critical("{problem}", problem=str(self._problem))
+
+    def _announce(self, _: object) -> None:
+        addresses = ", ".join(listener.address for listener in self._listeners)
+        self._log.info("listening on {addresses}", addresses=addresses)
 
     async def _stop(self) -> None:
-        proxy = self._proxy
+        proxy, grace = self._proxy, self._proxy.settings.shutdown_grace_seconds
+        until = self._reactor.seconds() + grace
         proxy.readiness.draining = True
-        if self._starting is not None:
-            await self._starting
-        for listener in self._listeners:
-            await listener.stop_accepting()
-        for site in (proxy.site, proxy.admin_site):
-            if site is not None:
-                await site.connections.drain(proxy.settings.shutdown_grace_seconds)
+        await DeferredList(self._opening)
+        await DeferredList([listener.stop_accepting() for listener in self._listeners])
+        sites = [site for site in (proxy.site, proxy.admin_site) if site is not None]
+        await DeferredList([site.connections.drain(grace) for site in sites])
+        await self._in_time(proxy.upstream.stop(), until, "answers of the backend")
+        await self._in_time(proxy.invalidator.settled(), until, "invalidations")
         proxy.invalidator.stop()
-        await proxy.writer.drain()
-        await proxy.upstream.stop()
-        await proxy.store.stop()
+        await self._in_time(proxy.writer.drain(), until, "writes to the store")
+        await self._in_time(proxy.store.stop(), until, "connections to the store")
+        proxy.verifier.stop()
         proxy.access.stop()
         self._log.info("stopped")
+
+    async def _in_time(self, ending: Deferred[None], until: float, what: str) -> None:
+        """Wait for ``ending``, but not (much) longer than the grace time."""
+        left = max(until - self._reactor.seconds(), LAST_SECONDS)
+        try:
+            await ending.addTimeout(left, self._reactor)
+        except TimeoutError:
+            self._log.warn("stopping without waiting any longer for {what}", what=what)

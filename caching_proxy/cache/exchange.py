@@ -9,11 +9,13 @@ import attrs
 
 from caching_proxy.body import Body
 from caching_proxy.cache.tickets import Ticket, Tickets
+from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.headers import end_to_end
 from caching_proxy.core.messages import RequestHead, ResponseHead
 from caching_proxy.core.outcome import CacheStatus
 from caching_proxy.core.request_control import NO_WISHES, RequestControl
-from caching_proxy.interfaces import Identity
+from caching_proxy.core.validation import vary_fields
+from caching_proxy.interfaces import Identity, Switched
 
 _PARTICULAR = frozenset((b"if-none-match", b"if-modified-since", b"range", b"if-range"))
 
@@ -48,7 +50,7 @@ class Reply:
     """The answer for the client, every field in place but ``Connection`` and the framing of ``body``.
 
     ``length`` is the body's size in bytes where it is known. ``role`` is the label for logs and metrics. A reply
-    whose body is a :class:`Body` must be attached or cancelled.
+    whose body is a :class:`Body` must be attached or cancelled, a ``tunnel`` (after a 101) started or aborted.
     """
 
     head: ResponseHead
@@ -56,18 +58,20 @@ class Reply:
     length: int | None
     status: CacheStatus
     role: str
-    tunnel: object | None = None
+    tunnel: Switched | None = None
 
     def discard(self) -> None:
         """The client is gone: nobody will read this."""
         if isinstance(self.body, Body):
             self.body.cancel()
+        if self.tunnel is not None:
+            self.tunnel.abort()
 
 
 class Question:
     """An :class:`Incoming` on its way through the cache: whose it is, what it asks for, what happened so far."""
 
-    __slots__ = ("collapsed", "control", "head", "identity", "incoming", "key", "ticket", "trouble")
+    __slots__ = ("collapsed", "control", "head", "identity", "incoming", "key", "known", "ticket", "trouble")
 
     def __init__(self, incoming: Incoming, identity: Identity, key: bytes, control: RequestControl) -> None:
         self.incoming = incoming
@@ -78,6 +82,8 @@ class Question:
         self.control = control
         self.trouble: Trouble | None = None
         self.ticket: Ticket | None = None
+        self.known: tuple[CacheEntry, ...] = ()
+        """Every variant of the key that was found, as far as ``ticket`` is still current."""
         self.collapsed: bool | None = None
         """None: no flight was joined; True: its result answered; False: it did not help."""
 
@@ -90,6 +96,11 @@ class Question:
     def plain(self) -> bool:
         """Whether the backend's answer to this very request can serve others: no conditions, no part."""
         return self.head.fields.index.keys().isdisjoint(_PARTICULAR)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the key was invalidated since the ticket was opened, so that what was found is no longer true."""
+        return self.ticket is not None and not self.ticket.valid
 
     @property
     def fetch_status(self) -> CacheStatus:
@@ -119,8 +130,13 @@ class Question:
             self.ticket.close()
             self.ticket = None
 
-    def in_background(self) -> Question:
-        """The same question asked by nobody: without the client's conditions, part, interim responses and wishes."""
-        head = attrs.evolve(self.incoming.head, fields=self.incoming.head.fields.without(_PARTICULAR), method=b"GET")
+    def in_background(self, entry: CacheEntry) -> Question:
+        """The question that ``entry`` answered, asked by nobody: without the client's conditions, part, interim
+        responses and wishes, with the stored values of the fields that ``Vary`` names (RFC 9111 §4.3.1)."""
+        named = {name for name, _ in entry.selecting}
+        fields = self.incoming.head.fields.without(_PARTICULAR | named).plus(*vary_fields(entry))
+        head = attrs.evolve(self.incoming.head, fields=fields, method=b"GET")
         incoming = attrs.evolve(self.incoming, head=head, body=Body.of(b""), on_interim=None)
-        return Question(incoming, self.identity, self.key, NO_WISHES)
+        behind = Question(incoming, self.identity, self.key, NO_WISHES)
+        behind.known = self.known
+        return behind

@@ -2,18 +2,25 @@
 
 Bounded in variants and in bytes, keys and heads included. An entry leaves when the tier's own TTL, counted from
 when it was put, or the entry's own end comes; reading neither extends the one nor the other.
+
+A record holds every variant of its key that the store has: with some of them alone the wrong one might be chosen
+(RFC 9111 §4.1).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from math import inf
 
-from caching_proxy.core.entry import CacheEntry, Flag
-from caching_proxy.core.variance import variant_id
+from caching_proxy.cache.variants import field_name
+from caching_proxy.core.entry import CacheEntry
 
 OVERHEAD = 640
 """Bytes that an entry costs beside its key, head and body (objects, dictionary slots), as measured."""
+
+MAX_VARIANTS = 64
+"""Variants of one key; past that the oldest go, as in the stores."""
 
 
 class HotRecord:
@@ -53,20 +60,44 @@ class HotTier:
         self._records.move_to_end(key)
         return record
 
+    def holds(self, key: bytes, now: float) -> bool:
+        """Whether there is a record of ``key``; does not count as reading it."""
+        record = self._records.get(key)
+        return record is not None and now < record.expires_at
+
     def put(self, entry: CacheEntry, now: float) -> None:
         """Add one variant; of the others of its key, those it replaces or that have ended go."""
-        old = self._records.get(entry.key)
-        others = old.entries if old is not None and now < old.expires_at else ()
-        kept = [other for other in others if now < other.gone_at and not _same_variant(entry, other)]
-        self.put_all(entry.key, [*kept, entry], now)
+        self.update(entry.key, (entry,), (), (), now)
 
-    def put_all(self, key: bytes, entries: Iterable[CacheEntry], now: float) -> None:
-        """Make ``entries`` the only variants of ``key``. One that could never fit is not taken."""
+    def update(
+        self,
+        key: bytes,
+        put: Iterable[CacheEntry],
+        gone: Iterable[CacheEntry],
+        known: Iterable[CacheEntry],
+        now: float,
+    ) -> None:
+        """Take the variants ``gone`` out of ``key`` and put others in or in place.
+
+        ``known`` are the variants that the store has, for when nothing is here. A record keeps its end while any
+        variant of it stays.
+        """
+        old = self._records.get(key)
+        ends = inf
+        if old is not None and now < old.expires_at:
+            known, ends = old.entries, old.expires_at
+        new = tuple(put)
+        names = {field_name(entry) for entry in (*new, *gone)}
+        kept = [entry for entry in known if now < entry.gone_at and field_name(entry) not in names]
+        self.put_all(key, [*kept, *new], now, ends if kept else inf)
+
+    def put_all(self, key: bytes, entries: Iterable[CacheEntry], now: float, ends: float = inf) -> None:
+        """Make ``entries`` the only variants of ``key``, until ``ends`` at the latest. What cannot fit is not taken."""
         self._remove(key)
-        kept = tuple(entries)
+        kept = tuple(entries)[-MAX_VARIANTS:]
         if not kept or self._max_entries <= 0:
             return
-        record = HotRecord(kept, min(now + self._ttl, *(entry.gone_at for entry in kept)))
+        record = HotRecord(kept, min(now + self._ttl, ends, *(entry.gone_at for entry in kept)))
         if record.size > self._max_bytes or len(kept) > self._max_entries or now >= record.expires_at:
             return
         self._records[key] = record
@@ -103,9 +134,3 @@ class HotTier:
         self.entries -= len(record.entries)
         self.bytes -= record.size
         return True
-
-
-def _same_variant(one: CacheEntry, other: CacheEntry) -> bool:
-    if (Flag.PARTIAL in one.flags) is not (Flag.PARTIAL in other.flags):
-        return False
-    return one.selecting == other.selecting or variant_id(one.selecting) == variant_id(other.selecting)

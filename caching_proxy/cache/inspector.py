@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.invalidator import EVERYTHING, Invalidator
+from caching_proxy.cache.variants import latest_of_each
 from caching_proxy.core.codec import CodecError, decode
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.glob import compile_glob
@@ -32,22 +33,24 @@ class Inspector:
 
     async def _keys(self, pattern: bytes, limit: int | None) -> list[bytes]:
         stored = await self._store.scan(pattern, limit)
+        if self._invalidator.pending:
+            stored = [key for key in stored if not self._invalidator.hides(key)]
         matches = compile_glob(pattern)
         keys = sorted({*stored, *filter(matches, self._hot.keys(self._clock.seconds()))})
         return keys if limit is None else keys[:limit]
 
     async def _entries(self, key: bytes) -> list[CacheEntry]:
-        found: dict[object, CacheEntry] = {}
-        stored = await self._store.lookup(key)
-        for value in stored.variants.values() if stored is not None else ():
+        horizon = self._invalidator.horizon(key)
+        found = await self._store.lookup(key)
+        horizon, now = max(horizon, self._invalidator.horizon(key)), self._clock.seconds()
+        stored: list[CacheEntry] = []
+        for value in found.variants.values() if found is not None else ():
             try:
                 entry = decode(value, key)
             except CodecError:
                 continue
-            if not self._invalidator.hides(entry):
-                found[(entry.selecting, entry.part is None)] = entry
-        now = self._clock.seconds()
+            if entry.received_at > horizon:
+                stored.append(entry)
         record = self._hot.get(key, now)
-        for entry in record.entries if record is not None else ():
-            found.setdefault((entry.selecting, entry.part is None), entry)
-        return [entry for entry in found.values() if now < entry.gone_at]
+        nearby = record.entries if record is not None else ()
+        return [entry for entry in latest_of_each(nearby, tuple(stored)) if now < entry.gone_at]

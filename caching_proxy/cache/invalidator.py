@@ -20,7 +20,6 @@ from caching_proxy.cache.burst import BurstTier
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.single_flight import SingleFlight
 from caching_proxy.cache.tickets import KeyTest, Tickets
-from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.glob import compile_glob
 from caching_proxy.core.key import parse_key
 from caching_proxy.interfaces import IStore, StoreError
@@ -44,6 +43,7 @@ class Pending:
     removed: set[bytes]
     waiters: list[Deferred[int]] = attrs.field(factory=list)
     started: bool = False
+    counted: bool = True
 
 
 class Invalidator:
@@ -72,11 +72,12 @@ class Invalidator:
         self._working: Deferred[set[bytes]] | None = None
         self._stopped = False
         self._timer: IDelayedCall | None = None
+        self._settling: list[Deferred[None]] = []
 
     def invalidate(self, pattern: bytes) -> Deferred[int]:
         """Remove every key that matches a Redis glob; fires with how many distinct keys left any tier.
 
-        Fails with :class:`StoreError` if the store cannot be reached now; the invalidation stays pending all the
+        Fails with :class:`StoreError` if the store cannot carry it out now; the invalidation stays pending all the
         same.
         """
         return self._add(pattern, compile_glob(pattern), lambda: self._delete_matching(pattern))
@@ -89,14 +90,41 @@ class Invalidator:
             lambda: self._store.delete_target(target),
         )
 
-    def hides(self, entry: CacheEntry) -> bool:
-        """Whether an invalidation that the store has yet to carry out covers this stored entry."""
-        return any(entry.received_at <= pending.at and pending.matches(entry.key) for pending in self._pending)
+    def forsake(self, key: bytes) -> None:
+        """Remove one key that could not be put right in the store; tried until it succeeds."""
+        gone = self._add(b"key " + key, key.__eq__, lambda: self._store.delete([key]), counted=False)
+        gone.addErrback(lambda failure: failure.trap(StoreError))
+
+    def horizon(self, key: bytes) -> float:
+        """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
+        nothing that the store has yet to carry out."""
+        moment = self._tickets.voided_at(key)
+        for pending in self._pending:
+            if pending.at > moment and pending.matches(key):
+                moment = pending.at
+        return moment
+
+    def hides(self, key: bytes) -> bool:
+        """Whether the store has yet to remove ``key``."""
+        return any(pending.matches(key) for pending in self._pending)
 
     @property
     def pending(self) -> int:
         """Invalidations that the store has not confirmed."""
         return len(self._pending)
+
+    def settled(self) -> Deferred[None]:
+        """Fires when the store has carried out everything: with a store that is down, perhaps never."""
+        done: Deferred[None] = Deferred()
+        self._settling.append(done)
+        self._note_settled()
+        return done
+
+    def _note_settled(self) -> None:
+        if not self._pending:
+            waiting, self._settling = self._settling, []
+            for done in waiting:
+                done.callback(None)
 
     def stop(self) -> None:
         """No more tries."""
@@ -106,15 +134,18 @@ class Invalidator:
             self._timer = None
         if self._working is not None:
             self._working.cancel()
+        self._disappoint(Failure(StoreError("stopped before the store was told")))
 
-    def _add(self, name: bytes, matches: KeyTest, carry_out: Callable[[], Deferred[set[bytes]]]) -> Deferred[int]:
+    def _add(
+        self, name: bytes, matches: KeyTest, carry_out: Callable[[], Deferred[set[bytes]]], counted: bool = True
+    ) -> Deferred[int]:
         now = self._clock.seconds()
-        removed = self._purge(matches)
+        removed = self._purge(matches, now)
         pending = next((old for old in self._pending if old.name == name and not old.started), None)
         if pending is None:
             if len(self._pending) >= MAX_PENDING:
                 self._merge(now)
-            pending = Pending(name, matches, carry_out, now, removed)
+            pending = Pending(name, matches, carry_out, now, removed, counted=counted)
             self._pending.append(pending)
         else:  # the same once more before its turn came: the store's part serves both
             pending.at = now
@@ -124,9 +155,9 @@ class Invalidator:
         self._work_on()
         return answer
 
-    def _purge(self, matches: KeyTest) -> set[bytes]:
+    def _purge(self, matches: KeyTest, now: float) -> set[bytes]:
         removed = {*self._hot.remove_matching(matches), *self._burst.remove_matching(matches)}
-        self._flights.forget(self._tickets.void(matches))
+        self._flights.forget(self._tickets.void(matches, now))
         return removed
 
     def _merge(self, now: float) -> None:
@@ -166,18 +197,30 @@ class Invalidator:
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
         self._pending.remove(pending)
         removed = len(pending.removed | gone)
-        self._observe(removed)
+        if pending.counted:
+            self._observe(removed)
         for waiter in pending.waiters:
             waiter.callback(removed)
+        self._note_settled()
 
     def _postponed(self, failure: Failure, pending: Pending) -> None:
         pending.started = False
-        waiters, pending.waiters = pending.waiters, []
-        if not failure.check(StoreError):
-            self._log.failure("invalidation of {name} failed", failure, name=pending.name.decode("latin-1"))
-        self._timer = self._clock.callLater(RETRY_SECONDS, self._retry)
-        for waiter in waiters:
-            waiter.errback(failure)
+        if self._stopped:
+            failure = Failure(StoreError("stopped before the store was told"))
+        else:
+            if not failure.check(StoreError):
+                self._log.failure("invalidation of {name} failed", failure, name=pending.name.decode("latin-1"))
+            self._pending.remove(pending)
+            self._pending.append(pending)  # one that can never succeed must not keep the others waiting
+            self._timer = self._clock.callLater(RETRY_SECONDS, self._retry)
+        self._disappoint(failure)
+
+    def _disappoint(self, failure: Failure) -> None:
+        """Tell everybody who waits that it will take longer."""
+        for pending in self._pending:
+            waiters, pending.waiters = pending.waiters, []
+            for waiter in waiters:
+                waiter.errback(failure)
 
     def _retry(self) -> None:
         self._timer = None

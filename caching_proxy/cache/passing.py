@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,15 +16,16 @@ from twisted.python.failure import Failure
 from caching_proxy.body import Body
 from caching_proxy.cache.exchange import Incoming, Reply
 from caching_proxy.cache.invalidator import Invalidator
+from caching_proxy.cache.posts import KeptPost, PostKeeper
 from caching_proxy.cache.replies import Replies
 from caching_proxy.cache.route import Route
-from caching_proxy.core.headers import max_forwards
+from caching_proxy.core.headers import max_forwards, upgrade_wish
 from caching_proxy.core.invalidation import Rule, resolve
 from caching_proxy.core.key import KeyPolicy, target_of
 from caching_proxy.core.messages import RequestHead, ResponseHead
 from caching_proxy.core.outcome import CacheStatus
 from caching_proxy.core.references import origin_of, same_origin_target
-from caching_proxy.interfaces import Identity, StoreError, UpstreamError
+from caching_proxy.interfaces import Identity, StoreError, UpstreamError, UpstreamResponse
 
 SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 _COUNTED = frozenset((b"OPTIONS", b"TRACE"))
@@ -42,6 +43,7 @@ class PassThrough:
         rules: Callable[[], tuple[Rule, ...]],
         keys: KeyPolicy,
         replies: Replies,
+        posts: PostKeeper,
         clock: IReactorTime,
     ) -> None:
         self._route = route
@@ -49,6 +51,7 @@ class PassThrough:
         self._rules = rules
         self._keys = keys
         self._replies = replies
+        self._posts = posts
         self._clock = clock
 
     async def forward(self, incoming: Incoming, identity: Identity) -> Reply:
@@ -56,47 +59,64 @@ class PassThrough:
         head = incoming.head
         if head.method in _COUNTED and max_forwards(head.fields) == 0:
             return self._replies.final_recipient(incoming)
-        reply = await self._relay(incoming, identity, CacheStatus.NOT_APPLICABLE, cacheable=False)
-        if head.method not in SAFE_METHODS and reply.status is CacheStatus.NOT_APPLICABLE:
-            self._invalidate(incoming, reply.head)
-        return reply
+        asked_at = self._clock.seconds()
+        try:
+            response = await self._send(incoming, cacheable=False)
+        except UpstreamError as error:
+            return self._replies.failed(identity, error)
+        status, now = CacheStatus.NOT_APPLICABLE, self._clock.seconds()
+        kept: KeptPost | None = None
+        if head.method not in SAFE_METHODS:
+            invalidated = self._invalidate(incoming, response.head)
+            kept = self._posts.keep(incoming, identity, response, asked_at, invalidated)
+        if kept is None:
+            return self._replies.passed(identity, response, status, now)
+        return self._replies.passed(identity, response, status, now, kept.body, kept.entry)
 
     async def bypass(self, incoming: Incoming, identity: Identity) -> Reply:
         """A GET or HEAD for which the cache is neither read nor written."""
-        return await self._relay(incoming, identity, CacheStatus.BYPASS, cacheable=True)
-
-    async def _relay(self, incoming: Incoming, identity: Identity, status: CacheStatus, cacheable: bool) -> Reply:
         try:
-            if b"upgrade" in incoming.head.fields and incoming.body.length == 0:
-                response = await self._route.upgrade(incoming)
-            else:
-                body: Body | None = None if incoming.body.length == 0 else incoming.body
-                response = await self._route.fetch(incoming, incoming.head, body, cacheable=cacheable)
+            response = await self._send(incoming, cacheable=True)
         except UpstreamError as error:
             return self._replies.failed(identity, error)
-        return self._replies.passed(incoming, identity, response, status, self._clock.seconds())
+        return self._replies.passed(identity, response, CacheStatus.BYPASS, self._clock.seconds())
 
-    def _invalidate(self, incoming: Incoming, response: ResponseHead) -> None:
+    async def _send(self, incoming: Incoming, cacheable: bool) -> UpstreamResponse:
+        if upgrade_wish(incoming.head) is not None and incoming.body.length == 0:
+            return await self._route.upgrade(incoming)
+        body: Body | None = None if incoming.body.length == 0 else incoming.body
+        return await self._route.fetch(incoming, incoming.head, body, cacheable=cacheable)
+
+    def _invalidate(self, incoming: Incoming, response: ResponseHead) -> Deferred[bool]:
+        """Fires when the store has carried out what this answer entails, with whether it could; never fails."""
         request = incoming.head
-        if not 200 <= response.status < 400:
-            return
-        host = request.fields.first(b"host") or b""
-        for target in {request.target, *self._named(incoming.scheme, host, request, response)}:
-            self._behind(self._invalidator.invalidate_target(target_of(target, self._keys, host)))
-        if response.status < 300:
-            for pattern in resolve(self._rules(), request.method, request.target):
-                self._behind(self._invalidator.invalidate(pattern))
+        begun: list[Deferred[int]] = []
+        if 200 <= response.status < 400:
+            host = request.fields.first(b"host") or b""
+            named = {request.target, *self._named(incoming.scheme, host, request, response)}
+            targets = {target_of(target, self._keys, host) for target in named}
+            begun += [self._invalidator.invalidate_target(target) for target in targets]
+        if 200 <= response.status < 300:
+            patterns = resolve(self._rules(), request.method, request.target)
+            begun += [self._invalidator.invalidate(pattern) for pattern in patterns]
+        return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
 
-    def _named(self, scheme: bytes, host: bytes, request: RequestHead, response: ResponseHead) -> list[bytes]:
-        """What Location and Content-Location name, as far as it is this origin, by our name or the backend's."""
+    def _named(self, scheme: bytes, host: bytes, request: RequestHead, response: ResponseHead) -> set[bytes]:
+        """What Location and Content-Location name, as far as it is this origin, by our name or the backend's.
+
+        A backend below a path of its own may name itself with that path, which our targets do not have.
+        """
         origins = {origin_of(scheme, host), self._route.origin}
         lines = response.fields.all(b"location") + response.fields.all(b"content-location")
-        named = [same_origin_target(line, request.target, origins) for line in lines]
-        return [target for target in named if target is not None]
+        named = {same_origin_target(line, request.target, origins) for line in lines}
+        targets = {target for target in named if target is not None}
+        below = self._route.base_path + b"/"
+        return targets | {b"/" + target.removeprefix(below) for target in targets if target.startswith(below)}
 
-    def _behind(self, invalidation: Deferred[int]) -> None:
-        invalidation.addErrback(self._postponed)
-
-    def _postponed(self, failure: Failure) -> None:
-        failure.trap(StoreError)
-        self._log.warn("an invalidation waits for the store: {reason}", reason=failure.getErrorMessage())
+    def _postponed(self, failure: Failure) -> bool:
+        failure.trap(FirstError)
+        assert isinstance(failure.value, FirstError)
+        reason = failure.value.subFailure
+        reason.trap(StoreError)
+        self._log.warn("an invalidation waits for the store: {reason}", reason=reason.getErrorMessage())
+        return False

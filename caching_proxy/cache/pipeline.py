@@ -6,6 +6,7 @@ role → key → lookup(hot) → lookup(store, guarded) → single-flight → ba
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -13,28 +14,32 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from caching_proxy.cache.attempt import replaces_client
 from caching_proxy.cache.exchange import Incoming, Question, Reply
 from caching_proxy.cache.fetcher import Fetcher
 from caching_proxy.cache.hot import HotTier
-from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.passing import PassThrough
 from caching_proxy.cache.reader import StoreReader
 from caching_proxy.cache.replies import Replies
-from caching_proxy.cache.single_flight import Flight, Landing, SingleFlight
+from caching_proxy.cache.single_flight import Flight, Landing, Result, SingleFlight
 from caching_proxy.cache.tickets import Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
+from caching_proxy.cache.variants import latest_of_each
 from caching_proxy.core.admission import why_bypass
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.headers import is_loop
 from caching_proxy.core.key import KeyPolicy, build_key, target_of
-from caching_proxy.core.lookup import Lookup, Use, choose
-from caching_proxy.core.outcome import CacheStatus
+from caching_proxy.core.lookup import Lookup, Use, choose, may_serve_on_error
+from caching_proxy.core.outcome import CacheStatus, Forward
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.request_control import parse_request_control
 from caching_proxy.interfaces import Identity, ITokenVerifier, UpstreamError
 
 CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
 _ANSWERS = frozenset({Use.HIT, Use.STALE_HIT, Use.STALE_WHILE_REVALIDATE})
+
+FLIGHTS = 2
+"""How many flights a request joins whose leaders are given up before it goes alone."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -46,7 +51,6 @@ class Parts:
     verifier: ITokenVerifier
     hot: HotTier
     reader: StoreReader
-    invalidator: Invalidator
     flights: SingleFlight
     uncacheable: Uncacheable
     tickets: Tickets
@@ -89,17 +93,16 @@ class Pipeline:
         p = self._p
         now = p.clock.seconds()
         record = p.hot.get(question.key, now)
-        nearby: tuple[CacheEntry, ...] = () if record is None else record.entries
-        if nearby:
-            lookup = self._choose(question, nearby)
+        if record is not None:
+            lookup = self._choose(question, record.entries)
             if lookup.use is Use.HIT and lookup.entry is not None:
                 p.hot.hits += 1
                 return p.replies.stored(question, lookup.entry, CacheStatus.HOT_HIT, now)
         p.hot.misses += 1
-        lookup = await self._look_in_store(question, nearby)
+        lookup = await self._look_in_store(question)
         if lookup.entry is not None and lookup.use in _ANSWERS:
             if lookup.use is Use.STALE_WHILE_REVALIDATE:
-                self._revalidate_behind(question, lookup)
+                self._revalidate_behind(question, lookup, lookup.entry)
             status = CacheStatus.HIT if lookup.use is Use.HIT else CacheStatus.STALE
             return p.replies.stored(question, lookup.entry, status, p.clock.seconds())
         if lookup.use is Use.UNSATISFIABLE:
@@ -109,7 +112,7 @@ class Pipeline:
     def _choose(self, question: Question, entries: Sequence[CacheEntry]) -> Lookup:
         return choose(question.head, question.control, entries, self._p.clock.seconds())
 
-    async def _look_in_store(self, question: Question, nearby: tuple[CacheEntry, ...]) -> Lookup:
+    async def _look_in_store(self, question: Question) -> Lookup:
         """The decision on both tiers' variants; a ticket is held afterwards if the backend has to be asked."""
         p = self._p
         ticket = question.take_ticket(p.tickets)
@@ -120,26 +123,27 @@ class Pipeline:
             raise
         question.trouble = found.trouble
         stored = found.entries
-        if p.invalidator.pending:
-            stored = tuple(entry for entry in stored if not p.invalidator.hides(entry))
-        if not ticket.valid:  # invalidated since we looked: no copy may be used, while a fetch begins anew
-            stored = nearby = ()
-            question.take_ticket(p.tickets)
-        entries = _newest_of_each(nearby, stored)
-        lookup = self._choose(question, entries)
+        if not ticket.valid:  # invalidated since we looked: what was stored is not true, while a fetch begins anew
+            stored, ticket = (), question.take_ticket(p.tickets)
+        now = p.clock.seconds()
+        record = p.hot.get(question.key, now)  # anew: there may have been news while the store was read
+        question.known = stored if record is None else latest_of_each(record.entries, stored)
+        lookup = self._choose(question, question.known)
+        if lookup.use is Use.HIT and stored and ticket.current:
+            p.hot.put_all(question.key, question.known, now, inf if record is None else record.expires_at)
         if lookup.use in _ANSWERS or lookup.use is Use.UNSATISFIABLE:
             question.close_ticket()
-        if lookup.use is Use.HIT and stored:
-            p.hot.put_all(question.key, entries, p.clock.seconds())
         return lookup
 
     async def _from_backend(self, question: Question, lookup: Lookup) -> Reply:
         """Join the flight for this key, or lead one, or go alone where sharing cannot help."""
         p = self._p
-        while question.shareable and not p.uncacheable.covers(question.key, p.clock.seconds()):
+        if not question.shareable or p.uncacheable.covers(question.key, p.clock.seconds()):
+            return await self._lead(question, lookup, None)
+        for _ in range(FLIGHTS):
             flight = p.flights.current(question.key)
             if flight is None:
-                if not question.plain:
+                if not replaces_client(question, lookup):
                     break
                 return await self._lead(question, lookup, p.flights.start(question.key))
             try:
@@ -152,20 +156,20 @@ class Pipeline:
                 p.flights.collapsed += 1
                 question.close_ticket()
                 return reply
+            question.collapsed = False
             if result is not Landing.ABANDONED:
-                question.collapsed = False
                 break
         return await self._lead(question, lookup, None)
 
-    def _shared(self, question: Question, lookup: Lookup, result: CacheEntry | Landing | Failure) -> Reply | None:
+    def _shared(self, question: Question, lookup: Lookup, result: Result) -> Reply | None:
         """What another request's fetch means for this one; None where it must look after itself."""
         now = self._p.clock.seconds()
-        if isinstance(result, Failure):
-            error = result.value
-            if isinstance(error, UpstreamError):
-                return self._p.replies.without_backend(question, lookup, error, now)
-            return None
+        entry = None if question.outdated else lookup.entry
+        if isinstance(result, UpstreamError):
+            return self._p.replies.without_backend(question, attrs.evolve(lookup, entry=entry), result, now)
         if isinstance(result, Landing):
+            if result is Landing.ERROR and entry is not None and may_serve_on_error(entry, question.control, now):
+                return self._p.replies.stored(question, entry, CacheStatus.STALE, now)
             return None
         found = self._choose(question, (result,))
         if found.use is not Use.HIT or found.entry is None:
@@ -174,32 +178,24 @@ class Pipeline:
         return self._p.replies.stored(question, found.entry, question.fetch_status, now, lookup)
 
     async def _lead(self, question: Question, lookup: Lookup, flight: Flight | None) -> Reply:
+        if question.outdated:  # while it waited; what is fetched from now on may be stored
+            question.take_ticket(self._p.tickets)
+            question.known = ()
+            lookup = self._choose(question, ())
         fetch = Deferred.fromCoroutine(self._p.fetcher.fetch(question, lookup, flight))
         return await _unless_followed(fetch, flight)
 
-    def _revalidate_behind(self, question: Question, lookup: Lookup) -> None:
+    def _revalidate_behind(self, question: Question, lookup: Lookup, entry: CacheEntry) -> None:
         """Start one validation in the background, unless the key is being fetched already (RFC 5861 §3)."""
         p = self._p
         if p.flights.current(question.key) is not None:
             return
-        behind = question.in_background()
+        behind = question.in_background(entry)
         behind.take_ticket(p.tickets)
-        validation = attrs.evolve(lookup, use=Use.VALIDATE)
+        validation = attrs.evolve(lookup, use=Use.VALIDATE, forward=Forward.STALE)
         fetch = Deferred.fromCoroutine(p.fetcher.fetch(behind, validation, p.flights.start(question.key)))
         fetch.addCallback(Reply.discard)
         fetch.addErrback(lambda failure: self._log.failure("background validation failed", failure))
-
-
-def _newest_of_each(nearby: tuple[CacheEntry, ...], stored: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
-    """Both tiers' variants; where both have one, the later. A write to the store may still be under way."""
-    if not nearby:
-        return stored
-    merged = {(entry.selecting, entry.part is None): entry for entry in stored}
-    for entry in nearby:
-        name = (entry.selecting, entry.part is None)
-        if name not in merged or merged[name].received_at < entry.received_at:
-            merged[name] = entry
-    return tuple(merged.values())
 
 
 def _unless_followed(fetch: Deferred[Reply], flight: Flight | None) -> Deferred[Reply]:

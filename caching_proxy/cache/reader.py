@@ -1,9 +1,12 @@
 """Reading the store: burst tier first, one read for all who ask at once, then decoding.
 
-Nothing here fails: trouble is part of the answer, because a store in trouble costs a client nothing but a miss.
+Nothing here fails: trouble is part of the answer, because a store in trouble costs a client nothing but a miss. What
+an invalidation covers is never given out, however late the store carries it out.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -27,48 +30,63 @@ class Found:
     trouble: Trouble | None = None
 
 
-_NOTHING = Found()
+@attrs.frozen(slots=True, eq=False)
+class _Read:
+    """A round trip under way; ``horizon`` is what the store had yet to forget when it began (POSIX seconds)."""
+
+    ticket: Ticket
+    horizon: float
+    waiting: list[Deferred[Found]]
 
 
 class StoreReader:
-    """Reads through the burst tier; each answer fills it unless an invalidation came in between."""
+    """Reads through the burst tier; each answer fills it unless the key was written to or invalidated in between.
+
+    ``horizon`` tells up to which moment the store's content of a key is invalid (:meth:`Invalidator.horizon`).
+    """
 
     _log = Logger()
 
-    def __init__(self, store: IStore, burst: BurstTier, tickets: Tickets, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        store: IStore,
+        burst: BurstTier,
+        tickets: Tickets,
+        clock: IReactorTime,
+        horizon: Callable[[bytes], float],
+    ) -> None:
         self._store = store
         self._burst = burst
         self._tickets = tickets
         self._clock = clock
-        self._reads: dict[bytes, list[Deferred[Found]]] = {}
+        self._horizon = horizon
+        self._reads: dict[bytes, _Read] = {}
 
     def read(self, key: bytes) -> Deferred[Found]:
         """Everything stored for ``key``; concurrent reads of a key share one round trip."""
         remembered = self._burst.get(key, self._clock.seconds())
         if remembered is not None and remembered.entries is not None:
             return succeed(Found(remembered.entries))
-        waiting = self._reads.get(key)
-        answer: Deferred[Found] = Deferred(lambda d: self._leave(key, d))
-        if waiting is not None:
+        read = self._reads.get(key)
+        if read is not None and read.ticket.current:
             self._burst.shared_reads += 1
-            waiting.append(answer)
-            return answer
-        self._reads[key] = [answer]
-        ticket = self._tickets.open(key)
-        self._store.lookup(key).addCallbacks(self._decode, self._explain, (key, ticket), errbackArgs=(key,)).addBoth(
-            self._deliver, key, ticket
-        )
+            return self._wait(read)
+        read = self._reads[key] = _Read(self._tickets.open(key), self._horizon(key), [])
+        answer = self._wait(read)
+        lookup = self._store.lookup(key)
+        lookup.addCallbacks(self._decode, self._explain, (read,), errbackArgs=(key,)).addBoth(self._deliver, read)
         return answer
 
-    def _leave(self, key: bytes, answer: Deferred[Found]) -> None:
-        waiting = self._reads.get(key)
-        if waiting is not None and answer in waiting:  # the read itself goes on for the others and the burst tier
-            waiting.remove(answer)
+    def _wait(self, read: _Read) -> Deferred[Found]:
+        answer: Deferred[Found] = Deferred(read.waiting.remove)  # the read goes on for the others and the burst tier
+        read.waiting.append(answer)
+        return answer
 
-    def _decode(self, stored: Stored | None, key: bytes, ticket: Ticket) -> Found:
-        if stored is None:
-            return _NOTHING
-        now = self._clock.seconds()
+    def _decode(self, stored: Stored | None, read: _Read) -> Found:
+        if stored is None or not read.ticket.valid:
+            return Found()
+        key, now = read.ticket.key, self._clock.seconds()
+        horizon = max(read.horizon, self._horizon(key))
         entries: list[CacheEntry] = []
         trouble: Trouble | None = None
         for field, value in stored.variants.items():
@@ -81,11 +99,11 @@ class StoreReader:
                 trouble = Trouble.UNREADABLE
                 self._drop(self._store.discard(key, field))
             else:
-                if now < entry.gone_at:
-                    entries.append(entry)
-        if ticket.valid and entries and trouble is None:
-            self._burst.put(key, stored, tuple(entries), now)
-        return Found(tuple(entries), trouble)
+                entries.append(entry)
+        shown = tuple(entry for entry in entries if now < entry.gone_at and entry.received_at > horizon)
+        if read.ticket.current and len(shown) == len(entries) and entries and trouble is None:
+            self._burst.put(key, stored, shown, now)
+        return Found(shown, trouble)
 
     def _explain(self, failure: Failure, key: bytes) -> Found:
         if failure.check(StoreUnavailable):
@@ -98,15 +116,16 @@ class StoreReader:
             self._log.failure("lookup of {key} failed", failure, key=key.decode("latin-1"))
         return Found(trouble=Trouble.FAILED)
 
-    def _deliver(self, found: Found | Failure, key: bytes, ticket: Ticket) -> None:
+    def _deliver(self, found: Found | Failure, read: _Read) -> None:
+        key = read.ticket.key
         if isinstance(found, Failure):  # a bug in decoding must not strand those who wait
             self._log.failure("decoding {key} failed", found, key=key.decode("latin-1"))
             found = Found(trouble=Trouble.FAILED)
-        if not ticket.valid and found.entries:
-            found = Found((), found.trouble)  # read before an invalidation, so no longer true
-        ticket.close()
-        for answer in self._reads.pop(key):
-            answer.callback(found)
+        read.ticket.close()
+        if self._reads.get(key) is read:
+            del self._reads[key]
+        while read.waiting:  # one by one: who is answered may make another leave
+            read.waiting.pop(0).callback(found)
 
     def _drop(self, removal: Deferred[bool] | Deferred[set[bytes]]) -> None:
         removal.addErrback(lambda failure: failure.trap(StoreError))

@@ -14,7 +14,7 @@ from caching_proxy.core import cache_status, reply
 from caching_proxy.core.answer import answer
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.errors import error_response
-from caching_proxy.core.headers import response_to_client, with_date
+from caching_proxy.core.headers import response_to_client, switching_to_client, with_date
 from caching_proxy.core.lookup import Lookup, may_serve_disconnected, may_serve_on_error
 from caching_proxy.core.messages import Field, Fields, ResponseHead
 from caching_proxy.core.outcome import CacheStatus, Forward
@@ -29,17 +29,25 @@ class Replies:
     details: bool = False
 
     def stored(
-        self, question: Question, entry: CacheEntry, status: CacheStatus, now: float, lookup: Lookup | None = None
+        self,
+        question: Question,
+        entry: CacheEntry,
+        status: CacheStatus,
+        now: float,
+        lookup: Lookup | None = None,
+        forward_status: int | None = None,
     ) -> Reply:
-        """From a stored response: the whole, a part or a 304. ``lookup`` explains a forward that led here."""
-        request = question.head
-        made = answer(request, entry, now)
+        """From a stored response: the whole, a part or a 304.
+
+        ``lookup`` explains a forward that led here, ``forward_status`` is what the backend answered to it.
+        """
+        made = answer(question.head, entry, now)
         member = None
         if lookup is not None and self.proxy_name is not None:
             member = cache_status.member(
                 self.proxy_name,
-                forward=lookup.forward,
-                forward_status=304 if question.collapsed is None else None,
+                forward=lookup.forward or Forward.STALE,
+                forward_status=None if forward_status == made.head.status else forward_status,
                 ttl=entry.ttl(now),
                 collapsed=question.collapsed,
             )
@@ -71,12 +79,23 @@ class Replies:
         return self._relay(response, body, added, member, status, question.identity.label, now)
 
     def passed(
-        self, incoming: Incoming, identity: Identity, response: UpstreamResponse, status: CacheStatus, now: float
+        self,
+        identity: Identity,
+        response: UpstreamResponse,
+        status: CacheStatus,
+        now: float,
+        body: bytes | Body | None = None,
+        entry: CacheEntry | None = None,
     ) -> Reply:
-        """The backend's answer to a request that the cache had no part in."""
+        """The backend's answer to a request that was not looked up; ``entry`` is what is stored of it all the same,
+        ``body`` stands for the response's own then."""
         forward = Forward.METHOD if status is CacheStatus.NOT_APPLICABLE else Forward.BYPASS
-        added = ((b"X-Cache-Status", status.value),)
-        return self._relay(response, response.body, added, self._member(forward=forward), status, identity.label, now)
+        added: tuple[Field, ...] = ((b"X-Cache-Status", status.value),)
+        if entry is not None:
+            added += reply.expiry(entry, now)
+        member = self._member(forward, None if entry is None else entry.ttl(now), entry is not None)
+        sent = response.body if body is None else body
+        return self._relay(response, sent, added, member, status, identity.label, now)
 
     def without_backend(self, question: Question, lookup: Lookup, error: UpstreamError, now: float) -> Reply:
         """What can be said while the backend is unreachable: something stale, else 502 or 504."""
@@ -135,7 +154,8 @@ class Replies:
         label: str,
         now: float,
     ) -> Reply:
-        fields = with_date(response_to_client(response.head.fields), now).plus(*added)
+        passed = response_to_client if response.tunnel is None else switching_to_client
+        fields = with_date(passed(response.head.fields), now).plus(*added)
         fields = reply.replace_cache_status(fields, member)
         length = len(body) if isinstance(body, bytes) else response.length
         head = ResponseHead(response.head.status, response.head.reason, fields)

@@ -11,20 +11,22 @@ import enum
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
 
 from caching_proxy.core.entry import CacheEntry
+from caching_proxy.interfaces import UpstreamError
 
 
 class Landing(enum.Enum):
     """How a flight ended without an entry."""
 
     UNSHAREABLE = "unshareable"  # the response may not be stored
+    ERROR = "error"  # the backend is there but fails: a stale response may stand in
     ABANDONED = "abandoned"  # the leader was given up or its body broke off: somebody else may try
     TIMEOUT = "timeout"
 
 
-Result = CacheEntry | Landing | Failure
+Result = CacheEntry | Landing | UpstreamError
+"""An error is a value here: a Failure would make those who wait fail."""
 
 
 class Flight:
@@ -53,9 +55,9 @@ class Flight:
             return
         self.landed = True
         self._flights.remove(self)
-        waiters, self._waiters = self._waiters, {}
-        for waiter, timer in waiters.items():
-            timer.cancel()
+        while self._waiters:  # one by one: who is released may make another leave
+            waiter = next(iter(self._waiters))
+            self._waiters.pop(waiter).cancel()
             waiter.callback(result)
 
     def _leave(self, waiter: Deferred[Result]) -> None:

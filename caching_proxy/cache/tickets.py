@@ -1,7 +1,8 @@
-"""Work under way that may put something into a tier, so that an invalidation can reach it.
+"""Work under way that may put something into a tier, so that what happens meanwhile can reach it.
 
 Whoever reads the store or the backend for a key opens a ticket first and looks at it again before filling a tier.
-An invalidation voids the tickets it matches: what began before it is never put back after it (RFC 9111 §4.4).
+An invalidation voids the tickets it matches: what began before it is never put back after it (RFC 9111 §4.4). A
+write to the key outdates them: what was read before it must not be put over it.
 """
 
 from __future__ import annotations
@@ -10,16 +11,29 @@ from collections.abc import Callable, Iterator
 
 KeyTest = Callable[[bytes], bool]
 
+NEVER = float("-inf")
+
 
 class Ticket:
-    """Permission to fill the tiers for one key; close it when the work is over."""
+    """Permission to fill the tiers for one key; close it when the work is over.
 
-    __slots__ = ("_registry", "key", "valid")
+    ``valid``: nothing invalidated the key since. ``current``: nothing wrote to the key either. ``voided_at`` is POSIX
+    seconds.
+    """
+
+    __slots__ = ("_registry", "current", "key", "valid", "voided_at")
 
     def __init__(self, key: bytes, registry: Tickets) -> None:
         self.key = key
         self.valid = True
+        self.current = True
+        self.voided_at = NEVER
         self._registry = registry
+
+    def void(self, moment: float) -> None:
+        """What was made under this ticket is no longer true; the store gives nothing from before ``moment``."""
+        self.valid = self.current = False
+        self.voided_at = max(self.voided_at, moment)
 
     def close(self) -> None:
         """The work is over; closing twice is harmless."""
@@ -44,15 +58,22 @@ class Tickets:
             if not holders:
                 del self._open[ticket.key]
 
-    def void(self, matches: KeyTest) -> list[bytes]:
+    def void(self, matches: KeyTest, now: float) -> list[bytes]:
         """Void every open ticket whose key matches; the keys concerned."""
-        voided = []
-        for key, holders in self._open.items():
-            if matches(key):
-                voided.append(key)
-                for ticket in holders:
-                    ticket.valid = False
+        voided = [key for key in self._open if matches(key)]
+        for key in voided:
+            for ticket in self._open[key]:
+                ticket.void(now)
         return voided
+
+    def outdate(self, key: bytes) -> None:
+        """Something was written to, or taken from, ``key``."""
+        for ticket in self._open.get(key, ()):
+            ticket.current = False
+
+    def voided_at(self, key: bytes) -> float:
+        """Until when the store's content of ``key`` cannot be trusted: a voided write may still land there."""
+        return max((ticket.voided_at for ticket in self._open.get(key, ())), default=NEVER)
 
     def __len__(self) -> int:
         return len(self._open)

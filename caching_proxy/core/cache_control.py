@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import attrs
 
 SATURATED = 2**31
 """Delta-seconds above this count as this: 68 years (RFC 9111 §1.2.2)."""
 
+_REMEMBERED = 128  # bytes of a line whose parsed form is kept: a backend says the same thing over and over
 _OWS = b" \t"
 _MEMBER = re.compile(rb'(?:[^",]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
@@ -50,6 +52,8 @@ class CacheControl:
         """The directives of the field lines ``values``; never raises."""
         if not values:
             return NO_DIRECTIVES
+        if len(values) == 1 and len(values[0]) <= _REMEMBERED:
+            return _known_line(values[0])
         return cls(tuple(_directive(member) for line in values for member in _members(line)))
 
     def has(self, name: bytes) -> bool:
@@ -97,6 +101,11 @@ class CacheControl:
 
 
 NO_DIRECTIVES = CacheControl()
+
+
+@lru_cache(256)
+def _known_line(line: bytes) -> CacheControl:
+    return CacheControl(tuple(map(_directive, _members(line))))
 
 
 def delta_seconds(value: bytes) -> int | None:

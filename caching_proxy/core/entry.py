@@ -74,6 +74,10 @@ class CacheEntry:
         """Whether lifetime exceeds current age (RFC 9111 §4.2)."""
         return self.ttl(now) > 0
 
+    def sharable(self, now: float) -> bool:
+        """Whether it may answer others than the client that it was fetched for, as it is."""
+        return self.fresh(now) and Flag.NO_CACHE not in self.flags
+
     @property
     def stale_at(self) -> float:
         """The moment from which the entry is stale."""

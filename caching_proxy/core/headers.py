@@ -8,10 +8,11 @@ see. Names in that list are compared with ``_`` read as ``-``, because many back
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from caching_proxy.core.cache_control import delta_seconds
 from caching_proxy.core.dates import format_date, parse_date
-from caching_proxy.core.messages import Field, Fields, RequestHead
+from caching_proxy.core.messages import Field, Fields, RequestHead, ResponseHead
 
 HOP_BY_HOP = frozenset(
     (
@@ -49,14 +50,25 @@ _STEERING = frozenset(
     (
         b"proxy-authorization",
         b"x-client-ip",
+        b"client-ip",
+        b"x-base-url",
+        b"x-cluster-client-ip",
         b"x-envoy-original-path",
+        b"x-forward-for",
+        b"x-forwarded",
+        b"x-http-path-override",
         b"x-http-host-override",
         b"x-http-method",
         b"x-http-method-override",
         b"x-method-override",
         b"x-original-host",
+        b"x-original-method",
+        b"x-original-path",
+        b"x-original-uri",
         b"x-original-url",
+        b"x-override-url",
         b"x-rewrite-url",
+        b"x-script-name",
         b"x-wap-profile",
         b"true-client-ip",
     )
@@ -65,19 +77,30 @@ _NAMES_NO_FIELD = frozenset((b"keep-alive", b"close"))
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _OWS = b" \t"
+_REMEMBERED = 64  # bytes of a name or line whose meaning is worth remembering: clients repeat themselves
 
 
 def connection_options(fields: Fields) -> tuple[bytes, ...]:
     """The lower-case tokens of all Connection lines, in order."""
-    found = (part.strip(_OWS).lower() for line in fields.all(b"connection") for part in line.split(b","))
+    lines = fields.all(b"connection")
+    if not lines:
+        return ()
+    line = lines[0] if len(lines) == 1 else b",".join(lines)
+    return _known_options(line) if len(line) <= _REMEMBERED else _options(line)
+
+
+def _options(line: bytes) -> tuple[bytes, ...]:
+    found = (part.strip(_OWS).lower() for part in line.split(b","))
     return tuple(option for option in found if _TOKEN.fullmatch(option))
+
+
+_known_options = lru_cache(256)(_options)
 
 
 def hop_by_hop(fields: Fields) -> frozenset[bytes]:
     """Lower-case names of what ends at this hop: the fixed set and whatever Connection names."""
-    if b"connection" not in fields:
-        return HOP_BY_HOP
-    return HOP_BY_HOP.union(connection_options(fields))
+    options = connection_options(fields)
+    return HOP_BY_HOP if HOP_BY_HOP.issuperset(options) else HOP_BY_HOP.union(options)
 
 
 def end_to_end(request: RequestHead) -> RequestHead:
@@ -97,7 +120,8 @@ def response_to_client(fields: Fields) -> Fields:
 
     With a Transfer-Encoding, Content-Length means nothing and goes as well (RFC 9112 §6.3).
     """
-    gone = hop_by_hop(fields) | OWN_RESPONSE_FIELDS
+    ending = hop_by_hop(fields)
+    gone = FORWARD_CLIENT_DROP if ending is HOP_BY_HOP else ending | OWN_RESPONSE_FIELDS
     if b"transfer-encoding" in fields:
         gone |= {b"content-length"}
     return fields.without(gone)
@@ -130,17 +154,21 @@ def request_to_backend(
     used unless a trusted peer sent one (:func:`incoming_request_id`). The sender adds framing and Connection.
     """
     old = head.fields
-    gone = hop_by_hop(old) | _REQUEST_DROP
+    ending = hop_by_hop(old)
+    gone = _REQUEST_DROP if ending is HOP_BY_HOP else ending | _REQUEST_DROP
     hops = max_forwards(old) if head.method in (b"OPTIONS", b"TRACE") else None
     if hops is not None:
         gone |= {b"max-forwards"}
-    kept = [pair for pair in old if not _dropped(pair[0], gone, trusted_peer, cacheable)]
+    dropped = _known_dropped if gone is _REQUEST_DROP else _dropped
+    kept = [pair for pair in old.pairs if not dropped(pair[0], gone, trusted_peer, cacheable)]
     added: list[Field] = [
         (b"Via", _appended(old.joined(b"via"), b"1.%d %b" % (head.minor, proxy_name))),
-        (b"X-Forwarded-For", _appended(old.joined(b"x-forwarded-for") if trusted_peer else None, client_ip)),
         (b"X-Forwarded-Proto", (old.first(b"x-forwarded-proto") if trusted_peer else None) or scheme),
         (b"X-Request-ID", incoming_request_id(old, trusted_peer) or request_id),
     ]
+    if client_ip:  # a peer on a Unix socket has no address
+        believed = old.joined(b"x-forwarded-for") if trusted_peer else None
+        added.insert(1, (b"X-Forwarded-For", _appended(believed, client_ip)))
     if hops is not None:
         added.append((b"Max-Forwards", b"%d" % max(0, hops - 1)))
     target = head.target if head.target == b"*" else base_path + head.target
@@ -158,8 +186,8 @@ def upgrade_to_backend(
     trusted_peer: bool,
     base_path: bytes,
 ) -> RequestHead:
-    """Like :func:`request_to_backend`, for a request that asks to leave HTTP: ``Connection: upgrade`` and Upgrade
-    stay (RFC 9110 §7.8). Such an answer is never shared."""
+    """Like :func:`request_to_backend`, for a request that asks to leave HTTP: ``Connection: upgrade`` and what
+    :func:`upgrade_wish` lets through of Upgrade stay. Such an answer is never shared."""
     sent = request_to_backend(
         head,
         host=host,
@@ -171,11 +199,37 @@ def upgrade_to_backend(
         cacheable=False,
         base_path=base_path,
     )
-    protocols = head.fields.joined(b"upgrade")
-    if protocols is None:
+    protocol = upgrade_wish(head)
+    if protocol is None:
         return sent
-    pairs = ((b"Connection", b"upgrade"), (b"Upgrade", protocols))
+    pairs = ((b"Connection", b"upgrade"), (b"Upgrade", protocol))
     return RequestHead(sent.method, sent.target, sent.fields.plus(*pairs))
+
+
+def upgrade_wish(request: RequestHead) -> bytes | None:
+    """The protocol that ``request`` may leave HTTP for, as sent; None where Upgrade is to be ignored.
+
+    WebSocket is the only one: through ``h2c`` or ``TLS/1.0`` a client could speak HTTP to the backend behind our back.
+    The field counts only in HTTP/1.1 and with Connection naming it (RFC 9110 §7.8).
+    """
+    if request.minor < 1 or request.method != b"GET" or b"upgrade" not in connection_options(request.fields):
+        return None
+    offered = (part.strip(_OWS) for line in request.fields.all(b"upgrade") for part in line.split(b","))
+    return next((protocol for protocol in offered if protocol.lower() == b"websocket"), None)
+
+
+def switched(sent: RequestHead, response: ResponseHead) -> bool:
+    """Whether a 101 switches to what ``sent`` offered and to nothing else (RFC 9110 §7.8)."""
+    wish = upgrade_wish(sent)
+    return wish is not None and [value.strip(_OWS).lower() for value in response.fields.all(b"upgrade")] == [
+        wish.lower()
+    ]
+
+
+def switching_to_client(fields: Fields) -> Fields:
+    """Like :func:`response_to_client` for a 101: Upgrade stays, and there is no content to describe."""
+    kept = response_to_client(fields).without((b"content-length",))
+    return kept.plus((b"Connection", b"upgrade"), *((b"Upgrade", name) for name in fields.all(b"upgrade")))
 
 
 def incoming_request_id(fields: Fields, trusted_peer: bool) -> bytes | None:
@@ -216,6 +270,14 @@ def _dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool, cacheable:
     if trusted_peer:
         return False
     return spoofable or (cacheable and plain in _STEERING)
+
+
+_remembered_dropped = lru_cache(1024)(_dropped)
+
+
+def _known_dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool, cacheable: bool) -> bool:
+    decide = _remembered_dropped if len(name) <= _REMEMBERED else _dropped
+    return decide(name, gone, trusted_peer, cacheable)
 
 
 def _appended(existing: bytes | None, member: bytes) -> bytes:

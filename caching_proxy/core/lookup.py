@@ -33,13 +33,17 @@ class Use(enum.Enum):
     UNSATISFIABLE = "unsatisfiable"  # only-if-cached, and nothing may be used: 504
 
 
+_VALIDATING = frozenset({Use.VALIDATE, Use.STALE_WHILE_REVALIDATE})
+
+
 @attrs.frozen(slots=True)
 class Lookup:
     """The decision. ``forward`` is the reason (RFC 9211 §2.2) where the backend is asked.
 
     ``entry`` is what answers (hits), is validated, or, beside ``FETCH``, may still serve if the backend fails.
     ``candidates`` are other variants whose entity tags may be offered to the backend (RFC 9111 §4.3.1).
-    ``part`` is a fresh stored part that does not cover this request but may be completed.
+    ``part`` is a fresh stored part that does not cover this request but may be completed. ``others`` are further
+    responses that the request selects: a 304 to the validation of ``entry`` may freshen them too (§4.3.4).
     """
 
     use: Use
@@ -47,6 +51,7 @@ class Lookup:
     forward: Forward | None = None
     candidates: tuple[CacheEntry, ...] = ()
     part: CacheEntry | None = None
+    others: tuple[CacheEntry, ...] = ()
 
 
 def choose(request: RequestHead, control: RequestControl, entries: Sequence[CacheEntry], now: float) -> Lookup:
@@ -93,6 +98,8 @@ def _decide(request: RequestHead, control: RequestControl, entries: Sequence[Cac
     # A stale GET response says nothing to a HEAD: that one is forwarded as it is (RFC 9111 §4.3.5).
     if use is Use.VALIDATE and (request.method == b"HEAD" or not can_validate(entry)):
         use = Use.FETCH
+    if use in _VALIDATING and len(matching) > 1:
+        return Lookup(use, entry, forward, others=tuple(other for other in matching if other is not entry))
     return Lookup(use, entry, forward)
 
 

@@ -26,9 +26,11 @@ class Fields:
     def index(self) -> dict[bytes, list[bytes]]:
         """Lower-case name → its values in order."""
         if self._index is None:
-            index: dict[bytes, list[bytes]] = {}
-            for name, value in self.pairs:
-                index.setdefault(name.lower(), []).append(value)
+            index = {name.lower(): [value] for name, value in self.pairs}
+            if len(index) != len(self.pairs):  # a name occurs more than once
+                index = {}
+                for name, value in self.pairs:
+                    index.setdefault(name.lower(), []).append(value)
             self._index = index
         return self._index
 

@@ -125,6 +125,17 @@ def multipart(entry: CacheEntry, selection: Selection, boundary: bytes = b"") ->
     return b"".join([*pieces, b"--%b--\r\n" % mark]), b"multipart/byteranges; boundary=" + mark
 
 
+def missing_rest(part: CacheEntry, limit: int) -> int | None:
+    """The position from which ``part``, a prefix of a representation of known size, is to be completed.
+
+    None if it is no such prefix, does not hold the bytes that it claims, or if the whole would exceed ``limit`` bytes.
+    """
+    claimed = _exact_part(part)
+    if claimed is None or claimed[0] != 0 or claimed[2] is None or claimed[2] > limit or claimed[1] + 1 >= claimed[2]:
+        return None
+    return claimed[1] + 1
+
+
 def combine(stored: CacheEntry, newer: CacheEntry) -> CacheEntry | None:
     """Two parts of one representation as one entry, complete if they cover it; None if they must not be joined.
 

@@ -16,16 +16,11 @@ from caching_proxy.core.freshness import HEURISTIC_STATUSES, Freshness, takes_de
 from caching_proxy.core.messages import RequestHead, ResponseHead
 from caching_proxy.core.outcome import Refusal
 from caching_proxy.core.policy import CachePolicy
+from caching_proxy.core.provoked import provoked
 from caching_proxy.core.ranges import parse_content_range
 
 UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | {302, 303, 307, 400, 401, 403, 451, 500, 502, 503, 504}
 """Statuses whose caching rules are implemented here, in the sense of must-understand (RFC 9111 §5.2.2.3)."""
-
-_PROVOKED: dict[int, tuple[bytes, ...]] = {
-    412: (b"if-match", b"if-unmodified-since", b"if-none-match", b"if-modified-since"),
-    416: (b"range",),
-    417: (b"expect",),
-}
 
 
 @attrs.frozen(slots=True)
@@ -59,13 +54,11 @@ def first_refusal(case: Case, *, any_method: bool = False) -> Refusal | None:
 
 
 def _status(case: Case) -> Refusal | None:
-    """Final statuses only, no 304, and no error that one client's own fields brought about: they are not in the key."""
+    """Final statuses only, no 304, and no error that one client's own fields brought about."""
     status = case.response.status
-    if not 200 <= status <= 599 or status in (304, 431):
+    if not 200 <= status <= 599 or status == 304:
         return Refusal.STATUS
-    if any(name in case.request.fields for name in _PROVOKED.get(status, ())):
-        return Refusal.STATUS
-    return None
+    return Refusal.STATUS if provoked(status, case.request.fields, case.selecting or ()) else None
 
 
 def _request_body(case: Case) -> Refusal | None:

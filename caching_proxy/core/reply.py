@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 from caching_proxy.core import cache_status
 from caching_proxy.core.entry import CacheEntry
@@ -18,8 +19,12 @@ def timestamp(moment: float) -> bytes:
     """ISO 8601 in UTC with milliseconds: ``2026-01-31T08:00:00.000Z``."""
     moment = max(0.0, min(moment, 253402300799.0))  # the year 9999 is where four digits end
     whole = int(moment)
-    clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-    return b"%b.%03dZ" % (clock.encode(), int((moment - whole) * 1000))
+    return b"%b.%03dZ" % (_to_the_second(whole), int((moment - whole) * 1000))
+
+
+@lru_cache(64)
+def _to_the_second(moment: int) -> bytes:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)).encode()
 
 
 def expiry(entry: CacheEntry, now: float) -> tuple[Field, Field]:

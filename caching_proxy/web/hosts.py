@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import attrs
 
-from caching_proxy.core.messages import Fields
+from caching_proxy.core.messages import Fields, RequestHead
 
 
 @attrs.frozen(slots=True)
 class HostPolicy:
-    """``allowed`` holds lower-case hosts, with or without a port; empty allows any, since none is passed on."""
+    """``allowed`` holds lower-case hosts, with or without a port; empty allows any, since none is passed on.
+
+    ``preserve``: the backend gets to see the client's Host. Then it is settled first to the spelling in ``allowed``,
+    for a port or capital letters that only the sender chose would otherwise show up in answers for others.
+    """
 
     allowed: frozenset[bytes] = frozenset()
+    preserve: bool = False
 
     def admits(self, fields: Fields) -> bool:
         """Whether a request with these fields is for us; the alternative is 421 (RFC 9110 §15.5.20)."""
         if not self.allowed:
             return True
+        return self._listed(fields) is not None
+
+    def settles(self, fields: Fields) -> bool:
+        """Whether :meth:`settled` would change anything."""
+        return self.preserve and fields.first(b"host") != self._listed(fields)
+
+    def settled(self, head: RequestHead) -> RequestHead:
+        """``head``, which is admitted, with its Host as it is passed on."""
+        if not self.settles(head.fields):
+            return head
+        host = self._listed(head.fields) or b""
+        fields = Fields((name, host if name.lower() == b"host" else value) for name, value in head.fields)
+        return RequestHead(head.method, head.target, fields, head.minor)
+
+    def _listed(self, fields: Fields) -> bytes | None:
+        """The allowed host that is meant, None if there is none."""
         host = (fields.first(b"host") or b"").lower()
-        return host in self.allowed or _without_port(host) in self.allowed
+        return next((name for name in (host, _without_port(host)) if name in self.allowed), None)
 
 
 def _without_port(host: bytes) -> bytes:

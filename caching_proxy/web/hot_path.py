@@ -4,7 +4,8 @@ A plain GET or HEAD whose entry is hot and fresh gets the very bytes that the pi
 come from the same functions in ``core``. Everything unusual is declined and walks the full path.
 
 What a head asks for (its :class:`Plan`) is worked out once for each distinct head: the channel's parser hands out the
-same object for the same bytes. What an entry answers is rendered once for each second of its age.
+same object for the same bytes. What an entry answers is rendered once for each second of its age, and kept with the
+hot tier's record, so that it goes when the record goes.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from caching_proxy.wire.channel import HTTPChannel
 PLANS = 2048
 """Heads whose plans are remembered."""
 
-LARGEST_RENDERED = 32 * 1024
-"""Bytes of body up to which a whole answer is kept ready; a larger body is joined to its head each time."""
+CHOICES = 512
+"""Heads for which a record remembers what answers them."""
 
 _SAME_ANYWAY = frozenset((b"keep-alive", b"close"))
 _KINDS = {b"GET": b"", b"HEAD": b"H"}
@@ -50,20 +51,25 @@ class Plan:
     conditional: bool = False
     identity: Identity | None = None
     key: bytes = b""
-    record: HotRecord | None = None
-    entry: CacheEntry | None = None
-    rendering: Rendering | None = None
     meter: HotMeter | None = None
 
 
 @attrs.define(slots=True, eq=False)
 class Rendering:
-    """An answer as bytes, good while the entry's age in whole seconds is ``age`` and ``now < until``."""
+    """An answer's head as bytes, good while the entry's age in whole seconds is ``age``, and its body."""
 
     age: int
     status: int
-    data: bytes
+    head: bytes
     body: bytes
+
+
+@attrs.define(slots=True, eq=False)
+class Choice:
+    """Which of a record's entries answers a plan, and its latest rendering."""
+
+    entry: CacheEntry
+    rendering: Rendering | None = None
 
 
 class HotPath:
@@ -100,21 +106,22 @@ class HotPath:
         record = self._hot.get(plan.key, now)
         if record is None:
             return None
-        if record is not plan.record and not self._chosen(plan, record, now):
-            return None
-        entry, rendering = plan.entry, plan.rendering
-        if entry is None:
-            return None
+        choice = record.renderings.get(plan)
+        if not isinstance(choice, Choice):
+            choice = self._chosen(plan, record, now)
+            if choice is None:
+                return None
+        entry, rendering = choice.entry, choice.rendering
         age = int(now - entry.received_at)
         if rendering is None or rendering.age != age:
             if not entry.fresh(now):
                 return None
-            rendering = plan.rendering = self._rendered(plan, record, entry, age, now)
+            rendering = choice.rendering = self._rendered(plan, record, entry, age, now)
         self._hot.hits += 1
         if plan.meter is None or plan.meter.status != rendering.status:
             plan.meter = self._recorder.hot_meter(head, rendering.status, plan.identity)
         plan.meter.record(self._now() - now)
-        return rendering.data + rendering.body if rendering.body else rendering.data
+        return rendering.head + rendering.body
 
     # -- once for each head ----------------------------------------------------------------------
 
@@ -135,6 +142,7 @@ class HotPath:
             or not set(connection_options(fields)) <= _SAME_ANYWAY
             or is_loop(fields, self._policy.proxy_name)
             or not self._hosts.admits(fields)
+            or self._hosts.settles(fields)
             or why_bypass(head, True, False, self._policy) is not None
             or parse_request_control(fields, self._policy.client_refresh) is not NO_WISHES
         )
@@ -157,17 +165,19 @@ class HotPath:
             return False
         if identity is not plan.identity:
             plan.identity, plan.key = identity, build_key(identity.role, plan.target)
-            plan.record = plan.meter = None
+            plan.meter = None
         return True
 
     # -- once for each record, and each second of an entry's age ---------------------------------
 
-    def _chosen(self, plan: Plan, record: HotRecord, now: float) -> bool:
+    def _chosen(self, plan: Plan, record: HotRecord, now: float) -> Choice | None:
         lookup = choose(plan.head, NO_WISHES, record.entries, now)
-        if lookup.use is not Use.HIT:
-            return False
-        plan.record, plan.entry, plan.rendering = record, lookup.entry, None
-        return True
+        if lookup.use is not Use.HIT or lookup.entry is None:
+            return None
+        if len(record.renderings) >= CHOICES:
+            record.renderings.clear()
+        choice = record.renderings[plan] = Choice(lookup.entry)
+        return choice
 
     def _rendered(self, plan: Plan, record: HotRecord, entry: CacheEntry, age: int, now: float) -> Rendering:
         """The answer, shared by all plans without conditions of their own."""
@@ -179,9 +189,8 @@ class HotPath:
         made = answer(plan.head, entry, now)
         fields = without_cache_status(made.head.fields, self._proxy_name)
         added = stored_answer(entry, CacheStatus.HOT_HIT, now, self._proxy_name)
-        data = b"HTTP/1.1 %d %b\r\n%b\r\n" % (made.head.status, made.head.reason, fields.plus(*added).encoded())
-        small = len(made.body) <= LARGEST_RENDERED
-        rendering = Rendering(age, made.head.status, data + made.body if small else data, b"" if small else made.body)
+        head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (made.head.status, made.head.reason, fields.plus(*added).encoded())
+        rendering = Rendering(age, made.head.status, head, made.body)
         if not plan.conditional:
             record.renderings[kind] = rendering
         return rendering

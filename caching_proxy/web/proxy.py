@@ -26,7 +26,11 @@ from caching_proxy.core.outcome import CacheStatus
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
+from caching_proxy.web.tunnel import join
 from caching_proxy.wire.request import ProxyRequest
+
+CLIENT_LEFT = 499
+"""The status under which a request counts whose client left before the answer."""
 
 
 class ProxyResource(Resource):
@@ -56,7 +60,7 @@ class ProxyResource(Resource):
             return NOT_DONE_YET
         trusted = self._peers.trusts(request.client_ip)
         incoming = Incoming(
-            head=request.head,
+            head=self._hosts.settled(request.head),
             body=request.body,
             client_ip=request.client_ip,
             request_id=incoming_request_id(request.head.fields, trusted) or self._new_request_id(),
@@ -72,6 +76,11 @@ class ProxyResource(Resource):
     def _send(self, reply: Reply, request: ProxyRequest, incoming: Incoming) -> None:
         if request.disconnected:
             reply.discard()
+            self._recorder.refused(CLIENT_LEFT, request)
+            return
+        if reply.tunnel is not None:
+            join(request, reply.head, reply.tunnel)
+            self._recorder.record(request, incoming, reply)
             return
         if isinstance(reply.body, bytes):
             request.respond(reply.head, reply.body)
@@ -83,6 +92,7 @@ class ProxyResource(Resource):
     def _broken(self, failure: Failure, request: ProxyRequest, incoming: Incoming) -> None:
         """A bug, unless the client left: nothing else fails."""
         if failure.check(CancelledError) and request.disconnected:
+            self._recorder.refused(CLIENT_LEFT, request)
             return
         self._log.failure("request {id} failed", failure, id=incoming.request_id.decode("latin-1"))
         if request.startedWriting:
@@ -93,6 +103,7 @@ class ProxyResource(Resource):
     def _refuse(self, request: ProxyRequest, code: int, reason: bytes, text: str) -> None:
         head, body = error_response(code, reason, text, CacheStatus.ERROR)
         request.respond(head, body)
+        self._recorder.refused(code, request)
 
 
 @implementer(IPushProducer)

@@ -10,7 +10,7 @@ from caching_proxy.access_log import AccessLog
 from caching_proxy.cache.exchange import Incoming, Reply
 from caching_proxy.core.messages import RequestHead
 from caching_proxy.core.outcome import CacheStatus
-from caching_proxy.core.paths import PathLabels, normalise_method
+from caching_proxy.core.paths import OTHER_METHOD, OTHER_PATH, PathLabels, normalise_method
 from caching_proxy.interfaces import Identity
 from caching_proxy.metrics import Metrics, RequestMeter
 from caching_proxy.wire.request import ProxyRequest
@@ -67,6 +67,23 @@ class Recorder:
             reply.role,
             duration,
             incoming.request_id.decode("ascii"),
+        )
+
+    def refused(self, status: int, request: ProxyRequest | None = None) -> None:
+        """A request that never reached the pipeline or was given up by its client (499, as nginx counts those).
+
+        ``request`` None: not even its head could be read.
+        """
+        head = request.head if request is not None else None
+        method, path = OTHER_METHOD, OTHER_PATH
+        duration = 0.0
+        if request is not None and head is not None:
+            method, path = normalise_method(head.method), self._paths.label(head.target)
+            duration = self._clock.seconds() - request.received_at
+        cache_status = CacheStatus.NOT_APPLICABLE.text
+        self._metrics.request_children(method, path, status, cache_status, "unknown").observe(duration)
+        self._access.log(
+            head.method if head else b"-", head.target if head else b"-", status, cache_status, "unknown", duration, "-"
         )
 
     def hot_meter(self, head: RequestHead, status: int, identity: Identity | None) -> HotMeter:

@@ -205,14 +205,14 @@ class HTTPChannel(Outlet):
         self._buffer = b""
         self.due = inf
         self.persists = False
-        if inbound is not None:
-            inbound.fail(Failure(problem))
         if request is None:
             self._finish(lingers=True)
-        elif request is self.request and not request.startedWriting:
+        elif not request.startedWriting:  # before the body fails, or whoever reads it would answer in its own way
             self.request = None
             self.refuse(problem)
             request.connectionLost(Failure(problem))
+        if inbound is not None:
+            inbound.fail(Failure(problem))
 
     def body_unwanted(self) -> None:
         """The rest of the body is too long to be read over: stop reading, close after the answer."""

@@ -34,6 +34,7 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=]+)(?::([0-9]{0,5}))?")
 _TEXT = bytes(set(range(256)) - set(range(32)) - {127}) + b"\t"
 _TOKEN_FIRST = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_PLAIN_METHODS = frozenset((b"GET", b"HEAD"))
 _NOT_NOMINATED = frozenset((b"authorization", b"cookie", b"host", b"content-length", b"transfer-encoding"))
 # llhttp knows a fixed list of methods; the request line is parsed here, so it always sees this one
 _LINE_FOR_LLHTTP = b"POST / HTTP/1.1\r\n"
@@ -44,7 +45,8 @@ class ParsedHead:
     """A head with what follows from it for the connection.
 
     ``plain``: a GET or HEAD of HTTP/1.1 without body, Expect or Upgrade on a connection that persists, hence one that
-    may be answered without building a request. ``expects``: it waits for 100 Continue (RFC 9110 §10.1.1).
+    may be answered without building a request; ``persistent`` says the same but for the method. ``expects``: it waits
+    for 100 Continue (RFC 9110 §10.1.1).
     """
 
     head: RequestHead
@@ -52,6 +54,7 @@ class ParsedHead:
     keep_alive: bool
     plain: bool
     expects: bool
+    persistent: bool = False
 
 
 def parse_request_head(data: bytes, limits: Limits = DEFAULT_LIMITS) -> RequestHead:
@@ -80,30 +83,67 @@ def parse_request_head(data: bytes, limits: Limits = DEFAULT_LIMITS) -> RequestH
 class HeadParser:
     """Parses heads and remembers the last ones by their exact bytes: clients repeat themselves.
 
-    At most ``2 * remembered`` heads of up to ``MEMO_BYTES`` bytes each are kept.
+    A client that asks for something else sends the same fields again, mostly: field lines are remembered too, with
+    what was parsed from them. At most ``2 * remembered`` of each, of heads of up to ``MEMO_BYTES`` bytes, are kept.
     """
 
     MEMO_BYTES = 2048
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS, remembered: int = 512) -> None:
         self.limits = limits
-        self._remembered = remembered
-        self._young: dict[bytes, ParsedHead] = {}
-        self._old: dict[bytes, ParsedHead] = {}
+        self._heads = _Memo(remembered)
+        self._blocks = _Memo(remembered)  # field lines → some head that they came with
 
     def parse(self, data: bytes) -> ParsedHead:
         """Like :func:`parse_request_head`, with the framing decided too."""
-        parsed = self._young.get(data)
+        parsed = self._heads.get(data)
         if parsed is not None:
             return parsed
-        parsed = self._old.get(data)
+        memorable = len(data) <= self.MEMO_BYTES
+        block = data[data.find(b"\n") + 1 :]
+        other = self._blocks.get(block) if memorable else None
+        parsed = None if other is None else self._with_fields_of(other, data)
         if parsed is None:
             parsed = _consequences(parse_request_head(data, self.limits))
-        if len(data) <= self.MEMO_BYTES:
-            if len(self._young) >= self._remembered:
-                self._old, self._young = self._young, {}
-            self._young[data] = parsed
+            if memorable and data.startswith(b"/", len(parsed.head.method) + 1):  # in absolute-form it sets Host
+                self._blocks.put(block, parsed)
+        if memorable:
+            self._heads.put(data, parsed)
         return parsed
+
+    def _with_fields_of(self, other: ParsedHead, data: bytes) -> ParsedHead | None:
+        """The head in ``data``, whose field lines are those of ``other``; None where they may mean something else."""
+        _bounded(data, self.limits)
+        method, target, minor = _request_line(data, self.limits)
+        if minor != other.head.minor or not target.startswith(b"/"):
+            return None
+        head = RequestHead(method, target, other.head.fields, minor)
+        plain = other.persistent and method in _PLAIN_METHODS
+        return ParsedHead(head, other.framing, other.keep_alive, plain, other.expects, other.persistent)
+
+
+class _Memo:
+    """The last heads by some of their bytes, at most ``2 * size``: a full generation takes the place of the older."""
+
+    __slots__ = ("_old", "_size", "_young")
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._young: dict[bytes, ParsedHead] = {}
+        self._old: dict[bytes, ParsedHead] = {}
+
+    def get(self, data: bytes) -> ParsedHead | None:
+        parsed = self._young.get(data)
+        if parsed is None:
+            parsed = self._old.get(data)
+            if parsed is not None:
+                self.put(data, parsed)
+        return parsed
+
+    def put(self, data: bytes, parsed: ParsedHead) -> None:
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, {}
+        self._young[data] = parsed
 
 
 def check_unfinished(data: bytes, limits: Limits, since: int = 0) -> None:
@@ -134,15 +174,15 @@ def _consequences(head: RequestHead) -> ParsedHead:
     framing = request_framing(head)
     keep_alive = keeps_alive(head.minor, head.fields)
     expects = head.minor >= 1 and any(value.lower() == b"100-continue" for value in head.fields.all(b"expect"))
-    plain = (
+    persistent = (
         framing is NONE
         and keep_alive
         and head.minor == 1
-        and head.method in (b"GET", b"HEAD")
         and b"expect" not in head.fields
         and b"upgrade" not in head.fields
     )
-    return ParsedHead(head, framing, keep_alive, plain, expects)
+    plain = persistent and head.method in _PLAIN_METHODS
+    return ParsedHead(head, framing, keep_alive, plain, expects, persistent)
 
 
 def _request_line(data: bytes, limits: Limits) -> tuple[bytes, bytes, int]:

@@ -91,6 +91,9 @@ async def _natively(
         sockets = _bound(host, port, backlog, reuse_port)
     except OSError as problem:
         raise CannotListenError(host, port, _socket_error(problem)) from None
+    running: Deferred[None] = Deferred()
+    loop.call_soon(running.callback, None)
+    await running  # a task made before the loop runs would be left behind if the program gave up now
     build = cast("BuildProtocol", factory.buildProtocol)
     servers = [
         await Deferred.fromFuture(

@@ -196,7 +196,7 @@ class ProxyRequest(server.Request):
         if self._silent:
             if head.status == 204 or head.status < 200:
                 fields = fields.without(_FRAMING)  # RFC 9110 §8.6
-            elif length is not None and self.method == b"HEAD" and b"content-length" not in fields:
+            elif length and head.status != 304 and self.method == b"HEAD" and b"content-length" not in fields:
                 framing = b"Content-Length: %d\r\n" % length
         elif length is not None:
             self._left = length

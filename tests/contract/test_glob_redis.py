@@ -41,7 +41,11 @@ class Redis:
     def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(30)
-        self._socket.connect(path)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
         self._replies = self._socket.makefile("rb")
         (info,) = self.run([[b"INFO", b"server"]])
         self.version = str(info).partition("redis_version:")[2][:6]

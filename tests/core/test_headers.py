@@ -271,3 +271,19 @@ def test_no_bytes_raise(pairs: list[Field], trusted: bool) -> None:
     assert b"connection" not in fields
     assert not is_loop(Fields(pairs), b"two words")
     assert not FORWARD_CLIENT_DROP & set(response_to_client(Fields(pairs)).index)
+
+
+def test_a_peer_without_an_address_is_not_named() -> None:
+    head = RequestHead(b"GET", b"/", Fields([(b"Host", b"x"), (b"X-Forwarded-For", b"1.2.3.4")]))
+    sent = request_to_backend(
+        head,
+        host=b"backend",
+        client_ip=b"",
+        scheme=b"http",
+        request_id=b"id",
+        proxy_name=b"p",
+        trusted_peer=False,
+        cacheable=True,
+        base_path=b"",
+    )
+    assert b"x-forwarded-for" not in sent.fields

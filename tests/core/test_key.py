@@ -54,7 +54,7 @@ HOSTS = KeyPolicy(host_in_key=True)
         (b"/", HOSTS, b"//www.example.org/"),
     ],
 )
-def test_target(target: bytes, policy: KeyPolicy, expected: bytes) -> None:
+def test_B18_target(target: bytes, policy: KeyPolicy, expected: bytes) -> None:
     assert target_of(target, policy, b"WWW.example.org") == expected
 
 

@@ -63,6 +63,7 @@ class ProxyProcess:
 
     def __init__(self, directory: Path, environment: dict[str, str], arguments: tuple[str, ...] = ("-n",)) -> None:
         self.directory = directory
+        self.environment = environment
         self.port = int(environment["PORT"])
         self._log = directory / "out.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -113,10 +114,9 @@ class ProxyProcess:
         return self.request("GET", target, {name.replace("_", "-"): value for name, value in fields.items()})
 
     def raw(self, data: bytes, timeout: float = 10.0) -> bytes:
-        """Send bytes, half-close, and read until the proxy closes."""
+        """Send bytes and read until the proxy closes, so ask it to. (Half-closing would mean leaving, as with nginx.)"""
         with socket.create_connection(("127.0.0.1", self.port), timeout) as connection:
             connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
             chunks = []
             while chunk := connection.recv(65536):
                 chunks.append(chunk)

@@ -233,3 +233,41 @@ def test_garbage_is_refused_or_clean(garbage, prefix):
         status = problem.status
     assert status in (None, 400, 414, 431, 501, 505)
     assert not set(text) & {0, 10, 13, 127}
+
+
+LINES = [
+    b"GET /a HTTP/1.1",
+    b"POST /b HTTP/1.1",
+    b"GET http://other/c HTTP/1.1",
+    b"HEAD /d HTTP/1.0",
+    b"OPTIONS * HTTP/1.1",
+]
+BLOCKS = [b"X: 1", b"Content-Length: 3", b"Connection: close", b"Expect: 100-continue", b"Upgrade: websocket"]
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(BLOCKS)), max_size=12))
+def test_what_is_remembered_of_other_heads_changes_nothing(heads):
+    parser = HeadParser(Limits(), remembered=2)
+    for line, field in heads:
+        remembering, fresh = parser.parse(head(line, field)), HeadParser().parse(head(line, field))
+        assert (
+            remembering.head,
+            remembering.framing,
+            remembering.keep_alive,
+            remembering.plain,
+            remembering.expects,
+        ) == (*(fresh.head, fresh.framing, fresh.keep_alive, fresh.plain, fresh.expects),)
+
+
+def test_a_bad_request_line_is_refused_though_its_fields_are_known():
+    parser = HeadParser(Limits(target_bytes=100))
+    parser.parse(head(b"GET /fine HTTP/1.1"))
+    for line, status in (
+        (b"GET /\x01 HTTP/1.1", 400),
+        (b"GET /%b HTTP/1.1" % (b"x" * 200), 414),
+        (b"GET / HTTP/2.0", 505),
+    ):
+        with pytest.raises(BadMessage) as caught:
+            parser.parse(head(line))
+        assert caught.value.status == status

@@ -1,0 +1,67 @@
+"""``python -m bench``: the comparison, and on request growth curves, plots and flame graphs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import flames, machine, report
+from bench.contest import Contest
+from bench.scenarios import paths
+from bench.servers import BenchError, Lab
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of every path (5)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement (5)")
+    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="paths whose name contains TEXT")
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="flame graphs into DIR in place of the comparison")
+    parser.add_argument("--stacks", action="store_true", help="with --profile: collapsed stacks, not pictures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    return parser.parse_args()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    options = arguments()
+    for name in machine.missing():
+        say(f"{name} is not installed; on Debian: apt-get install {machine.PACKAGES[name]}")
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        Path(place).chmod(0o755)
+        with Lab(Path(place), machine.Cores.dealt(machine.available_cores())) as lab:
+            return compare(lab, options)
+
+
+def compare(lab: Lab, options: argparse.Namespace) -> int:
+    contest = Contest(lab, say)
+    chosen = [path for path in paths() if not options.only or any(text in path.name for text in options.only)]
+    if options.profile:
+        for path in chosen:
+            flames.record(contest, path, options.seconds, options.profile, say, "raw" if options.stacks else "svg")
+        return 0
+    results = []
+    for path in chosen:
+        results += contest.rounds(path, options.rounds, options.seconds)
+    in_bytes = frozenset(path.name for path in chosen if path.in_bytes)
+    table = report.rows(results)
+    judged = report.verdicts(table, in_bytes)
+    print(machine.described())
+    print(report.text(table, judged, in_bytes))
+    if options.json:
+        options.json.write_text(json.dumps(report.as_json(machine.described(), table, judged, {}), indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BenchError as problem:
+        say(f"bench: {problem}")
+        sys.exit(1)

@@ -1,0 +1,160 @@
+"""Alternating rounds: every contender of a path in turn, again and again, so that a noisy minute hits all alike."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path as FilePath
+
+import attrs
+
+from bench import load as wrk
+from bench.load import Load, Sample
+from bench.machine import program
+from bench.scenarios import (
+    BIG,
+    NGINX,
+    NGINX_LOG,
+    PROXY,
+    PROXY_LOG,
+    PROXY_MEMORY,
+    VARNISH,
+    Path,
+)
+from bench.servers import BenchError, Lab, Server
+
+PROXIES = frozenset({PROXY, PROXY_LOG, PROXY_MEMORY})
+_COUNTED = re.compile(r'^http_requests_total\{.*cache_status="([^"]+)".*\} ([0-9.e+]+)$', re.MULTILINE)
+
+
+@attrs.frozen
+class Result:
+    """One round of one contender. ``share`` is the part of answers with an expected X-Cache-Status, None where the
+    server says no such thing; ``growth`` how many bytes of resident memory were added at the highest; ``cpu`` the
+    processor time of the server for one answer, in microseconds: of all figures the one that noise spoils least."""
+
+    path: str
+    contender: str
+    sample: Sample
+    share: float | None
+    growth: int
+    cpu: float
+
+
+class Contest:
+    """The servers, and rounds on them."""
+
+    def __init__(self, lab: Lab, say: Callable[[str], None]) -> None:
+        self._lab = lab
+        self._say = say
+        self._runs = itertools.count()
+        self._primed: set[tuple[str, str]] = set()
+        self.servers: dict[str, Server] = {}
+        self.backend = lab.backend()
+        big = FilePath(self._lab.directory, "backend-0", "files", "100MiB-0")
+        with big.open("wb") as file:
+            file.truncate(BIG)
+
+    def start(self, contenders: Iterable[str]) -> None:
+        """Start whoever is not running yet; one whose program is missing is said and left out."""
+        for name in dict.fromkeys(contenders):
+            if name in self.servers:
+                continue
+            needs = {NGINX: "nginx", NGINX_LOG: "nginx", VARNISH: "varnishd"}.get(name)
+            if needs is not None and program(needs) is None:
+                self._say(f"{needs} is not installed: {name} is left out")
+                continue
+            self.servers[name] = self._started(name)
+
+    def _started(self, name: str) -> Server:
+        lab, backend = self._lab, self.backend
+        if name == NGINX:
+            return lab.nginx(backend)
+        if name == NGINX_LOG:
+            self.start([NGINX])
+            nginx = self.servers[NGINX]
+            if nginx.logging is None:
+                raise BenchError("nginx has no port with an access log")
+            return attrs.evolve(nginx, port=nginx.logging)
+        if name == VARNISH:
+            return lab.varnish(backend)
+        if name == PROXY_MEMORY:
+            return lab.proxy(backend, "proxy-memory")
+        if "redis" not in self.servers:
+            self.servers["redis"] = lab.redis()
+        redis = self.servers["redis"].port
+        if name == PROXY_LOG:
+            return lab.proxy(backend, "proxy-log", CACHE_URL=f"redis://127.0.0.1:{redis}/1", ACCESS_LOG="on")
+        return lab.proxy(backend, "proxy", CACHE_URL=f"redis://127.0.0.1:{redis}/0")
+
+    def rounds(self, path: Path, rounds: int, seconds: float) -> list[Result]:
+        """``rounds`` of ``seconds`` seconds each for every contender of ``path`` that runs."""
+        self.start(path.contenders)
+        running = [name for name in path.contenders if name in self.servers]
+        results = []
+        for number in range(rounds):
+            for name in running:
+                self._prime(path, name)
+                result = self.measure(path, name, seconds)
+                results.append(result)
+                figure = result.sample.throughput if path.in_bytes else result.sample.rate
+                unit = "MB/s" if path.in_bytes else "req/s"
+                self._say(f"{path.name}: round {number + 1}, {name}: {figure:,.0f} {unit}, {result.cpu:,.1f} µs of CPU")
+        return results
+
+    def measure(self, path: Path, name: str, seconds: float) -> Result:
+        """One run of wrk, with what the server and its memory have to say about it."""
+        server = self.servers[name]
+        before = _statuses(server) if name in PROXIES else {}
+        used = server.cpu()
+        with _watched(server) as growth:
+            sample = self._run(server, path.load, seconds, unique=path.load.mode == "unique")
+        cpu = (server.cpu() - used) / max(1, sample.requests) * 1e6
+        share = None
+        if name in PROXIES:
+            after = _statuses(server)
+            counts = {status: after[status] - before.get(status, 0) for status in after}
+            answered = sum(count for status, count in counts.items())
+            share = sum(counts.get(status, 0) for status in path.statuses) / answered if answered else 0.0
+        return Result(path.name, name, sample, share, growth[0], cpu)
+
+    def _prime(self, path: Path, name: str) -> None:
+        """Every URL once, so that it is stored; once for each path and server."""
+        if not path.primed or (path.name, name) in self._primed:
+            return
+        self._primed.add((path.name, name))
+        self._run(self.servers[name], path.load, max(1.0, path.load.count / 3000), unique=False)
+
+    def _run(self, server: Server, load: Load, seconds: float, *, unique: bool) -> Sample:
+        prefix = f"{next(self._runs)}-" if unique else ""
+        return wrk.run(server.url(), load, seconds, self._lab.cores.load, prefix, self._lab.directory)
+
+
+def _statuses(server: Server) -> dict[str, float]:
+    """Answers so far by X-Cache-Status."""
+    counts: dict[str, float] = {}
+    for status, value in _COUNTED.findall(server.text("/metrics")):
+        counts[status] = counts.get(status, 0) + float(value)
+    return counts
+
+
+@contextmanager
+def _watched(server: Server) -> Iterator[list[int]]:
+    """A list whose one number becomes the highest growth of resident memory meanwhile, in bytes."""
+    start = server.resident()
+    growth, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            growth[0] = max(growth[0], server.resident() - start)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield growth
+    finally:
+        over.set()
+        watcher.join()

@@ -1,0 +1,111 @@
+"""A POST's answer that stands for its target is kept for later GETs (RFC 9110 §9.3.3).
+
+It must say so itself (Content-Location) and state how long it is fresh. It never answers a POST.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from caching_proxy.body import Body
+from caching_proxy.cache.exchange import Incoming
+from caching_proxy.cache.fill import Fill
+from caching_proxy.cache.tickets import Ticket, Tickets
+from caching_proxy.cache.writer import Writer
+from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.headers import end_to_end
+from caching_proxy.core.key import KeyPolicy, build_key, target_of
+from caching_proxy.core.messages import RequestHead
+from caching_proxy.core.outcome import Refusal
+from caching_proxy.core.policy import CachePolicy
+from caching_proxy.core.references import describes_target, origin_of
+from caching_proxy.core.storability import judge_post
+from caching_proxy.core.stored import make_entry
+from caching_proxy.interfaces import Identity, UpstreamResponse
+
+
+@attrs.frozen(slots=True, eq=False)
+class KeptPost:
+    """``body`` goes to the client in place of the response's own."""
+
+    entry: CacheEntry
+    body: bytes | Body
+
+
+class PostKeeper:
+    """Decides about POSTs and stores them. ``origin`` is the backend's, as ``references.origin_of`` writes it."""
+
+    def __init__(
+        self, policy: CachePolicy, keys: KeyPolicy, origin: bytes, tickets: Tickets, writer: Writer, clock: IReactorTime
+    ) -> None:
+        self._policy = policy
+        self._keys = keys
+        self._origin = origin
+        self._tickets = tickets
+        self._writer = writer
+        self._now: Callable[[], float] = clock.seconds
+
+    def keep(
+        self,
+        incoming: Incoming,
+        identity: Identity,
+        response: UpstreamResponse,
+        asked_at: float,
+        invalidated: Deferred[bool],
+    ) -> KeptPost | None:
+        """Collect the body for the cache, or None if it is not for storing.
+
+        ``invalidated`` fires when the store has forgotten what the POST changed, with False if it could not.
+        """
+        made = self._made(incoming, identity, response, asked_at)
+        if made is None:
+            return None
+        ticket = self._tickets.open(made.key)
+
+        def done(body: bytes | Refusal) -> None:
+            if isinstance(body, Refusal):
+                ticket.close()
+                return
+            made.body = body
+            invalidated.addCallback(self._store, made, ticket)
+
+        if not response.body.complete:
+            return KeptPost(made, Fill(response.body, self._policy.max_body, done).start())
+        body = response.body.take()
+        done(body if len(body) <= self._policy.max_body else Refusal.TOO_LARGE)
+        return KeptPost(made, body)
+
+    def _made(
+        self, incoming: Incoming, identity: Identity, response: UpstreamResponse, asked_at: float
+    ) -> CacheEntry | None:
+        request = end_to_end(incoming.head)
+        if request.method != b"POST" or identity.role is None or b"content-location" not in response.head.fields:
+            return None
+        host, now = request.fields.first(b"host") or b"", self._now()
+        verdict = judge_post(
+            request,
+            response.head,
+            policy=self._policy,
+            established=identity.established,
+            describes_target=self._describes(request, response, incoming.scheme, host),
+            requested_at=asked_at,
+            received_at=now,
+        )
+        if verdict.refusal is not None or (response.length is not None and response.length > self._policy.max_body):
+            return None
+        key = build_key(identity.role, target_of(request.target, self._keys, host))
+        return make_entry(key, request, response.head, b"", verdict, self._policy, now)
+
+    def _describes(self, request: RequestHead, response: UpstreamResponse, scheme: bytes, host: bytes) -> bool:
+        return describes_target(request, response.head, {origin_of(scheme, host), self._origin})
+
+    def _store(self, invalidated: bool, entry: CacheEntry, ticket: Ticket) -> bool:
+        if invalidated:
+            self._writer.keep([entry], ticket)
+        else:  # what the POST changed is still in the store: nothing may be put beside it
+            ticket.close()
+        return invalidated

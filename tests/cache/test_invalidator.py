@@ -1,0 +1,187 @@
+"""Invalidations: every tier, a store that is down, and what waits for it."""
+
+from __future__ import annotations
+
+import pytest
+from plugins.memory_proxy import MemoryProxy, down
+from twisted.python.failure import Failure
+
+from caching_proxy.cache import invalidator as module
+from caching_proxy.cache.invalidator import Invalidator
+from caching_proxy.interfaces import StoreError
+
+FRESH = "Cache-Control: max-age=900"
+
+
+def fill(proxy: MemoryProxy, *targets: str) -> None:
+    proxy.says(FRESH)
+    for target in targets:
+        proxy.get(target)
+
+
+def key(target: str) -> bytes:
+    return b"cache:GET:anonymous:" + target.encode()
+
+
+def test_counts_distinct_keys_of_all_tiers(proxy: MemoryProxy) -> None:
+    fill(proxy, "/a", "/b", "/c")
+    proxy.hot.remove(key("/a"))
+    proxy.store.inner.delete([key("/b")])
+    assert proxy.invalidate("cache:GET:*:/[ab]") == [2]
+    assert proxy.invalidate("cache:GET:*:/[ab]") == [0]
+    assert (proxy.hot.keys(proxy.clock.seconds()), proxy.count) == ([key("/c")], 3)
+
+
+def test_many_keys_in_batches(proxy: MemoryProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DELETE_BATCH", 2)
+    fill(proxy, *(f"/{n}" for n in range(5)))
+    assert proxy.invalidate("cache:*") == [5]
+    assert proxy.store.calls.count("delete") == 3
+
+
+def test_observer_hears_what_was_asked_for() -> None:
+    heard: list[int] = []
+    proxy = MemoryProxy()
+    proxy.invalidator._observe = heard.append
+    fill(proxy, "/a")
+    proxy.invalidate("cache:*")
+    proxy.invalidator.forsake(key("/a"))
+    assert heard == [1]
+
+
+def test_target_of_every_role(proxy: MemoryProxy) -> None:
+    proxy.says(FRESH)
+    for role in ("a", "b"):
+        for target in ("/x", "/x/y", "/x?q"):
+            proxy.get(target, f"Authorization: role {role}")
+    result: list[int] = []
+    proxy.invalidator.invalidate_target(b"/x").addCallback(result.append)
+    assert result == [2]
+    assert sorted(proxy.hot.keys(proxy.clock.seconds())) == sorted(
+        b"cache:GET:%b:%b" % (role, target) for role in (b"a", b"b") for target in (b"/x/y", b"/x?q")
+    )
+
+
+def test_store_down_pending_retry_done(proxy: MemoryProxy) -> None:
+    fill(proxy, "/a")
+    proxy.store.failing = down()
+    result = proxy.invalidate("cache:*:/a")
+    assert isinstance(result[0], Failure)
+    assert result[0].check(StoreError)
+    assert (proxy.invalidator.pending, proxy.invalidator.hides(key("/a"))) == (1, True)
+    assert proxy.hot.get(key("/a"), proxy.clock.seconds()) is None
+    proxy.advance(1)
+    assert proxy.invalidator.pending == 1, "still down"
+    proxy.store.failing = None
+    proxy.advance(0.5)
+    assert proxy.get("/a").cache == "MISS", "hidden until it is carried out"
+    proxy.advance(0.5)
+    assert (proxy.invalidator.pending, proxy.store.fields_of(key("/a"))) == (0, [])
+    assert not proxy.invalidator.hides(key("/a"))
+
+
+def test_horizon(proxy: MemoryProxy) -> None:
+    never = float("-inf")
+    assert proxy.invalidator.horizon(key("/a")) == never
+    proxy.store.failing = down()
+    proxy.invalidate("cache:*:/a")
+    then = proxy.clock.seconds()
+    assert proxy.invalidator.horizon(key("/a")) == then
+    assert proxy.invalidator.horizon(key("/b")) == never
+    proxy.store.failing = None
+    proxy.advance(1)
+    assert proxy.invalidator.horizon(key("/a")) == never
+    ticket = proxy.tickets.open(key("/a"))
+    proxy.invalidate("cache:*:/a")
+    assert proxy.invalidator.horizon(key("/a")) == then + 1, "a voided write may still come"
+    ticket.close()
+    assert proxy.invalidator.horizon(key("/a")) == never
+
+
+def test_the_same_again_waits_once(proxy: MemoryProxy) -> None:
+    fill(proxy, "/a")
+    proxy.store.hold("scan")
+    first, second, third = (proxy.invalidate("cache:*:/a") for _ in range(3))
+    assert proxy.invalidator.pending == 2, "the first is under way, the others are one"
+    proxy.store.release()
+    assert (first, second, third) == ([1], [0], [0])
+
+
+def test_everybody_who_waits_learns_that_the_store_is_down(proxy: MemoryProxy) -> None:
+    proxy.store.hold("scan")
+    results = [proxy.invalidate(f"cache:{n}") for n in range(3)]
+    proxy.store.failing = down()
+    proxy.store.release()
+    assert all(isinstance(result[0], Failure) for result in results)
+    assert proxy.invalidator.pending == 3
+    proxy.store.failing = None
+    proxy.advance(1)
+    assert proxy.invalidator.pending == 0
+
+
+def test_one_that_cannot_succeed_does_not_hold_up_the_others(proxy: MemoryProxy) -> None:
+    fill(proxy, "/a", "/b")
+    scan = proxy.store.inner.scan
+
+    def broken(pattern: bytes, limit: int | None = None):  # type: ignore[no-untyped-def]
+        if pattern == b"bad":
+            raise StoreError("refused")
+        return scan(pattern, limit)
+
+    proxy.store.inner.scan = broken  # type: ignore[method-assign]
+    proxy.invalidate("bad")
+    proxy.invalidate("cache:*")
+    proxy.clock.pump([1, 1])
+    assert proxy.invalidator.pending == 1
+    assert proxy.store.fields_of(key("/a")) == []
+    proxy.store.inner.scan = scan  # type: ignore[method-assign]
+    proxy.advance(1)
+    assert proxy.invalidator.pending == 0
+
+
+def test_merged_beyond_the_bound(proxy: MemoryProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PENDING", 5)
+    fill(proxy, "/a", "/other")
+    proxy.store.failing = down()
+    for number in range(20):
+        proxy.invalidate(f"cache:{number}")
+    assert proxy.invalidator.pending <= 6
+    assert proxy.hot.get(key("/a"), proxy.clock.seconds()) is not None, "memory loses what was named only"
+    assert proxy.invalidator.hides(key("/a"))
+    proxy.store.failing = None
+    proxy.advance(1)
+    assert (proxy.invalidator.pending, proxy.store.inner.entries) == (0, 0)
+
+
+def test_forsaken_key_is_tried_until_it_is_gone(proxy: MemoryProxy) -> None:
+    fill(proxy, "/a", "/b")
+    proxy.store.failing = down()
+    proxy.invalidator.forsake(key("/a"))
+    proxy.store.failing = None
+    proxy.advance(1)
+    assert (proxy.store.fields_of(key("/a")), proxy.store.fields_of(key("/b"))) == ([], [b"-"])
+
+
+@pytest.mark.parametrize("when", ["waiting", "under way"])
+def test_stop(proxy: MemoryProxy, when: str) -> None:
+    if when == "waiting":
+        proxy.store.failing = down()
+    else:
+        proxy.store.hold("scan")
+    first, second = proxy.invalidate("cache:1"), proxy.invalidate("cache:2")
+    proxy.invalidator.stop()
+    for result in (first, second):
+        assert isinstance(result[0], Failure)
+        assert result[0].check(StoreError)
+    assert not proxy.clock.getDelayedCalls()
+
+
+def test_bug_in_the_store_is_logged_and_tried_again(proxy: MemoryProxy, logged_errors) -> None:  # type: ignore[no-untyped-def]
+    proxy.store.failing = ZeroDivisionError("bug")
+    result = proxy.invalidate("cache:*")
+    assert isinstance(result[0], Failure)
+    assert len(logged_errors.flush()) == 1
+    proxy.store.failing = None
+    proxy.advance(1)
+    assert proxy.invalidator.pending == 0
+    assert isinstance(proxy.invalidator, Invalidator)

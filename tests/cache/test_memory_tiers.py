@@ -1,0 +1,259 @@
+"""The tiers in memory and the small registries: hot, burst, tickets, uncacheable keys, variants."""
+
+from __future__ import annotations
+
+import pytest
+
+from caching_proxy.cache.burst import OVERHEAD as BURST_OVERHEAD
+from caching_proxy.cache.burst import BurstTier
+from caching_proxy.cache.hot import MAX_VARIANTS, OVERHEAD, HotTier
+from caching_proxy.cache.tickets import NEVER, Tickets
+from caching_proxy.cache.uncacheable import Uncacheable
+from caching_proxy.cache.variants import field_name, latest_of_each
+from caching_proxy.core.entry import CacheEntry, Flag
+from caching_proxy.core.glob import compile_glob
+from caching_proxy.interfaces import Stored
+
+NOW = 1_900_000_000.0
+
+
+def entry(key: bytes = b"k", foo: bytes | None = None, *, body: bytes = b"body", at: float = NOW, keep: int = 900,
+          part: bool = False, lifetime: int = 60) -> CacheEntry:  # fmt: skip
+    return CacheEntry(
+        key,
+        206 if part else 200,
+        b"OK",
+        b"A: 1\r\n",
+        body,
+        at,
+        lifetime=lifetime,
+        keep=keep,
+        flags=Flag.PARTIAL if part else Flag(0),
+        selecting=((b"foo", foo),) if foo is not None else (),
+        part=(0, 10) if part else None,
+    )
+
+
+def bodies(tier: HotTier, key: bytes = b"k", now: float = NOW) -> list[bytes]:
+    record = tier.get(key, now)
+    return [] if record is None else [held.body for held in record.entries]
+
+
+def size(*entries: CacheEntry) -> int:
+    return sum(each.size + OVERHEAD for each in entries)
+
+
+# -- hot
+
+
+def test_hot_least_recently_used_go_first() -> None:
+    tier = HotTier(2, 1 << 20, 30)
+    for key in (b"a", b"b"):
+        tier.put(entry(key), NOW)
+    assert tier.get(b"a", NOW) is not None
+    tier.put(entry(b"c"), NOW)
+    assert (tier.keys(NOW), tier.entries, tier.evictions) == ([b"a", b"c"], 2, 1)
+    assert tier.bytes == size(entry(b"a"), entry(b"c"))
+
+
+def test_hot_bounded_in_bytes() -> None:
+    one = entry(b"a", body=b"x" * 1000)
+    tier = HotTier(100, 2 * size(one), 30)
+    for key in (b"a", b"b", b"c"):
+        tier.put(entry(key, body=b"x" * 1000), NOW)
+    assert tier.keys(NOW) == [b"b", b"c"]
+    tier.put(entry(b"d", body=b"x" * 5000), NOW)
+    assert tier.keys(NOW) == [b"b", b"c"], "what could never fit displaces nothing"
+    tier.put(entry(b"b", body=b"x" * 5000), NOW)
+    assert tier.keys(NOW) == [b"c"], "but its key no longer gives the old one"
+    assert tier.bytes == size(one)
+
+
+@pytest.mark.parametrize(("keep", "end"), [(900, 30), (10, 10)], ids=["its own time", "the entry's end"])
+def test_hot_ends_in_time_whatever_is_read(keep: int, end: float) -> None:
+    tier = HotTier(10, 1 << 20, 30)
+    tier.put(entry(keep=keep), NOW)
+    for seconds in range(int(end)):
+        assert tier.get(b"k", NOW + seconds) is not None
+    assert tier.holds(b"k", NOW + end - 0.1)
+    assert not tier.holds(b"k", NOW + end)
+    assert tier.keys(NOW + end) == []
+    assert tier.get(b"k", NOW + end) is None
+    assert (tier.entries, tier.bytes) == (0, 0)
+
+
+def test_hot_put_replaces_its_variant_only() -> None:
+    tier = HotTier(10, 1 << 20, 30)
+    tier.put(entry(foo=b"1", body=b"1"), NOW)
+    tier.put(entry(foo=b"2", body=b"2"), NOW)
+    tier.put(entry(foo=b"1", body=b"1, part", part=True), NOW)
+    tier.put(entry(foo=b" 1 ", body=b"new"), NOW)
+    assert bodies(tier) == [b"2", b"1, part", b"new"]
+    assert tier.entries == 3
+
+
+def test_hot_variants_that_stay_keep_their_end() -> None:
+    tier = HotTier(10, 1 << 20, 30)
+    tier.put(entry(foo=b"1"), NOW)
+    tier.put(entry(foo=b"2"), NOW + 20)
+    assert bodies(tier, now=NOW + 29) != []
+    assert bodies(tier, now=NOW + 30) == []
+    tier.put(entry(foo=b"1"), NOW)
+    tier.put(entry(foo=b"1"), NOW + 20)
+    assert bodies(tier, now=NOW + 49) != [], "nothing older stayed"
+
+
+def test_hot_update_knows_the_others_only_if_it_has_none() -> None:
+    tier = HotTier(10, 1 << 20, 30)
+    one, two = entry(foo=b"1", body=b"1"), entry(foo=b"2", body=b"2")
+    tier.update(b"k", (two,), (), (one, entry(foo=b"3", keep=0)), NOW)
+    assert bodies(tier) == [b"1", b"2"]
+    tier.update(b"k", (), (one,), (one, entry(foo=b"4")), NOW)
+    assert bodies(tier) == [b"2"]
+    tier.update(b"k", (), (two,), (), NOW)
+    assert (tier.entries, tier.bytes, tier.holds(b"k", NOW)) == (0, 0, False)
+
+
+def test_hot_variants_of_a_key_are_bounded() -> None:
+    tier = HotTier(1000, 1 << 20, 30)
+    for number in range(MAX_VARIANTS + 5):
+        tier.put(entry(foo=b"%d" % number, body=b"%d" % number), NOW)
+    assert bodies(tier) == [b"%d" % number for number in range(5, MAX_VARIANTS + 5)]
+
+
+def test_hot_off() -> None:
+    tier = HotTier(0, 1 << 20, 30)
+    tier.put(entry(), NOW)
+    assert tier.get(b"k", NOW) is None
+
+
+def test_hot_remove() -> None:
+    tier = HotTier(10, 1 << 20, 30)
+    for key in (b"a1", b"a2", b"b"):
+        tier.put(entry(key), NOW)
+    assert sorted(tier.remove_matching(compile_glob(b"a*"))) == [b"a1", b"a2"]
+    assert (tier.remove(b"b"), tier.remove(b"b")) == (True, False)
+    assert (tier.entries, tier.bytes) == (0, 0)
+    tier.put(entry(), NOW)
+    tier.clear()
+    assert (tier.entries, tier.bytes, tier.keys(NOW)) == (0, 0, [])
+
+
+# -- burst
+
+
+def burst(max_entries: int = 10, max_bytes: int = 1 << 20) -> BurstTier:
+    return BurstTier(max_entries, max_bytes, 10)
+
+
+def stored(size: int = 100, ttl: float = 900) -> Stored:
+    return Stored({b"-": b"x" * size}, int(ttl * 1000))
+
+
+@pytest.mark.parametrize(("ttl", "end"), [(900, 10), (4, 4)], ids=["its own time", "the store's"])
+def test_burst_ends_in_time(ttl: float, end: float) -> None:
+    tier = burst()
+    tier.put(b"k", stored(ttl=ttl), (entry(),), NOW)
+    found = tier.get(b"k", NOW + end - 0.1)
+    assert found is not None
+    assert found.entries is not None
+    assert (tier.keys(NOW + end - 0.1), tier.keys(NOW + end)) == ([b"k"], [])
+    assert tier.get(b"k", NOW + end) is None
+    assert (tier.hits, tier.misses, tier.entries, tier.bytes) == (1, 1, 0, 0)
+
+
+def test_burst_bounds() -> None:
+    tier = burst(max_entries=2)
+    for key in (b"a", b"b", b"c"):
+        tier.put(key, stored(), (), NOW)
+    assert (tier.keys(NOW), tier.evictions) == ([b"b", b"c"], 1)
+    small = burst(max_bytes=2 * (BURST_OVERHEAD + 1 + 1 + 100))
+    for key in (b"a", b"b", b"c"):
+        small.put(key, stored(), (), NOW)
+    assert small.keys(NOW) == [b"b", b"c"]
+    small.put(b"b", stored(5000), (), NOW)
+    assert small.keys(NOW) == [b"c"]
+    off = burst(max_entries=0)
+    off.put(b"a", stored(), (), NOW)
+    assert off.keys(NOW) == []
+
+
+def test_burst_remove() -> None:
+    tier = burst()
+    for key in (b"a1", b"a2", b"b"):
+        tier.put(key, stored(), (), NOW)
+    assert sorted(tier.remove_matching(compile_glob(b"a*"))) == [b"a1", b"a2"]
+    assert (tier.remove(b"b"), tier.remove(b"b"), tier.bytes) == (True, False, 0)
+    tier.put(b"c", stored(), (), NOW)
+    tier.clear()
+    assert (tier.entries, tier.bytes) == (0, 0)
+
+
+# -- tickets
+
+
+def test_tickets_are_voided_and_outdated() -> None:
+    tickets = Tickets()
+    one, same, other = tickets.open(b"a"), tickets.open(b"a"), tickets.open(b"b")
+    tickets.outdate(b"a")
+    assert [(ticket.valid, ticket.current) for ticket in (one, other)] == [(True, False), (True, True)]
+    assert tickets.voided_at(b"a") == NEVER
+    assert tickets.void(compile_glob(b"a"), 5.0) == [b"a"]
+    assert [(ticket.valid, ticket.voided_at) for ticket in (one, same)] == [(False, 5.0)] * 2
+    assert tickets.open(b"a").valid, "what begins now is not concerned"
+    tickets.void(compile_glob(b"*"), 4.0)
+    assert (tickets.voided_at(b"a"), tickets.voided_at(b"b")) == (5.0, 4.0)
+
+
+def test_tickets_are_forgotten() -> None:
+    tickets = Tickets()
+    one, same = tickets.open(b"a"), tickets.open(b"a")
+    tickets.void(compile_glob(b"a"), 5.0)
+    one.close()
+    one.close()
+    assert (list(tickets), tickets.voided_at(b"a")) == ([b"a"], 5.0)
+    same.close()
+    assert (len(tickets), tickets.voided_at(b"a")) == (0, NEVER)
+
+
+# -- uncacheable keys
+
+
+def test_uncacheable_for_a_while() -> None:
+    keys = Uncacheable(limit=2, ttl=10)
+    keys.add(b"a", NOW)
+    assert keys.covers(b"a", NOW + 9.9)
+    keys.add(b"a", NOW + 5)
+    assert keys.covers(b"a", NOW + 14.9)
+    assert not keys.covers(b"a", NOW + 15)
+    assert len(keys) == 0
+    keys.add(b"a", NOW)
+    keys.discard(b"a")
+    keys.discard(b"a")
+    assert not keys.covers(b"a", NOW)
+
+
+def test_uncacheable_is_bounded() -> None:
+    keys = Uncacheable(limit=2, ttl=10)
+    for key in (b"a", b"b", b"a", b"c"):
+        keys.add(key, NOW)
+    assert [keys.covers(key, NOW) for key in (b"a", b"b", b"c")] == [True, False, True]
+
+
+# -- variants
+
+
+def test_field_names() -> None:
+    assert field_name(entry()) == b"-"
+    assert field_name(entry(part=True)) == b"-+part"
+    assert field_name(entry(foo=b"1")) == field_name(entry(foo=b" 1")) != field_name(entry(foo=b"2"))
+
+
+def test_latest_of_each() -> None:
+    old, new = entry(body=b"old"), entry(body=b"new", at=NOW + 1)
+    other = entry(foo=b"1", body=b"other")
+    assert latest_of_each((), (old,)) == (old,)
+    assert latest_of_each((new, other), (old,)) == (new, other)
+    assert latest_of_each((old,), (new, other)) == (new, other)
+    outdated = entry(body=b"old", lifetime=3)
+    assert latest_of_each((outdated,), (old,)) == (outdated,) == latest_of_each((old,), (outdated,))

@@ -1,0 +1,279 @@
+"""Reading and writing the store, and looking into it."""
+
+from __future__ import annotations
+
+import pytest
+from plugins.memory_proxy import MemoryProxy, down
+from twisted.internet.defer import CancelledError, Deferred
+
+from caching_proxy.cache import writer as module
+from caching_proxy.cache.exchange import Trouble
+from caching_proxy.cache.reader import Found, StoreReader
+from caching_proxy.core.codec import MAGIC, encode
+from caching_proxy.core.entry import CacheEntry
+from caching_proxy.interfaces import StoreUnavailable, Unreadable
+
+KEY = b"cache:GET:anonymous:/x"
+FRESH = "Cache-Control: max-age=900"
+
+
+def reader(proxy: MemoryProxy) -> StoreReader:
+    return proxy.pipeline._p.reader
+
+
+def entry(proxy: MemoryProxy, body: bytes = b"one", *, foo: bytes | None = None, keep: int = 900) -> CacheEntry:
+    selecting = () if foo is None else ((b"foo", foo),)
+    now = proxy.clock.seconds()
+    return CacheEntry(KEY, 200, b"OK", b"", body, now, lifetime=keep, keep=keep, selecting=selecting)
+
+
+def put(proxy: MemoryProxy, field: bytes, value: bytes) -> None:
+    proxy.store.inner.put(KEY, field, value, 900_000)
+
+
+def read(proxy: MemoryProxy) -> Found:
+    found: list[Found] = []
+    reader(proxy).read(KEY).addCallback(found.append)
+    return found[0]
+
+
+# -- reading
+
+
+def test_concurrent_reads_share_a_round_trip(proxy: MemoryProxy) -> None:
+    put(proxy, b"-", encode(entry(proxy)))
+    proxy.store.hold("lookup")
+    found: list[Found] = []
+    for _ in range(5):
+        reader(proxy).read(KEY).addCallback(found.append)
+    proxy.store.release()
+    assert (len(found), proxy.store.calls.count("lookup"), proxy.burst.shared_reads) == (5, 1, 4)
+    assert read(proxy).entries[0].body == b"one"
+    assert proxy.store.calls.count("lookup") == 1, "the burst tier has it now"
+    proxy.advance(10)
+    read(proxy)
+    assert proxy.store.calls.count("lookup") == 2
+
+
+def test_absence_is_not_remembered(proxy: MemoryProxy) -> None:
+    assert read(proxy) == Found()
+    put(proxy, b"-", encode(entry(proxy)))
+    assert len(read(proxy).entries) == 1
+
+
+def test_who_leaves_a_shared_read(proxy: MemoryProxy) -> None:
+    proxy.store.hold("lookup")
+    first, second = reader(proxy).read(KEY), reader(proxy).read(KEY)
+    second.addCallback(lambda _: done.append(1))
+    done: list[int] = []
+    first.addErrback(lambda failure: failure.trap(CancelledError))
+    first.cancel()
+    proxy.store.release()
+    assert done == [1]
+
+
+def test_who_is_answered_makes_another_leave(proxy: MemoryProxy) -> None:
+    proxy.store.hold("lookup")
+    first, second = reader(proxy).read(KEY), reader(proxy).read(KEY)
+    second.addErrback(lambda failure: failure.trap(CancelledError))
+    first.addCallback(lambda _: second.cancel())
+    proxy.store.release()
+
+
+@pytest.mark.parametrize("event", ["invalidated", "written", "discarded"])
+def test_read_after_an_event_is_not_shared_with_one_from_before(proxy: MemoryProxy, event: str) -> None:
+    proxy.store.delay("lookup")
+    reader(proxy).read(KEY)
+    if event == "invalidated":
+        proxy.invalidate("cache:*")
+    elif event == "written":
+        proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+    else:
+        proxy.writer.discard(entry(proxy))
+    found: list[Found] = []
+    reader(proxy).read(KEY).addCallback(found.append)
+    assert proxy.store.waiting("lookup") == 2
+    proxy.store.release()
+    assert len(found[0].entries) == (event == "written")
+
+
+def test_unreadable_variant_is_dropped_and_the_others_used(proxy: MemoryProxy) -> None:
+    put(proxy, b"-", encode(entry(proxy)))
+    put(proxy, b"bad", b"junk")
+    put(proxy, b"moved", encode(CacheEntry(b"other", 200, b"OK", b"", b"", proxy.clock.seconds(), keep=9)))
+    found = read(proxy)
+    assert (found.trouble, [each.body for each in found.entries]) == (Trouble.UNREADABLE, [b"one"])
+    assert proxy.store.fields_of(KEY) == [b"-"]
+    assert read(proxy).trouble is None
+
+
+def test_other_versions_are_left_alone(proxy: MemoryProxy) -> None:
+    put(proxy, b"-", MAGIC + b"\xff" + b"x" * 40)
+    assert read(proxy).trouble is Trouble.UNREADABLE
+    assert proxy.store.fields_of(KEY) == [b"-"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "trouble"),
+    [(down(), Trouble.FAILED), (StoreUnavailable("open"), Trouble.OPEN), (Unreadable("a string"), Trouble.UNREADABLE)],
+    ids=["down", "open", "foreign"],
+)
+def test_trouble_is_part_of_the_answer(proxy: MemoryProxy, failure: Exception, trouble: Trouble) -> None:
+    proxy.store.failing = failure
+    assert read(proxy) == Found((), trouble)
+    assert ("delete" in proxy.store.calls) is (trouble is Trouble.UNREADABLE)
+
+
+def test_bug_in_the_store_is_logged(proxy: MemoryProxy, logged_errors) -> None:  # type: ignore[no-untyped-def]
+    proxy.store.failing = ZeroDivisionError("bug")
+    assert read(proxy) == Found((), Trouble.FAILED)
+    assert len(logged_errors.flush()) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "cache"), [(down(), "ERROR"), (StoreUnavailable("open"), "CIRCUIT_OPEN"), (Unreadable("x"), "ERROR")]
+)
+def test_trouble_shows_in_the_answer(proxy: MemoryProxy, failure: Exception, cache: str) -> None:
+    proxy.store.failing = failure
+    answer = proxy.get()
+    assert (answer.status, answer.cache) == (200, cache)
+
+
+def test_entries_past_their_end_are_not_given_out(proxy: MemoryProxy) -> None:
+    put(proxy, b"-", encode(entry(proxy, keep=5)))
+    put(proxy, b"other", encode(entry(proxy, foo=b"1")))
+    proxy.advance(5)
+    assert [each.selecting for each in read(proxy).entries] == [((b"foo", b"1"),)]
+
+
+# -- writing
+
+
+def test_kept_in_both_tiers(proxy: MemoryProxy) -> None:
+    proxy.writer.keep([entry(proxy), entry(proxy, foo=b"1")], proxy.tickets.open(KEY))
+    assert len(proxy.store.fields_of(KEY)) == proxy.hot.entries == 2
+
+
+def test_void_ticket_keeps_nothing(proxy: MemoryProxy) -> None:
+    ticket = proxy.tickets.open(KEY)
+    proxy.invalidate("cache:*")
+    proxy.writer.keep([entry(proxy)], ticket)
+    assert (proxy.store.fields_of(KEY), proxy.hot.entries) == ([], 0)
+
+
+def test_outdated_ticket_does_not_fill_an_empty_hot_tier(proxy: MemoryProxy) -> None:
+    """The variants that it knows of may be gone."""
+    known, ticket = entry(proxy, foo=b"1"), proxy.tickets.open(KEY)
+    proxy.writer.discard(known)
+    proxy.writer.keep([entry(proxy)], ticket, [known])
+    assert (proxy.hot.entries, proxy.store.fields_of(KEY)) == (0, [b"-"])
+
+
+def test_entry_whose_time_is_over_removes_what_it_replaces(proxy: MemoryProxy) -> None:
+    put(proxy, b"-", encode(entry(proxy)))
+    proxy.advance(1)
+    proxy.writer.keep([entry(proxy, keep=0)], proxy.tickets.open(KEY))
+    assert (proxy.store.fields_of(KEY), proxy.hot.entries) == ([], 0)
+
+
+def test_writes_under_way_are_bounded(proxy: MemoryProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PENDING_BYTES", 2000)
+    put(proxy, b"-", encode(entry(proxy, b"older")))
+    proxy.store.hold("put")
+    proxy.writer.keep([entry(proxy, b"x" * 1500, foo=b"1")], proxy.tickets.open(KEY))
+    proxy.writer.keep([entry(proxy, b"y" * 1500)], proxy.tickets.open(KEY))
+    assert (proxy.writer.dropped, proxy.hot.entries) == (1, 2)
+    proxy.store.release()
+    assert len(proxy.store.fields_of(KEY)) == 1, "and what it replaces is gone"
+    assert proxy.writer._pending_bytes == 0
+    proxy.writer.keep([entry(proxy, b"y" * 1500)], proxy.tickets.open(KEY))
+    assert len(proxy.store.fields_of(KEY)) == 2
+
+
+def test_failed_writes_free_what_they_held(proxy: MemoryProxy) -> None:
+    proxy.store.failing = down()
+    proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+    assert (proxy.writer._pending_bytes, proxy.writer._turns, proxy.quiet) == (0, {}, True)
+
+
+def test_bug_while_writing_is_logged(proxy: MemoryProxy, logged_errors) -> None:  # type: ignore[no-untyped-def]
+    proxy.store.failing = ZeroDivisionError("bug")
+    proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+    assert len(logged_errors.flush()) == 1
+    assert proxy.quiet
+    assert proxy.writer._pending_bytes == 0
+
+
+def test_drain_waits_for_everything(proxy: MemoryProxy) -> None:
+    proxy.store.hold("put", "discard")
+    proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+    proxy.writer.discard(entry(proxy))
+    drained: list[None] = []
+    proxy.writer.drain().addCallback(drained.append)
+    proxy.store.release("put")
+    assert drained == []
+    proxy.store.release()
+    assert drained == [None]
+    proxy.writer.drain().addCallback(drained.append)
+    assert len(drained) == 2
+
+
+def test_no_turn_is_left_behind(proxy: MemoryProxy) -> None:
+    proxy.store.hold("put")
+    for body in (b"1", b"2", b"3"):
+        proxy.writer.keep([entry(proxy, body)], proxy.tickets.open(KEY))
+    assert len(proxy.writer._turns) == 1
+    proxy.store.release()
+    assert proxy.writer._turns == {}
+
+
+# -- looking into the cache
+
+
+def result(deferred: Deferred) -> object:  # type: ignore[type-arg]
+    found: list[object] = []
+    deferred.addBoth(found.append)
+    return found[0]
+
+
+def test_inspector_sees_both_tiers_as_one(proxy: MemoryProxy) -> None:
+    proxy.says(FRESH)
+    for target in ("/a", "/b", "/c"):
+        proxy.get(target)
+    proxy.hot.remove(b"cache:GET:anonymous:/a")
+    proxy.store.inner.delete([b"cache:GET:anonymous:/b"])
+    keys = [b"cache:GET:anonymous:/" + name for name in (b"a", b"b", b"c")]
+    assert result(proxy.inspector.keys(None, None)) == keys
+    assert result(proxy.inspector.keys(b"*/[bc]", None)) == keys[1:]
+    assert result(proxy.inspector.keys(None, 2)) == keys[:2]
+    for key in keys:
+        entries = result(proxy.inspector.entries(key))
+        assert isinstance(entries, list)
+        assert [each.body for each in entries] == [b"one"]
+    assert result(proxy.inspector.entries(b"absent")) == []
+
+
+def test_inspector_lists_variants_and_prefers_the_later_copy(proxy: MemoryProxy) -> None:
+    put(proxy, b"-", encode(entry(proxy, b"old")))
+    put(proxy, b"bad", b"junk")
+    proxy.advance(1)
+    proxy.hot.put(entry(proxy, b"new"), proxy.clock.seconds())
+    proxy.hot.put(entry(proxy, b"other", foo=b"1"), proxy.clock.seconds())
+    entries = result(proxy.inspector.entries(KEY))
+    assert isinstance(entries, list)
+    assert sorted(each.body for each in entries) == [b"new", b"other"]
+
+
+def test_inspector_does_not_show_what_was_invalidated(proxy: MemoryProxy) -> None:
+    proxy.says(FRESH)
+    proxy.get()
+    proxy.store.hold("scan")
+    proxy.invalidate("cache:*:/x")
+    proxy.store.release()
+    proxy.get()
+    proxy.store.failing = down()
+    proxy.invalidate("cache:*:/x")
+    proxy.store.failing = None
+    assert result(proxy.inspector.keys(None, None)) == []
+    assert result(proxy.inspector.entries(KEY)) == []
+    proxy.advance(1)

@@ -1,0 +1,266 @@
+"""The hot path writes what the full path would have written: every kind of request is sent both ways."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from plugins.memory_proxy import MemoryProxy
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from caching_proxy.access_log import AccessLog
+from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.messages import RequestHead
+from caching_proxy.core.paths import PathLabels
+from caching_proxy.metrics import Metrics
+from caching_proxy.web.hosts import HostPolicy
+from caching_proxy.web.hot_path import CHOICES, HotPath
+from caching_proxy.web.peers import TrustedPeers
+from caching_proxy.web.proxy import ProxyResource
+from caching_proxy.web.recorder import Recorder
+from caching_proxy.wire.channel import HTTPChannel
+from caching_proxy.wire.limits import Limits
+from caching_proxy.wire.site import ProxySite
+
+KEY = b"cache:GET:anonymous:/x"
+
+
+class Served:
+    """A proxy in memory behind one client connection, with the hot path or without."""
+
+    def __init__(self, hot: bool, name: bytes | None = b"caching-proxy", **policy: Any) -> None:
+        self.proxy = MemoryProxy(name=name, **policy)
+        clock, hosts = self.proxy.clock, HostPolicy()
+        self.metrics, self.log = Metrics("", ""), StringIO()
+        self.access = AccessLog(self.log, True, clock)
+        recorder = Recorder(self.metrics, self.access, PathLabels(), clock, lambda: b"id-1")
+        resource = ProxyResource(self.proxy.pipeline, TrustedPeers(()), hosts, recorder, lambda: b"id-1")
+        verifier, policy_used, keys = self.proxy.verifier, self.proxy.policy, self.proxy.keys
+        self.path = HotPath(self.proxy.hot, verifier, policy_used, keys, hosts, name, recorder, clock.seconds)
+        self.answered = 0
+        self.site = ProxySite(resource, clock, limits=Limits(), hot=self.counted if hot else None)
+        self.transport = StringTransport()
+        channel = self.site.buildProtocol(None)
+        assert channel is not None
+        self.channel = channel
+        self.channel.makeConnection(self.transport)
+
+    def counted(self, head: RequestHead, channel: HTTPChannel) -> bytes | None:
+        answer = self.path(head, channel)
+        self.answered += answer is not None
+        return answer
+
+    def send(self, request: str) -> bytes:
+        self.channel.dataReceived(request.encode("latin-1"))
+        data: bytes = self.transport.value()
+        self.transport.clear()
+        return data
+
+    def close(self) -> None:
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        self.access.stop()
+
+
+def request(*lines: str, method: str = "GET", target: str = "/x") -> str:
+    return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: proxy.test", *lines, "", ""))
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Served, Served]]:
+    """The same proxy with and without the hot path."""
+    both = Served(True), Served(False)
+    yield both
+    for served in both:
+        served.close()
+
+
+def prepare(served: Served, *lines: str, status: int = 200, body: bytes = b"abcdefghij") -> None:
+    """Store what answers /x."""
+    served.proxy.says(*(lines or FIELDS), status=status, body=body)
+    for authorization in ((), ("Authorization: role admin",)):
+        served.send(request("Foo: 1", *authorization))
+    served.answered = 0
+
+
+FIELDS = (
+    "Cache-Control: max-age=900",
+    'ETag: "a"',
+    "Last-Modified: Wed, 01 Jan 2020 00:00:00 GMT",
+    "Content-Type: application/json",
+    "Age: 40",
+    "Cache-Status: Inner; hit",
+    "A: 1",
+    "a: 2",
+    "Vary: Foo",
+)
+PLAIN = "Foo: 1"
+HOT = [
+    ("plain", request(PLAIN)),
+    ("head", request(PLAIN, method="HEAD")),
+    ("not modified", request(PLAIN, 'If-None-Match: "a"')),
+    ("head not modified", request(PLAIN, 'If-None-Match: "a"', method="HEAD")),
+    ("modified", request(PLAIN, 'If-None-Match: "b"')),
+    ("date", request(PLAIN, "If-Modified-Since: Wed, 01 Jan 2020 00:00:00 GMT")),
+    ("role", request(PLAIN, "Authorization: role admin")),
+    ("keep-alive", request(PLAIN, "Connection: keep-alive")),
+    ("ignored pragma", request(PLAIN, "Pragma: zzz")),
+    ("browser", request(PLAIN, "Accept: */*", "User-Agent: x", "Accept-Encoding: gzip, br", "DNT: 1")),
+]
+FULL = [
+    ("range", request(PLAIN, "Range: bytes=0-2")),
+    ("ranges", request(PLAIN, "Range: bytes=0-2,5-6")),
+    ("unsatisfiable", request(PLAIN, "Range: bytes=99-")),
+    ("if-range", request(PLAIN, "Range: bytes=0-2", 'If-Range: "b"')),
+    ("max-age", request(PLAIN, "Cache-Control: max-age=100")),
+    ("min-fresh", request(PLAIN, "Cache-Control: min-fresh=10")),
+    ("only-if-cached", request(PLAIN, "Cache-Control: only-if-cached")),
+    ("no-cache", request(PLAIN, "Cache-Control: no-cache")),
+    ("no-store", request(PLAIN, "Cache-Control: no-store")),
+    ("pragma", request(PLAIN, "Pragma: no-cache")),
+    ("refresh", request(PLAIN, "Cache-Refresh: true")),
+    ("cookie", request(PLAIN, "Cookie: session=1")),
+    ("if-match", request(PLAIN, 'If-Match: "a"')),
+    ("unmodified", request(PLAIN, "If-Unmodified-Since: Wed, 01 Jan 2020 00:00:00 GMT")),
+    ("other variant", request("Foo: 2")),
+    ("no variant", request()),
+    ("variant hidden by connection", request(PLAIN, "Connection: foo")),
+    ("other role", request(PLAIN, "Authorization: role user")),
+    ("no role", request(PLAIN, "Authorization: none")),
+    ("two credentials", request(PLAIN, "Authorization: role admin", "Authorization: role admin")),
+    ("loop", request(PLAIN, "Via: 1.1 caching-proxy")),
+    ("other path", request(PLAIN, target="/y")),
+    ("query", request(PLAIN, target="/x?")),
+    ("post", request(PLAIN, "Content-Length: 0", method="POST")),
+    ("body", request(PLAIN, "Content-Length: 3") + "abc"),
+    ("options", request(PLAIN, method="OPTIONS")),
+    ("close", request(PLAIN, "Connection: close")),
+    ("1.0", request(PLAIN).replace("HTTP/1.1", "HTTP/1.0")),
+    ("expect", request(PLAIN, "Expect: 100-continue")),
+    ("upgrade", request(PLAIN, "Upgrade: websocket", "Connection: upgrade")),
+    ("request id", request(PLAIN, "X-Request-ID: mine")),
+    ("opaque", request(PLAIN, "Authorization: Basic Zm9v")),
+]
+
+
+@pytest.mark.parametrize("after", [0, 3, 29], ids=lambda after: f"{after}s")
+@pytest.mark.parametrize(("name", "sent"), [*HOT, *FULL], ids=[name for name, _ in [*HOT, *FULL]])
+def test_same_bytes_both_ways(pair: tuple[Served, Served], name: str, sent: str, after: int) -> None:
+    hot, full = pair
+    for served in pair:
+        prepare(served)
+        served.proxy.advance(after)
+    assert hot.send(sent) == full.send(sent)
+    if (name, sent) in HOT:
+        assert hot.answered == 1
+    assert hot.send(request(PLAIN)) == full.send(request(PLAIN)), "and what follows is the same"
+
+
+@pytest.mark.parametrize(("name", "sent"), HOT, ids=[name for name, _ in HOT])
+def test_same_again_and_again(pair: tuple[Served, Served], name: str, sent: str) -> None:
+    for served in pair:
+        prepare(served)
+    for _ in range(3):
+        assert pair[0].send(sent * 2) == pair[1].send(sent * 2), "pipelined"
+        for served in pair:
+            served.proxy.advance(0.7)
+    assert pair[0].answered == 6
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "body"),
+    [
+        (["Cache-Control: max-age=900"], 404, b"none"),
+        (["Cache-Control: max-age=900"], 204, b""),
+        (["Cache-Control: max-age=900", "Location: /y"], 301, b""),
+        (["Cache-Control: max-age=900"], 200, b"x" * 100_000),
+        (["Cache-Control: max-age=900"], 200, b""),
+        (["Cache-Control: max-age=2, stale-while-revalidate=60", 'ETag: "a"'], 200, b"one"),
+        (["Cache-Control: no-cache", 'ETag: "a"'], 200, b"one"),
+        (["Cache-Control: max-age=900, immutable"], 200, b"one"),
+        (["Cache-Control: private"], 200, b"one"),
+        (["Cache-Control: max-age=900", "Content-Range: bytes 0-9/20"], 206, b"abcdefghij"),
+        (["Expires: Fri, 01 Jan 2100 00:00:00 GMT"], 200, b"one"),
+    ],
+    ids=["404", "204", "301", "large", "empty", "swr", "no-cache", "immutable", "private", "part", "expires"],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_same_for_every_kind_of_entry(
+    pair: tuple[Served, Served], lines: list[str], status: int, body: bytes, method: str
+) -> None:
+    for served in pair:
+        prepare(served, *lines, status=status, body=body)
+    for _ in range(4):
+        assert pair[0].send(request(PLAIN, method=method)) == pair[1].send(request(PLAIN, method=method))
+        for served in pair:
+            served.proxy.advance(1)
+
+
+def test_same_without_cache_status() -> None:
+    both = Served(True, None), Served(False, None)
+    for served in both:
+        prepare(served)
+    assert both[0].send(request(PLAIN)) == both[1].send(request(PLAIN))
+    assert both[0].answered == 1
+    for served in both:
+        served.close()
+
+
+def test_same_metrics_and_access_lines(pair: tuple[Served, Served]) -> None:
+    for served in pair:
+        prepare(served)
+        for sent in (request(PLAIN), request(PLAIN, 'If-None-Match: "a"'), request(PLAIN, "Authorization: role admin")):
+            served.send(sent)
+        served.access.flush()
+    assert pair[0].answered == 3
+    assert pair[0].log.getvalue() == pair[1].log.getvalue()
+    assert pair[0].proxy.hot.hits == pair[1].proxy.hot.hits == 3
+    counted = [
+        [line for line in served.metrics.render(None)[1].splitlines() if line.startswith(b"http_requests_total")]
+        for served in pair
+    ]
+    assert counted[0] == counted[1] != []
+
+
+def test_what_is_replaced_invalidated_or_over_is_not_sent(pair: tuple[Served, Served]) -> None:
+    hot = pair[0]
+    prepare(hot)
+    assert hot.send(request(PLAIN)).endswith(b"abcdefghij")
+    hot.proxy.says(*FIELDS, body=b"new")
+    hot.send(request(PLAIN, "Cache-Control: no-cache"))
+    assert hot.send(request(PLAIN)).endswith(b"\r\n\r\nnew")
+    hot.proxy.invalidate("cache:*")
+    hot.proxy.says("Cache-Control: max-age=2", body=b"newer")
+    assert b"MISS" in hot.send(request(PLAIN))
+    assert hot.answered == 2
+    hot.proxy.advance(2)
+    assert b"MISS" in hot.send(request(PLAIN))
+
+
+def test_nothing_outlives_the_record(pair: tuple[Served, Served]) -> None:
+    """Plans are many and long-lived: none of them may keep an entry that the hot tier has let go."""
+    hot = pair[0]
+    prepare(hot)
+    hot.send(request(PLAIN))
+    record = hot.proxy.hot.get(KEY, hot.proxy.clock.seconds())
+    assert record is not None
+    held = [id(entry) for entry in record.entries]
+    del record
+    hot.proxy.hot.clear()
+    gc.collect()
+    assert not [entry for entry in gc.get_objects() if isinstance(entry, CacheEntry) and id(entry) in held]
+
+
+def test_choices_are_bounded(pair: tuple[Served, Served]) -> None:
+    hot = pair[0]
+    prepare(hot)
+    for n in range(CHOICES + 10):
+        hot.send(request(PLAIN, f"User-Agent: {n}"))
+    record = hot.proxy.hot.get(KEY, hot.proxy.clock.seconds())
+    assert record is not None
+    assert len(record.renderings) <= CHOICES + 2
+    assert hot.answered == CHOICES + 10

@@ -23,7 +23,6 @@ from caching_proxy.compose import Proxy
 from caching_proxy.wire.listener import Listener, listen
 from caching_proxy.wire.site import ProxySite
 
-
 LAST_SECONDS = 1.0
 """What each step of stopping may take even when the grace time is over."""
 
@@ -92,6 +91,8 @@ class ProxyService(Service):
         await DeferredList([site.connections.drain(grace) for site in sites])
         await self._in_time(proxy.upstream.stop(), until, "answers of the backend")
         await self._in_time(proxy.invalidator.settled(), until, "invalidations")
+        if proxy.invalidator.pending:
+            self._log.warn("{n} invalidations never reached the store", n=proxy.invalidator.pending)
         proxy.invalidator.stop()
         await self._in_time(proxy.writer.drain(), until, "writes to the store")
         await self._in_time(proxy.store.stop(), until, "connections to the store")

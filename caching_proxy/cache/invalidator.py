@@ -114,17 +114,20 @@ class Invalidator:
         return len(self._pending)
 
     def settled(self) -> Deferred[None]:
-        """Fires when the store has carried out everything: with a store that is down, perhaps never."""
+        """Fires when the store has carried out everything or has failed once more; :attr:`pending` tells which."""
         done: Deferred[None] = Deferred()
         self._settling.append(done)
-        self._note_settled()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._retry()
+        if not self._pending:
+            self._settle()
         return done
 
-    def _note_settled(self) -> None:
-        if not self._pending:
-            waiting, self._settling = self._settling, []
-            for done in waiting:
-                done.callback(None)
+    def _settle(self) -> None:
+        waiting, self._settling = self._settling, []
+        for done in waiting:
+            done.callback(None)
 
     def stop(self) -> None:
         """No more tries."""
@@ -201,7 +204,8 @@ class Invalidator:
             self._observe(removed)
         for waiter in pending.waiters:
             waiter.callback(removed)
-        self._note_settled()
+        if not self._pending:
+            self._settle()
 
     def _postponed(self, failure: Failure, pending: Pending) -> None:
         pending.started = False
@@ -214,6 +218,7 @@ class Invalidator:
             self._pending.append(pending)  # one that can never succeed must not keep the others waiting
             self._timer = self._clock.callLater(RETRY_SECONDS, self._retry)
         self._disappoint(failure)
+        self._settle()
 
     def _disappoint(self, failure: Failure) -> None:
         """Tell everybody who waits that it will take longer."""

@@ -122,9 +122,7 @@ class Pipeline:
             question.close_ticket()
             raise
         question.trouble = found.trouble
-        stored = found.entries
-        if not ticket.valid:  # invalidated since we looked: what was stored is not true, while a fetch begins anew
-            stored, ticket = (), question.take_ticket(p.tickets)
+        stored = found.entries  # without what was invalidated meanwhile
         now = p.clock.seconds()
         record = p.hot.get(question.key, now)  # anew: there may have been news while the store was read
         question.known = stored if record is None else latest_of_each(record.entries, stored)

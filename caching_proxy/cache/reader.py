@@ -83,7 +83,7 @@ class StoreReader:
         return answer
 
     def _decode(self, stored: Stored | None, read: _Read) -> Found:
-        if stored is None or not read.ticket.valid:
+        if stored is None:
             return Found()
         key, now = read.ticket.key, self._clock.seconds()
         horizon = max(read.horizon, self._horizon(key))
@@ -101,7 +101,7 @@ class StoreReader:
             else:
                 entries.append(entry)
         shown = tuple(entry for entry in entries if now < entry.gone_at and entry.received_at > horizon)
-        if read.ticket.current and len(shown) == len(entries) and entries and trouble is None:
+        if read.ticket.current and shown and trouble is None:
             self._burst.put(key, stored, shown, now)
         return Found(shown, trouble)
 

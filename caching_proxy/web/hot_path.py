@@ -31,8 +31,8 @@ from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.recorder import HotMeter, Recorder
 from caching_proxy.wire.channel import HTTPChannel
 
-PLANS = 2048
-"""Heads whose plans are remembered."""
+PLANS = 4096
+"""Heads whose plans are remembered: those that came more than once."""
 
 CHOICES = 512
 """Heads for which a record remembers what answers them."""
@@ -52,6 +52,7 @@ class Plan:
     identity: Identity | None = None
     key: bytes = b""
     meter: HotMeter | None = None
+    kept: bool = False
 
 
 @attrs.define(slots=True, eq=False)
@@ -95,6 +96,7 @@ class HotPath:
         self._recorder = recorder
         self._now = now
         self._plans: dict[int, Plan] = {}
+        self._seen: set[int] = set()  # hashes of heads that came once
 
     def __call__(self, head: RequestHead, channel: HTTPChannel) -> bytes | None:
         plan = self._plans.get(id(head)) or self._planned(head)
@@ -126,9 +128,16 @@ class HotPath:
     # -- once for each head ----------------------------------------------------------------------
 
     def _planned(self, head: RequestHead) -> Plan:
-        if len(self._plans) >= PLANS:
-            self._plans.clear()
-        plan = self._plans[id(head)] = self._plan(head)  # the plan keeps the head, so its id stays taken
+        plan, mark = self._plan(head), hash(head)
+        if mark in self._seen:
+            if len(self._plans) >= PLANS:
+                self._plans.clear()
+            self._plans[id(head)] = plan  # the plan keeps the head, so its id stays taken
+            plan.kept = True
+        else:
+            if len(self._seen) >= PLANS:
+                self._seen.clear()
+            self._seen.add(mark)
         return plan
 
     def _plan(self, head: RequestHead) -> Plan:
@@ -174,9 +183,11 @@ class HotPath:
         lookup = choose(plan.head, NO_WISHES, record.entries, now)
         if lookup.use is not Use.HIT or lookup.entry is None:
             return None
-        if len(record.renderings) >= CHOICES:
-            record.renderings.clear()
-        choice = record.renderings[plan] = Choice(lookup.entry)
+        choice = Choice(lookup.entry)
+        if plan.kept:
+            if len(record.renderings) >= CHOICES:
+                record.renderings.clear()
+            record.renderings[plan] = choice
         return choice
 
     def _rendered(self, plan: Plan, record: HotRecord, entry: CacheEntry, age: int, now: float) -> Rendering:

@@ -90,12 +90,12 @@ class HTTPChannel(Outlet):
         request, self.request = self.request, None
         tunnel, self._tunnel = self._tunnel, None
         self._producer = None
-        if inbound is not None and not inbound.complete:
-            inbound.fail(reason)
         if tunnel is not None:
             tunnel.connectionLost(reason)
-        if request is not None:
+        if request is not None:  # before its body fails, or whoever reads that would answer
             request.connectionLost(reason)
+        if inbound is not None and not inbound.complete:
+            inbound.fail(reason)
 
     # -- heads -----------------------------------------------------------------------------------
 

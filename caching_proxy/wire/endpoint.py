@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from zope.interface import implementer
 
 from caching_proxy.wire.connect import connect_native, connect_native_unix
 from caching_proxy.wire.transport import native_loop
+
+_NOWHERE = UNIXAddress(None)  # which of the server's addresses was reached is known only later
 
 
 @implementer(IStreamClientEndpoint)
@@ -39,7 +42,7 @@ class NativeEndpoint:
             return fail(RuntimeError("the reactor has no native loop"))
 
         def build() -> Any:
-            return protocolFactory.buildProtocol(None)
+            return protocolFactory.buildProtocol(_NOWHERE)
 
         if self.path is not None:
             return connect_native_unix(loop, build, self.path, timeout=self.timeout, clock=self.reactor)

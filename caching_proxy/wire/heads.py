@@ -89,7 +89,7 @@ class HeadParser:
 
     MEMO_BYTES = 2048
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS, remembered: int = 512) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, remembered: int = 2048) -> None:
         self.limits = limits
         self._heads = _Memo(remembered)
         self._blocks = _Memo(remembered)  # field lines → some head that they came with
@@ -123,12 +123,16 @@ class HeadParser:
 
 
 class _Memo:
-    """The last heads by some of their bytes, at most ``2 * size``: a full generation takes the place of the older."""
+    """The last heads by some of their bytes, at most ``2 * size``: a full generation takes the place of the older.
 
-    __slots__ = ("_old", "_size", "_young")
+    Only what comes a second time is kept: holding on to heads that never come again costs more than parsing them.
+    """
+
+    __slots__ = ("_old", "_seen", "_size", "_young")
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self._seen: set[int] = set()  # hashes of what came once
         self._young: dict[bytes, ParsedHead] = {}
         self._old: dict[bytes, ParsedHead] = {}
 
@@ -141,6 +145,12 @@ class _Memo:
         return parsed
 
     def put(self, data: bytes, parsed: ParsedHead) -> None:
+        mark = hash(data)
+        if mark not in self._seen:
+            if len(self._seen) >= 4 * self._size:
+                self._seen.clear()
+            self._seen.add(mark)
+            return
         if len(self._young) >= self._size:
             self._old, self._young = self._young, {}
         self._young[data] = parsed

@@ -180,6 +180,43 @@ def test_read_from_before_a_write_does_not_cover_it(proxy: MemoryProxy) -> None:
     assert proxy.get().body == b"new", "nor does the burst tier"
 
 
+@pytest.mark.parametrize("slower", ["lookup", "put"])
+def test_read_that_crosses_a_write_is_not_remembered(proxy: MemoryProxy, slower: str) -> None:
+    stored(proxy)
+    proxy.backend.hold()
+    proxy.says(FRESH, body=b"new")
+    proxy.start("GET", "/x", "Cache-Control: no-cache")
+    proxy.store.delay("lookup")
+    proxy.burst.clear()
+    if slower == "put":
+        proxy.store.hold("put")
+        proxy.backend.release()
+        proxy.hot.clear()
+        proxy.start("GET", "/x")
+        proxy.store.release("lookup")
+        proxy.store.release("put")
+    else:
+        proxy.start("GET", "/x")
+        proxy.backend.release()
+        proxy.store.release()
+    proxy.hot.clear()
+    assert proxy.get().body == b"new"
+
+
+def test_read_that_crosses_a_discard_is_not_remembered(proxy: MemoryProxy) -> None:
+    stored(proxy)
+    proxy.backend.hold()
+    proxy.says("Cache-Control: no-store", body=b"new")
+    proxy.start("GET", "/x", "Cache-Control: no-cache")
+    proxy.store.delay("lookup")
+    proxy.burst.clear()
+    reader = proxy.start("GET", "/x")
+    proxy.backend.release()
+    proxy.store.release()
+    assert reader.answer is not None
+    assert proxy.get().body == b"new"
+
+
 def test_slow_read_merges_what_became_hot_meanwhile(proxy: MemoryProxy) -> None:
     stored(proxy)
     proxy.store.delay("lookup")

@@ -156,3 +156,22 @@ def test_stale_copy_invalidated_meanwhile_does_not_stand_in(proxy: MemoryProxy) 
     proxy.says_each(GONE[0], GONE[0])
     proxy.backend.release()
     assert [exchange.answer.status for exchange in waiting if exchange.answer] == [502, 502]
+
+
+def test_E5_not_with_what_was_invalidated_meanwhile(proxy: MemoryProxy) -> None:
+    stale(proxy, ", stale-if-error=60")
+    proxy.backend.hold()
+    exchange = proxy.start("GET", "/x")
+    proxy.invalidate("cache:*")
+    proxy.says(status=503)
+    proxy.backend.release()
+    assert exchange.answer is not None
+    assert exchange.answer.status == 503
+
+
+def test_E3_whole_survives_a_part_that_may_not_be_stored(proxy: MemoryProxy) -> None:
+    stale(proxy, "")
+    proxy.says("Cache-Control: no-store", "Content-Range: bytes 0-1/3", status=206, body=b"on")
+    assert proxy.get("/x", "Range: bytes=0-1").status == 206
+    proxy.says_each(GONE[0])
+    assert proxy.get().cache == "STALE"

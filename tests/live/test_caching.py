@@ -94,7 +94,9 @@ def test_trailing_slash_is_one_key_and_query_is_not(proxy: ProxyProcess) -> None
 def test_revalidated(proxy: ProxyProcess, backend: LiveBackend) -> None:
     def tagged(exchange: Exchange) -> None:
         known = exchange.all("If-None-Match") == ['"v1"']
-        exchange.reply(b"" if known else b"body", 304 if known else 200, [("ETag", '"v1"'), ("Cache-Control", "max-age=1")])
+        exchange.reply(
+            b"" if known else b"body", 304 if known else 200, [("ETag", '"v1"'), ("Cache-Control", "max-age=1")]
+        )
 
     backend.on("/tagged", tagged)
     assert proxy.get("/tagged").cache == "MISS"

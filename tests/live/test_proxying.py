@@ -167,7 +167,9 @@ def test_a_body_that_breaks_off_breaks_off(proxy: ProxyProcess, backend: LiveBac
 
 def test_continue_comes_from_the_backend(proxy: ProxyProcess, backend: LiveBackend) -> None:
     backend.on("/continue", lambda exchange: exchange.reply(exchange.read()))
-    head = b"PUT /continue HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    head = (
+        b"PUT /continue HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    )
     with socket.create_connection(("127.0.0.1", proxy.port), 10) as connection, connection.makefile("rb") as file:
         connection.sendall(head)
         assert file.readline() == b"HTTP/1.1 100 Continue\r\n"

@@ -1,4 +1,4 @@
-"""Rules of docs/http-caching.md about reuse, through real sockets: ranges, validation, stale answers, explanations.
+"""Rules of docs/http-caching.md about reuse, through real sockets: hits, ranges, validation, stale answers, reasons.
 
 Nothing waits for time to pass: a response that says ``Age: 20`` beside ``max-age=10`` is stale when it arrives. One
 proxy process serves the module; tests keep apart by their targets.
@@ -75,6 +75,42 @@ def test_B18_the_key_is_the_target_as_sent(proxy: ProxyProcess, backend: LiveBac
     for target in targets:
         again = proxy.request("GET", target, {"Host": "OTHER.test:80"})  # one backend: its host is in no key
         assert (again.cache, again.body) == ("HOT_HIT", target.encode())
+
+
+# -- fields and methods: sections 12 and 13 -----------------------------------------------------------
+
+
+def test_H5_proxy_authentication_is_not_stored(proxy: ProxyProcess, backend: LiveBackend) -> None:
+    backend.on("/h5", answer(b"", 200, FRESH, ("Proxy-Authenticate", "x"), ("Proxy-Authentication-Info", "y")))
+    proxy.get("/h5")
+    hit = proxy.get("/h5")
+    assert (hit.cache, hit.get("Proxy-Authenticate"), hit.get("Proxy-Authentication-Info")) == ("HOT_HIT", None, None)
+
+
+def test_H10_our_own_name_in_via_is_a_loop(proxy: ProxyProcess, backend: LiveBackend) -> None:
+    assert proxy.get("/h10", Via="1.0 other, 1.1 caching-proxy").status == 508
+    proxy.get("/h10", Via="1.0 other")
+    [seen] = backend.seen("/h10")
+    assert seen["Via"] == "1.0 other, 1.1 caching-proxy"
+
+
+def test_H11_nothing_is_transformed(proxy: ProxyProcess, backend: LiveBackend) -> None:
+    target, body = "/a%7Eb/%2e%2E/./?x&&=%20+", b"\x1f\x8b odd \r\n\x00\xff"
+    kind, coding = "text/plain;charset=x", "gzip"
+    backend.on(target, answer(body, 200, FRESH, ("Content-Encoding", coding), ("Content-Type", kind)))
+    for expected in ("MISS", "HOT_HIT"):
+        response = proxy.get(target)
+        assert (response.cache, response.body) == (expected, body)
+        assert (response["Content-Type"], response["Content-Encoding"]) == (kind, coding)
+    assert len(backend.seen(target)) == 1
+
+
+def test_M4_head_from_a_stored_get(proxy: ProxyProcess, backend: LiveBackend) -> None:
+    backend.on("/m4", answer(b"seven b", 200, FRESH, ("A", "1")))
+    proxy.get("/m4")
+    head = proxy.request("HEAD", "/m4")
+    assert (head.status, head["Content-Length"], head["A"], head.body) == (200, "7", "1", b"")
+    assert len(backend.seen("/m4")) == 1
 
 
 # -- ranges: section 9 -------------------------------------------------------------------------------

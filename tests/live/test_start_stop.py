@@ -88,7 +88,9 @@ def test_a_port_in_use(tmp_path: Path, taken: int, reactor: str, which: str) -> 
     assert list(tmp_path.iterdir()) == []  # no pid file either
 
 
-@pytest.mark.parametrize("endpoint", ["nonsense:1", "unix:/nonexistent/dir/socket", "ssl:0:privateKey=/nonexistent.pem"])
+@pytest.mark.parametrize(
+    "endpoint", ["nonsense:1", "unix:/nonexistent/dir/socket", "ssl:0:privateKey=/nonexistent.pem"]
+)
 def test_an_endpoint_that_cannot_be(tmp_path: Path, endpoint: str) -> None:
     done = twistd(tmp_path, "-n", "--pidfile=", "cachingproxy", BACKEND_URL=NOWHERE, LISTEN=endpoint)
     assert (done.returncode, done.stderr) == (1, "")

@@ -1,5 +1,5 @@
 # Everything that is done with the project; each target builds what it needs in $(VENV).
-#   make install | run | test | test-all | lint | docs | lock | clean
+#   make install | run | test | test-all | lint | docs | lock | fuzz | audit | clean
 
 VENV ?= .venv
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] < (3, 11))
@@ -71,3 +71,26 @@ lock: $(VENV)/.created
 clean:
 	rm -rf $(VENV) .venv-3.1* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find caching_proxy examples tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Tools that only these two targets need; neither is in a lock, and either may be missing from an index.
+fuzz audit: TOOLS = .venv-tools
+
+# Every parser for SECONDS in all; what is found is kept under tests/fuzz/regressions and fails the next `make test`.
+SECONDS ?= 60
+fuzz: $(VENV)/.test
+	@$(BIN)/python -c 'import venv; venv.create("$(TOOLS)", with_pip=True)'
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install --only-binary :all: atheris \
+		|| { echo "fuzz: skipped, atheris has no wheel for this Python on this machine" >&2; exit 0; }; \
+	! $(TOOLS)/bin/python -c 'import atheris' 2>/dev/null \
+		|| PYTHONPATH=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+		$(TOOLS)/bin/python tests/fuzz/run.py $(SECONDS) $(HARNESSES)
+
+# Known vulnerabilities in what is installed for production.
+audit: $(VENV)/.created
+	@$(BIN)/python -c 'import venv; venv.create("$(TOOLS)", with_pip=True)'
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install pip-audit \
+		|| { echo "audit: skipped, pip-audit cannot be installed from this index" >&2; exit 0; }; \
+	! $(TOOLS)/bin/python -c 'import pip_audit' 2>/dev/null \
+		|| $(TOOLS)/bin/python -m pip_audit --require-hashes --disable-pip -r requirements.lock
+
+.PHONY: fuzz audit

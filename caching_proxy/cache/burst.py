@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import attrs
 
+from caching_proxy.cache.by_target import ByTarget
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.interfaces import Stored
 
@@ -34,6 +35,7 @@ class BurstTier:
 
     def __init__(self, max_entries: int, max_bytes: int, ttl: float) -> None:
         self._answers: OrderedDict[bytes, Remembered] = OrderedDict()
+        self._targets = ByTarget()
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._ttl = ttl
@@ -67,6 +69,7 @@ class BurstTier:
         if size > self._max_bytes or self._max_entries <= 0 or expires_at <= now:
             return
         self._answers[key] = Remembered(stored, expires_at, size, entries)
+        self._targets.add(key)
         self.bytes += size
         while len(self._answers) > self._max_entries or self.bytes > self._max_bytes:
             self.remove(next(iter(self._answers)))
@@ -77,6 +80,7 @@ class BurstTier:
         answer = self._answers.pop(key, None)
         if answer is None:
             return False
+        self._targets.discard(key)
         self.bytes -= answer.size
         return True
 
@@ -87,9 +91,17 @@ class BurstTier:
             self.remove(key)
         return gone
 
+    def remove_target(self, target: bytes) -> list[bytes]:
+        """Forget every key of ``target``, whatever its role; the keys that were here."""
+        gone = self._targets.of(target)
+        for key in gone:
+            self.remove(key)
+        return gone
+
     def keys(self, now: float) -> list[bytes]:
         return [key for key, answer in self._answers.items() if now < answer.expires_at]
 
     def clear(self) -> None:
         self._answers.clear()
+        self._targets.clear()
         self.bytes = 0

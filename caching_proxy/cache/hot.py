@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from math import inf
 
+from caching_proxy.cache.by_target import ByTarget
 from caching_proxy.cache.variants import field_name
 from caching_proxy.core.entry import CacheEntry
 
@@ -40,6 +41,7 @@ class HotTier:
 
     def __init__(self, max_entries: int, max_bytes: int, ttl: float) -> None:
         self._records: OrderedDict[bytes, HotRecord] = OrderedDict()
+        self._targets = ByTarget()
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._ttl = ttl
@@ -101,6 +103,7 @@ class HotTier:
         if record.size > self._max_bytes or len(kept) > self._max_entries or now >= record.expires_at:
             return
         self._records[key] = record
+        self._targets.add(key)
         self.entries += len(kept)
         self.bytes += record.size
         while self.entries > self._max_entries or self.bytes > self._max_bytes:
@@ -118,6 +121,13 @@ class HotTier:
             self._remove(key)
         return gone
 
+    def remove_target(self, target: bytes) -> list[bytes]:
+        """Drop every key of ``target``, whatever its role; the keys that were here."""
+        gone = self._targets.of(target)
+        for key in gone:
+            self._remove(key)
+        return gone
+
     def keys(self, now: float) -> list[bytes]:
         """Keys that may still be used."""
         return [key for key, record in self._records.items() if now < record.expires_at]
@@ -125,12 +135,14 @@ class HotTier:
     def clear(self) -> None:
         """Forget everything."""
         self._records.clear()
+        self._targets.clear()
         self.entries = self.bytes = 0
 
     def _remove(self, key: bytes) -> bool:
         record = self._records.pop(key, None)
         if record is None:
             return False
+        self._targets.discard(key)
         self.entries -= len(record.entries)
         self.bytes -= record.size
         return True

@@ -28,6 +28,9 @@ RETRY_SECONDS = 1.0
 MAX_PENDING = 1000
 """Invalidations waiting for the store; past that they are merged into one that covers every key."""
 
+AT_ONCE = 16
+"""Invalidations that the store carries out side by side."""
+
 DELETE_BATCH = 500
 EVERYTHING = b"cache:*"
 
@@ -47,7 +50,7 @@ class Pending:
 
 
 class Invalidator:
-    """Carries invalidations to the memory tiers, to work under way and, one at a time, to the store."""
+    """Carries invalidations to the memory tiers, to work under way and, some at a time, to the store."""
 
     _log = Logger()
 
@@ -69,7 +72,8 @@ class Invalidator:
         self._clock = clock
         self._observe = observe
         self._pending: list[Pending] = []
-        self._working: Deferred[set[bytes]] | None = None
+        self._working: dict[Pending, Deferred[set[bytes]]] = {}
+        self._starting = False
         self._stopped = False
         self._timer: IDelayedCall | None = None
         self._settling: list[Deferred[None]] = []
@@ -80,19 +84,24 @@ class Invalidator:
         Fails with :class:`StoreError` if the store cannot carry it out now; the invalidation stays pending all the
         same.
         """
-        return self._add(pattern, compile_glob(pattern), lambda: self._delete_matching(pattern))
+        matches = compile_glob(pattern)
+        removed = {*self._hot.remove_matching(matches), *self._burst.remove_matching(matches)}
+        return self._add(pattern, matches, lambda: self._delete_matching(pattern), removed)
 
     def invalidate_target(self, target: bytes) -> Deferred[int]:
         """Remove what is stored for one target (as it stands in keys), for every role, every variant."""
-        return self._add(
-            b"target " + target,
-            lambda key: parse_key(key).target == target,
-            lambda: self._store.delete_target(target),
-        )
+
+        def matches(key: bytes) -> bool:
+            return key.endswith(target) and parse_key(key).target == target
+
+        removed = {*self._hot.remove_target(target), *self._burst.remove_target(target)}
+        return self._add(b"target " + target, matches, lambda: self._store.delete_target(target), removed)
 
     def forsake(self, key: bytes) -> None:
         """Remove one key that could not be put right in the store; tried until it succeeds."""
-        gone = self._add(b"key " + key, key.__eq__, lambda: self._store.delete([key]), counted=False)
+        self._hot.remove(key)
+        self._burst.remove(key)
+        gone = self._add(b"key " + key, key.__eq__, lambda: self._store.delete([key]), set(), counted=False)
         gone.addErrback(lambda failure: failure.trap(StoreError))
 
     def horizon(self, key: bytes) -> float:
@@ -135,15 +144,21 @@ class Invalidator:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._working is not None:
-            self._working.cancel()
+        for work in list(self._working.values()):
+            work.cancel()
         self._disappoint(Failure(StoreError("stopped before the store was told")))
 
     def _add(
-        self, name: bytes, matches: KeyTest, carry_out: Callable[[], Deferred[set[bytes]]], counted: bool = True
+        self,
+        name: bytes,
+        matches: KeyTest,
+        carry_out: Callable[[], Deferred[set[bytes]]],
+        removed: set[bytes],
+        counted: bool = True,
     ) -> Deferred[int]:
+        """The rest of an invalidation; ``removed`` are the keys that left the memory tiers."""
         now = self._clock.seconds()
-        removed = self._purge(matches, now)
+        self._flights.forget(self._tickets.void(matches, now))
         pending = next((old for old in self._pending if old.name == name and not old.started), None)
         if pending is None:
             if len(self._pending) >= MAX_PENDING:
@@ -157,11 +172,6 @@ class Invalidator:
         pending.waiters.append(answer)
         self._work_on()
         return answer
-
-    def _purge(self, matches: KeyTest, now: float) -> set[bytes]:
-        removed = {*self._hot.remove_matching(matches), *self._burst.remove_matching(matches)}
-        self._flights.forget(self._tickets.void(matches, now))
-        return removed
 
     def _merge(self, now: float) -> None:
         started = [pending for pending in self._pending if pending.started]
@@ -184,21 +194,27 @@ class Invalidator:
         return Deferred.fromCoroutine(self._delete(pattern))
 
     def _work_on(self) -> None:
-        if self._working is not None or self._timer is not None or self._stopped or not self._pending:
+        if self._starting:  # a store that answers at once calls back from within
             return
-        pending = self._pending[0]
-        pending.started = True
-        self._working = pending.carry_out()
-        self._working.addCallbacks(
-            self._confirmed, self._postponed, callbackArgs=(pending,), errbackArgs=(pending,)
-        ).addCallback(self._next)
+        self._starting = True
+        try:
+            while (pending := self._next()) is not None:
+                pending.started = True
+                work = self._working[pending] = pending.carry_out()
+                work.addCallbacks(self._confirmed, self._postponed, callbackArgs=(pending,), errbackArgs=(pending,))
+        finally:
+            self._starting = False
 
-    def _next(self, _: None) -> None:
-        self._working = None
-        self._work_on()
+    def _next(self) -> Pending | None:
+        """The one whose turn it is; the same as one under way waits for its end, to serve all who ask meanwhile."""
+        if self._timer is not None or self._stopped or len(self._working) >= AT_ONCE:
+            return None
+        under_way = {pending.name for pending in self._working}
+        return next((each for each in self._pending if not each.started and each.name not in under_way), None)
 
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
         self._pending.remove(pending)
+        self._working.pop(pending, None)
         removed = len(pending.removed | gone)
         if pending.counted:
             self._observe(removed)
@@ -206,9 +222,11 @@ class Invalidator:
             waiter.callback(removed)
         if not self._pending:
             self._settle()
+        self._work_on()
 
     def _postponed(self, failure: Failure, pending: Pending) -> None:
         pending.started = False
+        self._working.pop(pending, None)
         if self._stopped:
             failure = Failure(StoreError("stopped before the store was told"))
         else:
@@ -216,13 +234,16 @@ class Invalidator:
                 self._log.failure("invalidation of {name} failed", failure, name=pending.name.decode("latin-1"))
             self._pending.remove(pending)
             self._pending.append(pending)  # one that can never succeed must not keep the others waiting
-            self._timer = self._clock.callLater(RETRY_SECONDS, self._retry)
+            if self._timer is None:
+                self._timer = self._clock.callLater(RETRY_SECONDS, self._retry)
         self._disappoint(failure)
         self._settle()
 
     def _disappoint(self, failure: Failure) -> None:
-        """Tell everybody who waits that it will take longer."""
+        """Tell everybody whose turn has not come that it will take longer."""
         for pending in self._pending:
+            if pending.started:
+                continue
             waiters, pending.waiters = pending.waiters, []
             for waiter in waiters:
                 waiter.errback(failure)

@@ -108,9 +108,12 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
         self.ready_since = 0.0
         self.server_ahead = 0.0
         self.on_lost = lost
+        self._write: Callable[[bytes], None]
 
     def connectionMade(self) -> None:
         """The transport is up; the pool runs the handshake."""
+        # A native transport would make a system call of every command; Twisted's own gather writes by themselves.
+        self._write = getattr(self.transport, "write_together", self.transport.write)
 
     def connectionLost(self, why: Failure) -> None:
         self.connected = 0
@@ -135,7 +138,7 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
         if not self.connected:
             return fail(ConnectionGone("not connected"))
         answer = self.replyQueue.batch(replies)
-        self.transport.write(payload)
+        self._write(payload)
         return answer
 
     def abort(self) -> None:

@@ -92,6 +92,7 @@ class NativeTransport:
         "_peer",
         "_producer",
         "_reading",
+        "_together",
         "_write_closing",
         "connected",
         "disconnected",
@@ -106,6 +107,7 @@ class NativeTransport:
         self._full = False
         self._reading = True
         self._aborted = False
+        self._together: list[bytes] = []
         self._write_closing = False
         self._peer: IAddress | None = None
         self._host: IAddress | None = None
@@ -118,8 +120,24 @@ class NativeTransport:
     # -- writing ---------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
+        if self._together:
+            self._write_together()
         if data and self.connected and not self._write_closing:
             self._native.write(data)
+
+    def write_together(self, data: bytes) -> None:
+        """Like :meth:`write`, at the end of this turn of the loop and in one call with all that is written so.
+
+        For connections that carry many small messages: a call to the system costs more than making the message.
+        """
+        if not self._together:
+            self._loop.call_soon(self._write_together)
+        self._together.append(data)
+
+    def _write_together(self) -> None:
+        waiting, self._together = self._together, []
+        if waiting:
+            self.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))
@@ -128,6 +146,7 @@ class NativeTransport:
         """Close once everything written is sent and no producer is left."""
         if not self.connected or self.disconnecting:
             return
+        self._write_together()
         self.disconnecting = True
         if self._producer is None:
             self._close()
@@ -136,6 +155,7 @@ class NativeTransport:
         """Send what was written, then the end of the stream; reading goes on."""
         if not self.connected or self._write_closing:
             return
+        self._write_together()
         self._write_closing = True
         if self._producer is None:
             self._end_writing()

@@ -111,7 +111,9 @@ def test_a_preflight_is_not_granted(guarded):
     assert not [name for name, _ in answer.fields if name.startswith(b"access-control")]
 
 
-@pytest.mark.parametrize(("method", "target"), [*GUARDED, (b"GET", b"/metrics"), (b"GET", b"/health"), (b"GET", b"/ready")])
+@pytest.mark.parametrize(
+    ("method", "target"), [*GUARDED, (b"GET", b"/metrics"), (b"GET", b"/health"), (b"GET", b"/ready")]
+)
 def test_with_a_port_of_their_own_they_are_the_backends_on_the_other(make_whole, method, target):
     whole = make_whole(lambda message: ok(b"backend"), ADMIN_PORT="0", ADMIN_TOKEN=TOKEN)
     answer = ask(whole, method, target, BEARER, JSON, value=PATTERN)
@@ -128,7 +130,8 @@ def test_the_admin_port_proxies_nothing(make_whole):
 
 
 @pytest.mark.parametrize(
-    "target", [b"/invalidate/", b"//invalidate", b"/%69nvalidate", b"/INVALIDATE", b"/invalidate;x", b"/x/../invalidate"]
+    "target",
+    [b"/invalidate/", b"//invalidate", b"/%69nvalidate", b"/INVALIDATE", b"/invalidate;x", b"/x/../invalidate"],
 )
 def test_what_only_looks_like_an_endpoint_is_the_backends(make_whole, target):
     """One exact spelling each: a filter in front that guards ``/invalidate`` guards all of it."""
@@ -138,7 +141,15 @@ def test_what_only_looks_like_an_endpoint_is_the_backends(make_whole, target):
 
 @pytest.mark.parametrize(
     "pattern",
-    ["*a" * 2000 + "b", "[a-z]*" * 600 + "!", "*" * 4096, "?*" * 2000 + "!", "[" * 4096, "\\" * 4095, "*[^a]" * 800 + "b"],
+    [
+        "*a" * 2000 + "b",
+        "[a-z]*" * 600 + "!",
+        "*" * 4096,
+        "?*" * 2000 + "!",
+        "[" * 4096,
+        "\\" * 4095,
+        "*[^a]" * 800 + "b",
+    ],
 )
 def test_no_pattern_costs_more_than_a_glance(guarded, pattern):
     long = b"/" + b"a" * 8000
@@ -156,7 +167,15 @@ def test_patterns_are_bounded_in_length(guarded, pattern):
 
 @pytest.mark.parametrize(
     "body",
-    [b"[" * 100_000, b'{"pattern":' * 20_000, b'{"pattern": "' + b"x" * 100_000, b"\xff\xfe", b'{"pattern":"\\ud800"}', b"1e999", b""],
+    [
+        b"[" * 100_000,
+        b'{"pattern":' * 20_000,
+        b'{"pattern": "' + b"x" * 100_000,
+        b"\xff\xfe",
+        b'{"pattern":"\\ud800"}',
+        b"1e999",
+        b"",
+    ],
     ids=["deep", "deep-objects", "long", "no-utf8", "surrogate", "number", "empty"],
 )
 def test_odd_bodies_are_400_or_413(guarded, body):
@@ -167,9 +186,15 @@ def test_odd_bodies_are_400_or_413(guarded, body):
 def test_captured_text_is_no_pattern(make_whole, tmp_path):
     """A POST whose path holds glob characters invalidates what it names, not everything."""
     rules = tmp_path / "rules.json"
-    rules.write_text(json.dumps([{"post_path_regex": "^/items/(.+)$", "invalidate_patterns": ["cache:GET:*:/items/$1"]}]))
+    rules.write_text(
+        json.dumps([{"post_path_regex": "^/items/(.+)$", "invalidate_patterns": ["cache:GET:*:/items/$1"]}])
+    )
     whole = make_whole(cacheable, INVALIDATION_CONFIG=str(rules))
     for target in ("/items/1", "/items/2", "/items/*"):
         whole.get(target)
     ask(whole, b"POST", b"/items/*")
-    assert [whole.get(target).cache for target in ("/items/1", "/items/2", "/items/*")] == ["HOT_HIT", "HOT_HIT", "MISS"]
+    assert [whole.get(target).cache for target in ("/items/1", "/items/2", "/items/*")] == [
+        "HOT_HIT",
+        "HOT_HIT",
+        "MISS",
+    ]

@@ -16,12 +16,28 @@ from plugins.whole_proxy import WholeProxy, ok
 METHODS = st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"X-FROB", b"get"])
 BODIES = st.one_of(
     st.binary(max_size=40),
-    st.sampled_from([b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", b"0\r\n\r\n", b"\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n"]),
+    st.sampled_from(
+        [b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", b"0\r\n\r\n", b"\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n"]
+    ),
 )
 HARMLESS = st.sampled_from(
     [
-        *(b"X: y", b"x-empty:", b"Accept: */*", b"X:no space", b"X: \xe9", b"Content-Type: text/plain", b"TE: trailers"),
-        *(b"Connection: keep-alive", b"Connection: X, keep-alive", b"Keep-Alive: 5", b"Upgrade: h2c", b"Max-Forwards: 3"),
+        *(
+            b"X: y",
+            b"x-empty:",
+            b"Accept: */*",
+            b"X:no space",
+            b"X: \xe9",
+            b"Content-Type: text/plain",
+            b"TE: trailers",
+        ),
+        *(
+            b"Connection: keep-alive",
+            b"Connection: X, keep-alive",
+            b"Keep-Alive: 5",
+            b"Upgrade: h2c",
+            b"Max-Forwards: 3",
+        ),
         *(b"Cache-Control: no-cache", b"Range: bytes=0-", b"If-None-Match: *", b"Cookie: a=b", b"Authorization: x"),
         *(b"Trailer: X", b"Via: 1.1 other", b"X-Forwarded-For: 1.2.3.4"),
     ]
@@ -29,7 +45,15 @@ HARMLESS = st.sampled_from(
 ODD = st.sampled_from(
     [
         *(b"Content-Length: 5", b"Content-Length: 0", b"Content-Length: +1", b"Transfer-Encoding: chunked"),
-        *(b"Transfer-Encoding: x", b"Transfer-Encoding : chunked", b" X: folded", b"X : y", b"X", b"X: a\rb", b"X: \x00"),
+        *(
+            b"Transfer-Encoding: x",
+            b"Transfer-Encoding : chunked",
+            b" X: folded",
+            b"X : y",
+            b"X",
+            b"X: a\rb",
+            b"X: \x00",
+        ),
         *(b"Host: b", b"Host: a b", b"Connection: cookie", b"Connection: close", b"Content_Length: 3", b"X: a\nY: b"),
         b"Expect: 100-continue",
     ]
@@ -103,7 +127,9 @@ def exchange(data, step):
 def compare(whole, answers):
     """What must hold whatever was sent; the requests that the backend saw."""
     seen = whole.backend.requests
-    by_backend = [answer for answer in answers if answer.get("x-cache-status") in (b"N/A", b"BYPASS", b"MISS", b"REFRESH")]
+    by_backend = [
+        answer for answer in answers if answer.get("x-cache-status") in (b"N/A", b"BYPASS", b"MISS", b"REFRESH")
+    ]
     assert [answer.body for answer in by_backend] == [
         b"%b %b %b" % (request.method, request.target, request.body) for request in seen
     ]
@@ -157,7 +183,9 @@ def test_damaged_bytes(requests, data):
     raw = bytearray(b"".join(request.raw(number) for number, request in enumerate(requests)))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(raw) - 1))
-        raw[at : at + data.draw(st.integers(0, 2))] = data.draw(st.sampled_from([b"", b"\r", b"\n", b"\r\n", b" ", b"\x00", b":", b"9", b"G"]))
+        raw[at : at + data.draw(st.integers(0, 2))] = data.draw(
+            st.sampled_from([b"", b"\r", b"\n", b"\r\n", b" ", b"\x00", b":", b"9", b"G"])
+        )
     whole, _, answers = exchange(bytes(raw), data.draw(st.integers(1, 400)))
     compare(whole, answers)
     whole.stop()

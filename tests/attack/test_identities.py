@@ -56,8 +56,36 @@ def mirror(message):
 
 NAMES = st.one_of(
     st.sampled_from(
-        ["anonymous", "authenticated", "admin", "administrator", "opaque", "opaque~", "a", "b", "a-b", "b-a", "", "-", "~"]
-        + ["a:b", "*", "a*", "a/b", "%", "%61", "a%2Db", "\n", "a\r\nX: y", "\x00", "á", "A", "\ud800", "roles", "a" * 300]
+        [
+            "anonymous",
+            "authenticated",
+            "admin",
+            "administrator",
+            "opaque",
+            "opaque~",
+            "a",
+            "b",
+            "a-b",
+            "b-a",
+            "",
+            "-",
+            "~",
+            "a:b",
+            "*",
+            "a*",
+            "a/b",
+            "%",
+            "%61",
+            "a%2Db",
+            "\n",
+            "a\r\nX: y",
+            "\x00",
+            "á",
+            "A",
+            "\ud800",
+            "roles",
+            "a" * 300,
+        ]
     ),
     st.text(max_size=6),
 )
@@ -75,14 +103,31 @@ CREDENTIALS = st.one_of(
     CLAIMS.map(lambda claim: (b"Bearer " + jwt.encode({"roles": PLAIN.encode(claim)}, None, "none").encode(),)),
     st.tuples(CLAIMS, CLAIMS).map(lambda two: tuple(b"Bearer " + signed(claim) for claim in two)),
     st.tuples(CLAIMS, CLAIMS).map(lambda two: (b"Bearer " + b", Bearer ".join(map(signed, two)),)),
-    st.sampled_from([(b"Basic dTpw",), (b"Basic eDp5",), (b"Bearer opaque1",), (b"Bearer opaque2",), (b"Bearer",), (b"",)]),
+    st.sampled_from(
+        [(b"Basic dTpw",), (b"Basic eDp5",), (b"Bearer opaque1",), (b"Bearer opaque2",), (b"Bearer",), (b"",)]
+    ),
     st.sampled_from([(b"Digest x",), (b"Bearer a.b.c",), (b"Negotiate ..",), (b"anonymous",), (b"Bearer anonymous",)]),
 )
 TARGETS = st.sampled_from(
-    [b"/", b"/x", b"/x/", b"//x", b"/x?", b"/x?a", b"/cache:GET:admin:/x", b"/:/x", b"/*", b"/admin:/x", b"/x%2f", b"/X"]
+    [
+        b"/",
+        b"/x",
+        b"/x/",
+        b"//x",
+        b"/x?",
+        b"/x?a",
+        b"/cache:GET:admin:/x",
+        b"/:/x",
+        b"/*",
+        b"/admin:/x",
+        b"/x%2f",
+        b"/X",
+    ]
 )
 COOKIES = st.sampled_from([(), (), (), (b"id=1",), (b"id=2",), (b"id=1", b"id=2"), (b"=3",), (b"4",), (b"; 5",)])
-REQUESTS = st.lists(st.tuples(CREDENTIALS, TARGETS, COOKIES, st.sampled_from([b"GET", b"GET", b"HEAD"])), min_size=2, max_size=12)
+REQUESTS = st.lists(
+    st.tuples(CREDENTIALS, TARGETS, COOKIES, st.sampled_from([b"GET", b"GET", b"HEAD"])), min_size=2, max_size=12
+)
 
 
 def check_all(whole, requests, who=who):
@@ -130,7 +175,9 @@ def test_isolated_tokens_never_share(requests):
         return own(authorization)
 
     whole = WholeProxy(backend)
-    requests = [(tuple(c.replace(b"bearer ", b"Bearer ") for c in credentials), *rest) for credentials, *rest in requests]
+    requests = [
+        (tuple(c.replace(b"bearer ", b"Bearer ") for c in credentials), *rest) for credentials, *rest in requests
+    ]
     check_all(whole, requests, same)
     whole.stop()
 
@@ -167,7 +214,7 @@ DOUBTFUL = {
     "not-yet": b"Bearer " + signed(["administrator"], nbf=START + 60),
     "crit": b"Bearer " + with_header(crit=["x"], x=1),
     "two-in-one": b"Bearer " + signed(["administrator"]) + b", Bearer " + signed(["user"]),
-    "huge": b"Bearer " + signed(["administrator"] + ["x" * 9000]),
+    "huge": b"Bearer " + signed(["administrator", "x" * 9000]),
     "basic": b"Basic YWRtaW46YWRtaW4=",
     "opaque": b"Bearer administrator",
     "empty": b"",
@@ -182,7 +229,9 @@ DOUBTFUL = {
 @pytest.mark.parametrize("environment", [{"JWT_SECRET": SECRET}, {}], ids=["key", "isolate"])
 def test_doubtful_credentials_share_nothing_and_fail_nothing(make_whole, credentials, environment):
     """They neither read what an administrator or nobody in particular was given, nor leave anything for those."""
-    whole = make_whole(lambda message: ok(repr(message.all("authorization")).encode(), b"Cache-Control: max-age=60"), **environment)
+    whole = make_whole(
+        lambda message: ok(repr(message.all("authorization")).encode(), b"Cache-Control: max-age=60"), **environment
+    )
     admin, field = b"Authorization: Bearer " + signed(["administrator"]), b"Authorization: " + credentials
     for target in ("/a", "/b"):
         order = [admin, b"X: nobody", field]
@@ -203,7 +252,10 @@ def test_two_authorization_fields_pass_the_cache_by(make_whole):
     assert whole.keys == []
 
 
-@pytest.mark.parametrize("header", [{"jku": "https://evil.test/"}, {"x5u": "https://evil.test/"}, {"jwk": {"kty": "oct"}}, {"kid": "../../x"}])
+@pytest.mark.parametrize(
+    "header",
+    [{"jku": "https://evil.test/"}, {"x5u": "https://evil.test/"}, {"jwk": {"kty": "oct"}}, {"kid": "../../x"}],
+)
 def test_a_token_cannot_bring_or_fetch_its_key(make_whole, header):
     whole = make_whole(mirror, JWT_SECRET=SECRET)
     forged = jwt.encode({"exp": START + 60, "roles": ["administrator"]}, "evil" * 8, "HS256", headers=header).encode()

@@ -22,7 +22,14 @@ def test_no_default_is_without_bound():
     settings, _ = load({"BACKEND_URL": "http://a"}, {}, {})
     for name in ("max_head_bytes", "max_header_fields", "max_target_bytes", "pipeline_depth", "max_connections"):
         assert 0 < getattr(settings, name) <= 1 << 20
-    for name in ("head_timeout", "body_timeout", "write_timeout", "idle_timeout", "backend_timeout", "backend_connect_timeout"):
+    for name in (
+        "head_timeout",
+        "body_timeout",
+        "write_timeout",
+        "idle_timeout",
+        "backend_timeout",
+        "backend_connect_timeout",
+    ):
         assert 0 < getattr(settings, name) <= 75
     assert settings.max_request_body_bytes is None, "SPEC 2: uploads stream, so their size costs no memory"
     assert settings.max_connections_per_peer == 0, "behind a load balancer all clients are one peer"
@@ -31,7 +38,12 @@ def test_no_default_is_without_bound():
 @pytest.mark.parametrize(
     ("environment", "good", "bad", "expected"),
     [
-        ({"MAX_HEAD_BYTES": "2000", "MAX_TARGET_BYTES": "1000"}, get(b"/x", b"X: " + b"y" * 1900), get(b"/x", b"X: " + b"y" * 2000), 431),
+        (
+            {"MAX_HEAD_BYTES": "2000", "MAX_TARGET_BYTES": "1000"},
+            get(b"/x", b"X: " + b"y" * 1900),
+            get(b"/x", b"X: " + b"y" * 2000),
+            431,
+        ),
         ({"MAX_TARGET_BYTES": "100"}, get(b"/" + b"y" * 99), get(b"/" + b"y" * 100), 414),
         ({"MAX_HEADER_FIELDS": "10"}, get(b"/x", *[b"X: y"] * 9), get(b"/x", *[b"X: y"] * 10), 431),
         (

@@ -65,7 +65,8 @@ def test_the_host_of_a_client_is_never_shared(make_whole):
 
 
 @pytest.mark.parametrize(
-    "host", [b"evil.test", b"good.test.evil.test", b"evil.test:80", b"good.test.", b"good.test:", b"xgood.test", b"127.0.0.1"]
+    "host",
+    [b"evil.test", b"good.test.evil.test", b"evil.test:80", b"good.test.", b"good.test:", b"xgood.test", b"127.0.0.1"],
 )
 @pytest.mark.parametrize("preserve", ["true", "false"])
 def test_other_hosts_get_421_unseen(make_whole, host, preserve):
@@ -172,7 +173,11 @@ BY_STATUS = {
 
 @pytest.mark.parametrize(
     ("status", "odd"),
-    [pytest.param(status, ODD[name], id=f"{status[:3].decode()}-{name}") for status, names in BY_STATUS.items() for name in sorted(names)],
+    [
+        pytest.param(status, ODD[name], id=f"{status[:3].decode()}-{name}")
+        for status, names in BY_STATUS.items()
+        for name in sorted(names)
+    ],
 )
 def test_an_error_that_odd_fields_provoked_is_for_their_sender_alone(make_whole, status, odd):
     whole = make_whole(touchy(status))
@@ -205,7 +210,9 @@ def test_part_of_an_answer_is_never_given_for_the_whole(make_whole):
 def test_a_nominated_field_selects_nothing(make_whole):
     """Connection may strip Accept-Language on its way: then the answer is that of a request without it."""
     whole = make_whole(
-        lambda message: ok(message.get("accept-language") or b"none", b"Cache-Control: max-age=60", b"Vary: Accept-Language")
+        lambda message: ok(
+            message.get("accept-language") or b"none", b"Cache-Control: max-age=60", b"Vary: Accept-Language"
+        )
     )
     assert whole.get("/x", b"Accept-Language: de", b"Connection: Accept-Language").body == b"none"
     assert whole.get("/x", b"Accept-Language: de").body == b"de"
@@ -222,7 +229,9 @@ def test_a_get_with_a_body_leaves_nothing(make_whole):
 
 @pytest.mark.parametrize("query", [b"utm_x=1;q=evil", b"q=evil", b"utm%5fx=evil&q=evil", b"&q=evil&utm_x=1"])
 def test_an_ignored_parameter_hides_no_other(make_whole, query):
-    whole = make_whole(lambda message: ok(message.target, b"Cache-Control: max-age=60"), CACHE_KEY_IGNORE_PARAMS="utm_*")
+    whole = make_whole(
+        lambda message: ok(message.target, b"Cache-Control: max-age=60"), CACHE_KEY_IGNORE_PARAMS="utm_*"
+    )
     whole.get(b"/x?" + query)
     assert b"evil" not in whole.get("/x").body
     assert b"evil" not in whole.get("/x?utm_x=2").body
@@ -239,7 +248,9 @@ TRICKS = [
 ]
 
 
-@pytest.mark.parametrize("control", [b"private", b"no-store", b"private, max-age=60", b"max-age=60\r\nSet-Cookie: id=1"])
+@pytest.mark.parametrize(
+    "control", [b"private", b"no-store", b"private, max-age=60", b"max-age=60\r\nSet-Cookie: id=1"]
+)
 def test_no_path_makes_a_private_answer_shared(make_whole, control):
     """Only what the backend says counts: nothing ends in ``.css`` here."""
     whole = make_whole(lambda message: ok(b"mine", b"Cache-Control: " + control))

@@ -164,7 +164,9 @@ def test_ambiguity_is_refused_and_ends_the_connection(make_whole, attack, step):
         pytest.param([b"Content-Length: %b"], b"hello", id="length"),
         pytest.param([TE + b": CHUNKED"], CHUNKS, id="chunked-case"),
         pytest.param([TE + b":\tchunked"], CHUNKS, id="chunked-tab"),
-        pytest.param([TE + b": chunked"], b"5;a=b; c\r\nhello\r\n000\r\nContent-Length: 9\r\nHost: evil\r\n\r\n", id="trailers"),
+        pytest.param(
+            [TE + b": chunked"], b"5;a=b; c\r\nhello\r\n000\r\nContent-Length: 9\r\nHost: evil\r\n\r\n", id="trailers"
+        ),
     ],
 )
 def test_what_is_clear_is_written_anew(make_whole, fields, body, length):

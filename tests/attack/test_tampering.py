@@ -102,7 +102,9 @@ def test_a_value_from_another_role(filled):
 def test_a_value_under_the_name_of_another_variant(make_whole):
     """The entry itself says what it was selected by; the field's name is not believed."""
     whole = make_whole(
-        lambda message: ok(message.get("accept-language") or b"", b"Cache-Control: max-age=600", b"Vary: Accept-Language"),
+        lambda message: ok(
+            message.get("accept-language") or b"", b"Cache-Control: max-age=600", b"Vary: Accept-Language"
+        ),
         HOT_CACHE_MAX_ENTRIES="0",
         BURST_CACHE_MAX_ENTRIES="0",
     )

@@ -64,7 +64,9 @@ def test_nothing_sent_ahead_reaches_the_backend_before_its_101(make_whole):
 
 
 def test_a_refused_upgrade_leaves_http_as_it_was(make_whole):
-    whole = make_whole(lambda message: ok(message.target, status=b"403 Forbidden" if message.get("upgrade") else b"200 OK"))
+    whole = make_whole(
+        lambda message: ok(message.target, status=b"403 Forbidden" if message.get("upgrade") else b"200 OK")
+    )
     answers = whole.client().ask(UPGRADE + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
     assert [(answer.status, answer.body) for answer in answers] == [(403, b"/ws"), (200, b"/next")]
 

@@ -185,3 +185,19 @@ def test_bug_in_the_store_is_logged_and_tried_again(proxy: MemoryProxy, logged_e
     proxy.advance(1)
     assert proxy.invalidator.pending == 0
     assert isinstance(proxy.invalidator, Invalidator)
+
+
+def test_settled_at_once_where_nothing_waits(proxy: MemoryProxy) -> None:
+    assert proxy.invalidator.settled().called
+
+
+def test_settled_tries_once_more_without_waiting(proxy: MemoryProxy) -> None:
+    fill(proxy, "/a", "/b")
+    proxy.store.failing = down()
+    for target in ("/a", "/b"):
+        proxy.invalidate(f"cache:*:{target}")
+    settled = proxy.invalidator.settled()
+    assert (settled.called, proxy.invalidator.pending) == (True, 2)
+    proxy.store.failing = None
+    settled = proxy.invalidator.settled()
+    assert (settled.called, proxy.invalidator.pending) == (True, 0)

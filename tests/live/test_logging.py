@@ -103,6 +103,7 @@ def test_development_lines(start_shared: StartProxy, backend: LiveBackend) -> No
     proxy.stop()
     [line] = [line for line in proxy.log.splitlines() if "access" in line]
     assert re.fullmatch(
-        r"\x1b\[90m[\d:.]{12}\x1b\[0m \x1b\[\d+mINFO \x1b\[0m access: GET /dev\?token=\*\*\* 200 MISS anonymous [\d.]+ms \S+",
+        r"\x1b\[90m[\d:.]{12}\x1b\[0m \x1b\[\d+mINFO \x1b\[0m access: "
+        r"GET /dev\?token=\*\*\* 200 MISS anonymous [\d.]+ms \S+",
         line,
     )

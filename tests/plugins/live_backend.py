@@ -47,7 +47,7 @@ class Exchange:
         return value
 
     def read(self) -> bytes:
-        """The request body by its framing, asked for with a 100 if so wished; past 1 MiB only counted (``body_size``)."""
+        """The request body by its framing, asked for with a 100 if so wished; past 1 MiB it is only counted."""
         if self.body is None:
             if self.all("Expect"):
                 self.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -114,7 +114,7 @@ class ProxyProcess:
         return self.request("GET", target, {name.replace("_", "-"): value for name, value in fields.items()})
 
     def raw(self, data: bytes, timeout: float = 10.0) -> bytes:
-        """Send bytes and read until the proxy closes, so ask it to. (Half-closing would mean leaving, as with nginx.)"""
+        """Send bytes and read until the proxy closes, so ask it to. (Half-closing means leaving, as with nginx.)"""
         with socket.create_connection(("127.0.0.1", self.port), timeout) as connection:
             connection.sendall(data)
             chunks = []

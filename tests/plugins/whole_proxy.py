@@ -291,7 +291,7 @@ class WholeProxy:
 
     def pump(self) -> None:
         """Move every byte that can move."""
-        while any([wire.step(None) for wire in list(self.wires)]):
+        while sum(wire.step(None) for wire in list(self.wires)):
             pass
 
     def pass_time(self, seconds: float) -> None:

@@ -69,7 +69,7 @@ lock: $(VENV)/.created
 	$(COMPILE) --extra test -c requirements.lock -o requirements-test.lock setup.cfg
 
 clean:
-	rm -rf $(VENV) .venv-3.1* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-3.1* .venv-tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find caching_proxy examples tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Tools that only these two targets need; neither is in a lock, and either may be missing from an index.

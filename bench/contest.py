@@ -126,7 +126,7 @@ class Contest:
         if not path.primed or (path.name, name) in self._primed:
             return
         self._primed.add((path.name, name))
-        self._run(self.servers[name], path.load, max(1.0, path.load.count / 3000), unique=False)
+        self._run(self.servers[name], path.load, max(1.0, path.load.count / 1000), unique=False)
 
     def _run(self, server: Server, load: Load, seconds: float, *, unique: bool) -> Sample:
         prefix = f"{next(self._runs)}-" if unique else ""

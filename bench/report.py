@@ -103,8 +103,7 @@ def text(table: Sequence[Row], judged: Sequence[Verdict], in_bytes: frozenset[st
     lines = [
         f"| {'path':28} | {'server':21} | {'median':>12} | {'lowest – highest':>19} | {'p50 ms':>7} | {'p99 ms':>7}"
         f" | {'CPU µs':>8} | {'ratio':>5} |",
-        f"| {'-' * 28} | {'-' * 21} | {'-' * 11}: | {'-' * 18}: | {'-' * 6}: | {'-' * 6}:"
-        f" | {'-' * 7}: | {'-' * 4}: |",
+        f"| {'-' * 28} | {'-' * 21} | {'-' * 11}: | {'-' * 18}: | {'-' * 6}: | {'-' * 6}: | {'-' * 7}: | {'-' * 4}: |",
     ]
     first: dict[str, float] = {}
     for row in table:
@@ -134,11 +133,10 @@ def warnings(table: Iterable[Row]) -> list[str]:
     return doubts
 
 
-def as_json(machine: str, table: Iterable[Row], judged: Iterable[Verdict], extra: dict[str, object]) -> object:
+def as_json(machine: str, table: Iterable[Row], judged: Iterable[Verdict]) -> object:
     """Everything, for programs."""
     return {
         "machine": machine,
         "rows": [attrs.asdict(row) for row in table],
         "claims": [attrs.asdict(verdict) for verdict in judged],
-        **extra,
     }

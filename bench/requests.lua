@@ -1,6 +1,7 @@
 -- What wrk sends. The environment says it: a "mode", how many URLs, which fields.
 --   cycle   BENCH_COUNT URLs, one after another
 --   unique  URLs that nobody has asked for before
+--   spread  BENCH_COUNT URLs in an order without neighbours
 --   traced  like cycle, with one field that differs in every request, so that no two heads are alike
 -- BENCH_TOKENS names a file with one bearer token a line; request n carries token n modulo their number.
 local mode = os.getenv("BENCH_MODE") or "cycle"
@@ -39,6 +40,7 @@ function request()
    number = number + 1
    if mode == "cycle" then return ready[(number - 1) % #ready + 1] end
    if mode == "unique" then return head(path .. prefix .. number, "") end
+   if mode == "spread" then return head(path .. prefix .. string.format("%d", number * 7919 % count), "") end
    local trace = string.format("traceparent: 00-%032x-%016x-01\r\n", number * 2654435761 % 2 ^ 52, number)
    return head(path .. prefix .. (number - 1) % count, trace)
 end

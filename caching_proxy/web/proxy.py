@@ -69,7 +69,7 @@ class ProxyResource(Resource):
             on_interim=request.write_interim,
         )
         work = Deferred.fromCoroutine(self._pipeline.handle(incoming))
-        request.notifyFinish().addErrback(lambda _: work.cancel())
+        request.on_lost = work.cancel
         work.addCallback(self._send, request, incoming).addErrback(self._broken, request, incoming)
         return NOT_DONE_YET
 
@@ -82,11 +82,14 @@ class ProxyResource(Resource):
             join(request, reply.head, reply.tunnel)
             self._recorder.record(request, incoming, reply)
             return
-        if isinstance(reply.body, bytes):
-            request.respond(reply.head, reply.body)
+        body = reply.body
+        if isinstance(body, Body) and body.complete and body.length == reply.length is not None:
+            body = body.take()  # all here already: one write instead of a stream
+        if isinstance(body, bytes):
+            request.respond(reply.head, body)
             self._recorder.record(request, incoming, reply)
             return
-        sending = Sending(request, reply.body, lambda: self._recorder.record(request, incoming, reply))
+        sending = Sending(request, body, lambda: self._recorder.record(request, incoming, reply))
         sending.start(reply)
 
     def _broken(self, failure: Failure, request: ProxyRequest, incoming: Incoming) -> None:
@@ -118,7 +121,7 @@ class Sending:
 
     def start(self, reply: Reply) -> None:
         """Send the head, then whatever comes."""
-        self._request.notifyFinish().addErrback(self._client_left)
+        self._request.on_lost = self._client_left
         self._request.start_response(reply.head, reply.length)
         self._request.registerProducer(self, True)
         self._body.attach(self)
@@ -148,9 +151,9 @@ class Sending:
         self._body.resume()
 
     def stopProducing(self) -> None:
-        self._client_left(None)
+        self._client_left()
 
-    def _client_left(self, _: object) -> None:
+    def _client_left(self) -> None:
         if not self._over:
             self._over = True
             self._body.cancel()

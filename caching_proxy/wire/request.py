@@ -8,6 +8,7 @@ they are given plus framing, and touches nothing of the machinery that it does n
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -70,6 +71,8 @@ class ProxyRequest(server.Request):
         self._requestHeaders: Headers | None = None
         self._responseHeaders: Headers | None = None
         self._received_cookies: dict[bytes, bytes] | None = None
+        self.on_lost: Callable[[], None] | None = None
+        """Called once if the client leaves before the response is complete; cheaper than ``notifyFinish``."""
 
     # -- the request -----------------------------------------------------------------------------
 
@@ -253,6 +256,7 @@ class ProxyRequest(server.Request):
         if self.producer:
             channel.unregisterProducer()
             self.producer = None
+        self.on_lost = None
         notifications, self.notifications = self.notifications, []
         for done in notifications:
             done.callback(None)
@@ -273,6 +277,9 @@ class ProxyRequest(server.Request):
         self._disconnected = True
         self.channel = None
         self.producer = None
+        on_lost, self.on_lost = self.on_lost, None
+        if on_lost is not None:
+            on_lost()
         notifications, self.notifications = self.notifications, []
         for done in notifications:
             done.errback(reason)

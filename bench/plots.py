@@ -11,7 +11,7 @@ from bench.curves import Curve
 
 matplotlib.use("Agg")
 
-from matplotlib import pyplot  # noqa: E402 the backend comes first
+from matplotlib import pyplot
 
 _MARKS = "osd^"
 

@@ -54,8 +54,7 @@ class Contest:
         self._primed: set[tuple[str, str]] = set()
         self.servers: dict[str, Server] = {}
         self.backend = lab.backend()
-        big = FilePath(self._lab.directory, "backend-0", "files", "100MiB-0")
-        with big.open("wb") as file:
+        with (next(lab.directory.glob("backend-*/files")) / "100MiB-0").open("wb") as file:
             file.truncate(BIG)
 
     def start(self, contenders: Iterable[str]) -> None:

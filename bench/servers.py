@@ -76,6 +76,7 @@ class Lab:
         self.directory = directory
         self.cores = cores
         self._servers: list[Server] = []
+        self._started = 0
 
     def __enter__(self) -> Lab:
         return self
@@ -135,7 +136,8 @@ class Lab:
         self._end(server)
 
     def _place(self, name: str) -> Path:
-        place = self.directory / f"{name}-{len(self._servers)}"
+        self._started += 1
+        place = self.directory / f"{name}-{self._started}"
         place.mkdir()
         return place
 

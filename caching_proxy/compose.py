@@ -130,7 +130,7 @@ def compose(
             flights=flights,
             uncacheable=uncacheable,
             tickets=tickets,
-            fetcher=Fetcher(policy, route, writer, uncacheable, replies, reactor),
+            fetcher=Fetcher(policy, keys, route, writer, uncacheable, replies, reactor),
             passing=PassThrough(route, invalidator, rules, keys, replies, posts, reactor),
             replies=replies,
             clock=reactor,

@@ -20,9 +20,11 @@ from caching_proxy.cache.uncacheable import Uncacheable
 from caching_proxy.cache.variants import field_name
 from caching_proxy.cache.writer import Writer
 from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.key import KeyPolicy
 from caching_proxy.core.lookup import Lookup, may_serve_on_error
 from caching_proxy.core.outcome import CacheStatus, Refusal
 from caching_proxy.core.policy import CachePolicy
+from caching_proxy.core.references import origin_of, redirects_to_own_key
 from caching_proxy.core.storability import judge
 from caching_proxy.core.stored import make_entry
 from caching_proxy.core.validation import client_named
@@ -39,6 +41,7 @@ class Fetcher:
     def __init__(
         self,
         policy: CachePolicy,
+        keys: KeyPolicy,
         route: Route,
         writer: Writer,
         uncacheable: Uncacheable,
@@ -46,6 +49,7 @@ class Fetcher:
         clock: IReactorTime,
     ) -> None:
         self._policy = policy
+        self._keys = keys
         self._route = route
         self._writer = writer
         self._uncacheable = uncacheable
@@ -122,10 +126,17 @@ class Fetcher:
         refusal = verdict.refusal
         if refusal is None and response.length is not None and response.length > self._policy.max_body:
             refusal = Refusal.TOO_LARGE
+        if refusal is None and redirects_to_own_key(asked, response.head, self._origins(question), self._keys):
+            refusal = Refusal.STATUS
         if refusal is not None:
             return self._refused(attempt, response, refusal)
         made = make_entry(question.key, asked, response.head, b"", verdict, self._policy, now)
         return self._stored(attempt, response, made)
+
+    def _origins(self, question: Question) -> tuple[bytes, bytes]:
+        """This origin by our name and by the backend's."""
+        incoming = question.incoming
+        return origin_of(incoming.scheme, incoming.head.fields.first(b"host") or b""), self._route.origin
 
     def _instead_of_error(self, attempt: Attempt, entry: CacheEntry, response: UpstreamResponse) -> Reply:
         """The stored response stands in for an error (RFC 5861 §4)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from caching_proxy.core.key import KeyPolicy, target_of
 from caching_proxy.core.messages import RequestHead, ResponseHead
 
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):(.*)", re.DOTALL)
@@ -43,6 +44,26 @@ def describes_target(request: RequestHead, response: ResponseHead, origins: Coll
     """Whether the response says that its body represents the request's own target (RFC 9110 §8.7)."""
     lines = response.fields.all(b"content-location")
     return len(lines) == 1 and same_origin_target(lines[0], request.target, origins) == request.target
+
+
+def redirects_to_own_key(
+    request: RequestHead, response: ResponseHead, origins: Collection[bytes], keys: KeyPolicy
+) -> bool:
+    """Whether a redirect leads to a target that differs from the request's but shares its key (``/x`` → ``/x/``).
+
+    Stored, it would answer the very request that it asks for, for ever.
+    """
+    if not 300 <= response.status < 400:
+        return False
+    for line in response.fields.all(b"location"):
+        target = same_origin_target(line, request.target, origins)
+        if (
+            target is not None
+            and target != request.target
+            and target_of(target, keys) == target_of(request.target, keys)
+        ):
+            return True
+    return False
 
 
 def _ours(scheme: bytes | None, authority: bytes, origins: Collection[bytes]) -> bool:

@@ -33,6 +33,23 @@ def test_B5_any_final_status_is_replayed(proxy: MemoryProxy, status: int) -> Non
     assert (answer.status, answer.body, answer["Location"], answer.cache) == (status, body, "/y", "HIT")
 
 
+@pytest.mark.parametrize(
+    ("location", "cache"),
+    [
+        ("/x/", "MISS"),
+        ("http://proxy.test/x/", "MISS"),
+        ("/x", "HOT_HIT"),
+        ("/y/", "HOT_HIT"),
+        ("http://else/x/", "HOT_HIT"),
+    ],
+)
+def test_a_redirect_to_its_own_key_is_not_stored(proxy: MemoryProxy, location: str, cache: str) -> None:
+    """``/x`` and ``/x/`` share a key: the stored redirect would answer what it sends the client to."""
+    proxy.says(FRESH, f"Location: {location}", status=301)
+    proxy.get("/x")
+    assert proxy.get("/x").cache == cache
+
+
 def test_B10_first_client_gets_the_private_field(proxy: MemoryProxy) -> None:
     proxy.says('Cache-Control: private="X-U", max-age=900', "X-U: me")
     assert [proxy.get()["X-U"], proxy.get()["X-U"]] == ["me", None]

@@ -258,7 +258,7 @@ class MemoryProxy:
             flights=self.flights,
             uncacheable=self.uncacheable,
             tickets=self.tickets,
-            fetcher=Fetcher(policy, route, self.writer, self.uncacheable, self.replies, clock),
+            fetcher=Fetcher(policy, self.keys, route, self.writer, self.uncacheable, self.replies, clock),
             passing=PassThrough(route, self.invalidator, lambda: self.rules, self.keys, self.replies, posts, clock),
             replies=self.replies,
             clock=clock,

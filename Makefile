@@ -67,6 +67,7 @@ lock: $(VENV)/.created
 	$(PIP) pip-tools
 	$(COMPILE) -o requirements.lock setup.cfg
 	$(COMPILE) --extra test -c requirements.lock -o requirements-test.lock setup.cfg
+	$(COMPILE) --extra bench -c requirements-test.lock -o requirements-bench.lock setup.cfg
 
 clean:
 	rm -rf $(VENV) .venv-3.1* .venv-tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -94,3 +95,17 @@ audit: $(VENV)/.created
 		|| $(TOOLS)/bin/python -m pip_audit --require-hashes --disable-pip -r requirements.lock
 
 .PHONY: fuzz audit
+
+$(VENV)/.bench: $(VENV)/.created requirements-bench.lock
+	$(PIP) --require-hashes -r requirements-bench.lock
+	@touch $@
+
+# The comparison with nginx and Varnish; BENCH_ARGS="--growth docs/performance" draws the growth curves instead.
+# What is missing of nginx, Varnish, wrk and Redis is named and left out.
+bench: $(VENV)/.installed $(VENV)/.bench
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-micro: $(VENV)/.installed $(VENV)/.test
+	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-columns=median,iqr,ops --benchmark-sort=name
+
+.PHONY: bench bench-micro

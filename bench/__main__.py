@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from bench import flames, machine, memory, report
+from bench import document, flames, machine, memory, report
 from bench.contest import Contest
 from bench.growth import Growth
 from bench.scenarios import paths
@@ -25,6 +25,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--growth", type=Path, metavar="DIR", help="growth curves, drawn into DIR, not the comparison")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="flame graphs into DIR, not the comparison")
     parser.add_argument("--stacks", action="store_true", help="with --profile: collapsed stacks, not pictures")
+    parser.add_argument(
+        "--document", type=Path, metavar="FILE", help="put the tables into FILE, in their marked places"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     return parser.parse_args()
 
@@ -65,8 +68,11 @@ def compare(lab: Lab, options: argparse.Namespace) -> object:
     judged = report.verdicts(table, in_bytes)
     if not options.only:
         judged += memory.measure(lab, contest.backend)
-    print(machine.described())
-    print(report.text(table, judged, in_bytes))
+    text = f"{machine.described()}; {options.rounds} rounds of {options.seconds:g} s"
+    text = f"{text}\n\n{report.text(table, judged, in_bytes)}"
+    print(text)
+    if options.document:
+        document.place(options.document, "comparison", text)
     return report.as_json(machine.described(), table, judged)
 
 
@@ -74,12 +80,15 @@ def grow(lab: Lab, options: argparse.Namespace) -> object:
     """The growth curves, as tables and pictures."""
     from bench import plots  # matplotlib is slow to import and not needed otherwise
 
-    curves = []
+    curves, texts = [], [machine.described()]
     print(machine.described())
     for curve in Growth(lab, options.seconds, say).curves(options.only):
         curves.append(curve)
         plots.draw([curve], options.growth)
+        texts.append(f"![{curve.title}](performance/{curve.name}.svg)\n\n{curve.text()}")
         print(f"\n{curve.text()}", flush=True)
+    if options.document:
+        document.place(options.document, "growth", "\n\n".join(texts))
     return {"machine": machine.described(), "curves": [attrs.asdict(curve) for curve in curves]}
 
 

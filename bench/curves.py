@@ -21,8 +21,9 @@ class Curve:
 
     def text(self) -> str:
         """A table, one row for each x."""
-        head = f"| {self.x_label} | " + " | ".join(f"{name}, {self.y_label}" for name in self.series) + " |"
-        lines = [f"{self.title}", "", head, "| " + " | ".join("---:" for _ in range(len(self.series) + 1)) + " |"]
+        head = f"| {self.x_label} | " + " | ".join(self.series) + " |"
+        rule = "| ---: " * (len(self.series) + 1) + "|"
+        lines = [f"{self.title} ({self.y_label}):", "", head, rule]
         for index, x in enumerate(self.xs):
             values = " | ".join(f"{values[index]:,.2f}" for values in self.series.values())
             lines.append(f"| {x:,.0f} | {values} |")

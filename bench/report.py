@@ -99,7 +99,7 @@ def _figure(row: Row, in_bytes: frozenset[str]) -> float:
 
 
 def text(table: Sequence[Row], judged: Sequence[Verdict], in_bytes: frozenset[str]) -> str:
-    """The tables for a terminal and for docs; ratios are to the first row of a path."""
+    """The tables, for a terminal and for documents; ratios are to the first row of a path."""
     lines = [
         f"| {'path':28} | {'server':21} | {'median':>12} | {'lowest – highest':>19} | {'p50 ms':>7} | {'p99 ms':>7}"
         f" | {'CPU µs':>8} | {'ratio':>5} |",
@@ -117,8 +117,9 @@ def text(table: Sequence[Row], judged: Sequence[Verdict], in_bytes: frozenset[st
             f" | {row.p99 / 1000:7.2f} | {row.cpu:8,.1f} | {figure / base:5.2f} |"
         )
     lines.append("")
-    lines += [f"{'met   ' if verdict.met else 'MISSED'} {verdict.text}: {verdict.ratio:.2f}" for verdict in judged]
-    lines += warnings(table)
+    lines += ["| claim | measured | |", "| --- | ---: | --- |"]
+    lines += [f"| {verdict.text} | {verdict.ratio:.2f} | {'met' if verdict.met else 'MISSED'} |" for verdict in judged]
+    lines += ["", *(f"- {doubt}" for doubt in warnings(table))]
     return "\n".join(lines)
 
 
@@ -127,9 +128,9 @@ def warnings(table: Iterable[Row]) -> list[str]:
     doubts = []
     for row in table:
         if row.failed:
-            doubts.append(f"note: {row.path}, {row.contender}: {row.failed} answers failed")
+            doubts.append(f"{row.path}, {row.contender}: {row.failed} answers failed")
         if row.share is not None and row.share < 0.99:
-            doubts.append(f"note: {row.path}, {row.contender}: only {row.share:.1%} went the way it is about")
+            doubts.append(f"{row.path}, {row.contender}: only {row.share:.1%} went the way it is about")
     return doubts
 
 

@@ -33,11 +33,19 @@ from caching_proxy.cache.tickets import Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
 from caching_proxy.cache.writer import Writer
 from caching_proxy.core.breaker import Phase
-from caching_proxy.core.invalidation import normalise_pattern
+from caching_proxy.core.invalidation import spellings
 from caching_proxy.core.key import KeyPolicy
 from caching_proxy.core.paths import PathLabels
 from caching_proxy.core.references import origin_of
-from caching_proxy.gauges import BackendErrors, MeteredUpstream, count_invalidation, on_phase, watch_store, watch_tiers
+from caching_proxy.gauges import (
+    BackendErrors,
+    MeteredUpstream,
+    count_invalidation,
+    on_phase,
+    watch_store,
+    watch_tiers,
+    watch_writer,
+)
 from caching_proxy.interfaces import IStore
 from caching_proxy.metrics import Metrics
 from caching_proxy.rules import RulesFile
@@ -148,7 +156,7 @@ def compose(
         open_=settings.admin_auth == "none",
         ready=readiness.report,
         metrics=metrics,
-        invalidate=lambda pattern: invalidator.invalidate(normalise_pattern(pattern)),
+        invalidate=lambda pattern: invalidator.invalidate(*spellings(pattern)),
         keys=inspector.keys,
         entries=inspector.entries,
         clock=reactor,
@@ -158,6 +166,7 @@ def compose(
     apart = settings.admin_port is not None
     watch_tiers(metrics, hot, burst, flights)
     watch_store(metrics, store)
+    watch_writer(metrics, writer)
     return Proxy(
         settings=settings,
         store=store,

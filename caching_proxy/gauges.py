@@ -6,15 +6,18 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.body import Body
 from caching_proxy.cache.burst import BurstTier
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.single_flight import SingleFlight
+from caching_proxy.cache.writer import Writer
 from caching_proxy.core.breaker import Phase
 from caching_proxy.core.messages import RequestHead, ResponseHead
-from caching_proxy.interfaces import IStore, IUpstream, UpstreamResponse
+from caching_proxy.failure_log import FailureLog
+from caching_proxy.interfaces import IStore, IUpstream, UpstreamError, UpstreamResponse
 from caching_proxy.metrics import Metrics
 from caching_proxy.store.guarded import GuardedStore
 
@@ -44,6 +47,11 @@ def watch_store(metrics: Metrics, store: IStore) -> None:
         metrics.watch(f"redis_pool_{what}", _attribute(pool, what))
 
 
+def watch_writer(metrics: Metrics, writer: Writer) -> None:
+    """Writes that the store did not take."""
+    metrics.watch("cache_store_write_failures_total", _attribute(writer, "failed"))
+
+
 def on_phase(metrics: Metrics) -> Callable[[Phase], None]:
     """Counts how often the breaker opens."""
     trips = metrics.counter("circuit_breaker_trips_total")
@@ -64,13 +72,14 @@ def count_invalidation(metrics: Metrics) -> Callable[[int], None]:
 
 @implementer(IUpstream)
 class MeteredUpstream:
-    """Counts the responses of ``upstream`` by status class and times their heads."""
+    """Counts the responses of ``upstream`` by status class, times their heads, and logs why there is none."""
 
     def __init__(self, upstream: IUpstream, metrics: Metrics, clock: IReactorTime) -> None:
         self._upstream = upstream
         self._seconds = metrics.histogram("backend_request_duration_seconds")
         self._classes = [metrics.counter("backend_requests_total", f"{n}xx") for n in range(10)]
         self._clock = clock
+        self._failures = FailureLog(clock)
 
     def fetch(
         self,
@@ -78,7 +87,8 @@ class MeteredUpstream:
         body: Body | None = None,
         on_interim: Callable[[ResponseHead], None] | None = None,
     ) -> Deferred[UpstreamResponse]:
-        return self._upstream.fetch(request, body, on_interim).addCallback(self._count, self._clock.seconds())
+        fetching = self._upstream.fetch(request, body, on_interim)
+        return fetching.addCallbacks(self._count, self._failed, callbackArgs=(self._clock.seconds(),))
 
     def stop(self) -> Deferred[None]:
         return self._upstream.stop()
@@ -87,6 +97,11 @@ class MeteredUpstream:
         self._seconds.observe(self._clock.seconds() - since)
         self._classes[response.head.status // 100].inc()
         return response
+
+    def _failed(self, failure: Failure) -> Failure:
+        if isinstance(failure.value, UpstreamError):
+            self._failures.failed(failure.value)
+        return failure
 
 
 class BackendErrors:

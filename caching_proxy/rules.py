@@ -23,7 +23,7 @@ class RulesFile:
         return self._rules
 
     def load(self) -> None:
-        """Read the file; raises :class:`RulesError`, with the file's name, if it cannot be used."""
+        """Read the file; raises :class:`RulesError`, which does not name the file, if it cannot be used."""
         try:
             text = self._path.read_bytes()
         except FileNotFoundError:
@@ -31,17 +31,15 @@ class RulesFile:
             self._log.warn("{path} is missing: POST requests invalidate only their own target", path=str(self._path))
             return
         except OSError as error:
-            raise RulesError(f"{self._path}: {error.strerror}") from error
-        try:
-            self._rules = parse_rules(text)
-        except RulesError as error:
-            raise RulesError(f"{self._path}: {error}") from error
+            raise RulesError(error.strerror or str(error)) from error
+        self._rules = parse_rules(text)
 
     def reload(self) -> None:
         """Read the file again and say what came of it."""
         try:
             self.load()
         except RulesError as error:
-            self._log.error("invalidation rules not reloaded, the old ones stay: {reason}", reason=str(error))
+            reason = f"{self._path}: {error}"
+            self._log.error("invalidation rules not reloaded, the old ones stay: {reason}", reason=reason)
         else:
             self._log.info("{n} invalidation rules in force", n=len(self._rules))

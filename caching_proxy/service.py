@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from caching_proxy.compose import Proxy
+from caching_proxy.parsers import SettingsError
+from caching_proxy.refusals import listener_refused
 from caching_proxy.wire.listener import Listener, listen
 from caching_proxy.wire.site import ProxySite
 
@@ -27,29 +28,25 @@ LAST_SECONDS = 1.0
 """What each step of stopping may take even when the grace time is over."""
 
 
-class CannotStart(Exception):
-    """The program has to end; the text says why, in one line."""
-
-
 class ProxyService(Service):
     """Runs a composed proxy on ``reactor``; ``give_up`` ends the program when it cannot start."""
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, proxy: Proxy, give_up: Callable[[CannotStart], NoReturn]) -> None:
+    def __init__(self, reactor: Any, proxy: Proxy, give_up: Callable[[SettingsError], NoReturn]) -> None:
         self._reactor = reactor
         self._proxy = proxy
         self._give_up = give_up
         self._listeners: list[Listener] = []
         self._opening: list[Deferred[None]] = []
-        self._problem: CannotStart | None = None
+        self._problem: SettingsError | None = None
 
     def privilegedStartService(self) -> None:
         Service.privilegedStartService(self)
         settings, proxy = self._proxy.settings, self._proxy
         self._open(settings.listen or (settings.host, settings.port), proxy.site)
         if proxy.admin_site is not None and settings.admin_port is not None:
-            self._open((settings.admin_host, settings.admin_port), proxy.admin_site)
+            self._open((settings.admin_host, settings.admin_port), proxy.admin_site, "ADMIN_")
         if self._problem is not None:
             self._give_up(self._problem)
         DeferredList(self._opening).addCallback(self._announce)
@@ -64,18 +61,15 @@ class ProxyService(Service):
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
-    def _open(self, where: str | tuple[str, int], site: ProxySite) -> None:
+    def _open(self, where: str | tuple[str, int], site: ProxySite, prefix: str = "") -> None:
         opening = listen(self._reactor, where, site)
-        self._opening.append(opening.addCallbacks(self._listeners.append, self._cannot_listen, errbackArgs=(where,)))
+        opened = opening.addCallbacks(self._listeners.append, self._cannot_listen, errbackArgs=(where, prefix))
+        self._opening.append(opened)
 
-    def _cannot_listen(self, failure: Failure, where: str | tuple[str, int]) -> None:
-        place = where if isinstance(where, str) else f"{where[0]}:{where[1]}"
-        problem = failure.value
-        if isinstance(problem, CannotListenError):
-            problem = problem.socketError
-        reason = str(problem) if isinstance(problem, OSError | ValueError) else f"{type(problem).__name__}: {problem}"
-        self._problem = CannotStart(f"cannot listen at {place}: {' '.join(reason.split())}")
-        self._log.critical("{problem}", problem=str(self._problem))
+    def _cannot_listen(self, failure: Failure, where: str | tuple[str, int], prefix: str) -> None:
+        refusal = listener_refused(failure.value, where, prefix)
+        self._log.critical("cannot listen: {problem}", problem=str(refusal))
+        self._problem = self._problem or refusal
 
     def _announce(self, _: object) -> None:
         addresses = ", ".join(listener.address for listener in self._listeners)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn, cast
@@ -13,10 +14,14 @@ from twisted.logger import Logger
 
 from caching_proxy.logs import LoggedService, log_stream, make_observer
 from caching_proxy.options import Options, fail, server_options
+from caching_proxy.parsers import SettingsError
 
 __all__ = ["Options", "makeService"]
 
 _log = Logger()
+
+_REPORT_BYTES = 98
+"""What a daemon may tell the ``twistd`` that waits for it: 100 bytes with the status before them."""
 
 
 def makeService(options: Options) -> IService:
@@ -33,7 +38,7 @@ def makeService(options: Options) -> IService:
     top = LoggedService(make_observer(options.settings, stream) if stream is not None else None)
     try:
         proxy = compose(reactor, options.settings, stream or sys.stdout, os.urandom)
-    except ValueError as problem:  # RulesError, KeyConfigError and bad URLs among them
+    except (SettingsError, ValueError) as problem:  # KeyConfigError and bad URLs among them
         fail(problem)
     for warning in options.warnings:
         _log.warn("{warning}", warning=warning)
@@ -44,13 +49,24 @@ def makeService(options: Options) -> IService:
 
 
 def _give_up(problem: Exception, flags: Mapping[str, object]) -> NoReturn:
-    """End the program with status 1; what is wrong has been logged.
+    """End the program with status 1 and, on stderr, one line; what is wrong has been logged as well.
 
-    A daemon raises the problem: ``twistd`` hands its line to the parent, which prints it and exits with status 1. In
-    the foreground ``twistd`` would answer it with a traceback.
+    The problem is not raised, since ``twistd`` would answer it with a traceback. ``sys.stderr`` leads into the log by
+    now. A daemon has no stderr: it reports as ``twistd`` does, to the parent, which prints it and exits with status 1.
     """
-    if not flags.get("nodaemon"):
-        raise problem
+    line = " ".join(str(problem).split())
+    pipe = flags.get("statusPipe")
+    if isinstance(pipe, int):
+        os.write(pipe, b"1 " + _report(line))
+        os.close(pipe)
+    elif sys.__stderr__ is not None:
+        print(line, file=sys.__stderr__, flush=True)
     if pidfile := flags.get("pidfile"):
         Path(str(pidfile)).unlink(missing_ok=True)
     raise SystemExit(1)
+
+
+def _report(line: str) -> bytes:
+    """``line`` as ASCII, cut between words where it is too long: what it lacks stands in the log."""
+    plain = line.encode("ascii", "backslashreplace").decode("ascii")
+    return textwrap.shorten(plain, _REPORT_BYTES, placeholder=" ...", break_on_hyphens=False).encode("ascii")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
+from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -37,6 +37,21 @@ class LoggedErrors:
         """The errors so far; they no longer fail the test."""
         events, self.events = self.events, []
         return events
+
+
+@pytest.fixture
+def logged_lines() -> Iterator[list[tuple[str, str]]]:
+    """Level and text of what is logged from ``info`` up."""
+    lines: list[tuple[str, str]] = []
+
+    def observe(event: dict[str, object]) -> None:
+        level = event.get("log_level")
+        if level is not LogLevel.debug:
+            lines.append((getattr(level, "name", ""), formatEvent(event)))
+
+    globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]
+    yield lines
+    globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caching_proxy.core.key import parse_key
+from caching_proxy.core.key import target_in
 
 
 class ByTarget:
@@ -15,7 +15,7 @@ class ByTarget:
 
     def add(self, key: bytes) -> None:
         """Note ``key``; a second time changes nothing."""
-        target = parse_key(key).target
+        target = target_in(key)
         held = self._keys.setdefault(target, key)
         if isinstance(held, set):
             held.add(key)
@@ -24,7 +24,7 @@ class ByTarget:
 
     def discard(self, key: bytes) -> None:
         """Forget ``key``, if it was noted."""
-        target = parse_key(key).target
+        target = target_in(key)
         held = self._keys.get(target)
         if isinstance(held, set):
             held.discard(key)

@@ -11,7 +11,7 @@ from caching_proxy.cache.variants import latest_of_each
 from caching_proxy.core.codec import CodecError, decode
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.glob import compile_glob
-from caching_proxy.interfaces import IStore
+from caching_proxy.interfaces import IStore, Stored, Unreadable
 
 
 class Inspector:
@@ -28,7 +28,7 @@ class Inspector:
         return Deferred.fromCoroutine(self._keys(pattern or EVERYTHING, limit))
 
     def entries(self, key: bytes) -> Deferred[list[CacheEntry]]:
-        """Every variant of ``key``; empty if there is none."""
+        """Every variant of ``key``; empty if there is none, or something that is not ours."""
         return Deferred.fromCoroutine(self._entries(key))
 
     async def _keys(self, pattern: bytes, limit: int | None) -> list[bytes]:
@@ -41,7 +41,7 @@ class Inspector:
 
     async def _entries(self, key: bytes) -> list[CacheEntry]:
         horizon = self._invalidator.horizon(key)
-        found = await self._store.lookup(key)
+        found = await self._lookup(key)
         horizon, now = max(horizon, self._invalidator.horizon(key)), self._clock.seconds()
         stored: list[CacheEntry] = []
         for value in found.variants.values() if found is not None else ():
@@ -54,3 +54,9 @@ class Inspector:
         record = self._hot.get(key, now)
         nearby = record.entries if record is not None else ()
         return [entry for entry in latest_of_each(nearby, tuple(stored)) if now < entry.gone_at]
+
+    async def _lookup(self, key: bytes) -> Stored | None:
+        try:
+            return await self._store.lookup(key)
+        except Unreadable:  # the store is well, only nothing there is ours
+            return None

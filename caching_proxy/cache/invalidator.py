@@ -21,7 +21,7 @@ from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.single_flight import SingleFlight
 from caching_proxy.cache.tickets import KeyTest, Tickets
 from caching_proxy.core.glob import compile_glob
-from caching_proxy.core.key import parse_key
+from caching_proxy.core.key import target_in
 from caching_proxy.interfaces import IStore, StoreError
 
 RETRY_SECONDS = 1.0
@@ -78,21 +78,23 @@ class Invalidator:
         self._timer: IDelayedCall | None = None
         self._settling: list[Deferred[None]] = []
 
-    def invalidate(self, pattern: bytes) -> Deferred[int]:
-        """Remove every key that matches a Redis glob; fires with how many distinct keys left any tier.
+    def invalidate(self, *patterns: bytes) -> Deferred[int]:
+        """Remove every key that matches one of some Redis globs; fires with how many distinct keys left any tier.
 
         Fails with :class:`StoreError` if the store cannot carry it out now; the invalidation stays pending all the
         same.
         """
-        matches = compile_glob(pattern)
+        tests = [compile_glob(pattern) for pattern in patterns]
+        matches = tests[0] if len(tests) == 1 else lambda key: any(test(key) for test in tests)
         removed = {*self._hot.remove_matching(matches), *self._burst.remove_matching(matches)}
-        return self._add(pattern, matches, lambda: self._delete_matching(pattern), removed)
+        name = patterns[0] if len(patterns) == 1 else b"any of %a" % (patterns,)
+        return self._add(name, matches, lambda: self._delete_matching(*patterns), removed)
 
     def invalidate_target(self, target: bytes) -> Deferred[int]:
         """Remove what is stored for one target (as it stands in keys), for every role, every variant."""
 
         def matches(key: bytes) -> bool:
-            return key.endswith(target) and parse_key(key).target == target
+            return key.endswith(target) and target_in(key) == target
 
         removed = {*self._hot.remove_target(target), *self._burst.remove_target(target)}
         return self._add(b"target " + target, matches, lambda: self._store.delete_target(target), removed)
@@ -183,15 +185,16 @@ class Invalidator:
             merged.waiters += pending.waiters
         self._pending[:] = [*started, merged]
 
-    async def _delete(self, pattern: bytes) -> set[bytes]:
-        keys = await self._store.scan(pattern)
+    async def _delete(self, patterns: tuple[bytes, ...]) -> set[bytes]:
         gone: set[bytes] = set()
-        for start in range(0, len(keys), DELETE_BATCH):
-            gone |= await self._store.delete(keys[start : start + DELETE_BATCH])
+        for pattern in patterns:
+            keys = await self._store.scan(pattern)
+            for start in range(0, len(keys), DELETE_BATCH):
+                gone |= await self._store.delete(keys[start : start + DELETE_BATCH])
         return gone
 
-    def _delete_matching(self, pattern: bytes) -> Deferred[set[bytes]]:
-        return Deferred.fromCoroutine(self._delete(pattern))
+    def _delete_matching(self, *patterns: bytes) -> Deferred[set[bytes]]:
+        return Deferred.fromCoroutine(self._delete(patterns))
 
     def _work_on(self) -> None:
         if self._starting:  # a store that answers at once calls back from within

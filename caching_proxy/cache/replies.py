@@ -18,7 +18,7 @@ from caching_proxy.core.headers import response_to_client, switching_to_client, 
 from caching_proxy.core.lookup import Lookup, may_serve_disconnected, may_serve_on_error
 from caching_proxy.core.messages import Field, Fields, ResponseHead
 from caching_proxy.core.outcome import CacheStatus, Forward
-from caching_proxy.interfaces import Identity, UpstreamError, UpstreamResponse, UpstreamTimeout
+from caching_proxy.interfaces import Identity, UpstreamError, UpstreamProtocolError, UpstreamResponse, UpstreamTimeout
 
 
 @attrs.frozen(slots=True)
@@ -54,6 +54,7 @@ class Replies:
         added = reply.stored_answer(entry, status, now, self.proxy_name, member)
         fields = reply.without_cache_status(made.head.fields, self.proxy_name)
         head = ResponseHead(made.head.status, made.head.reason, fields.plus(*added))
+        entry.slim()
         return Reply(head, made.body, len(made.body), status, question.identity.label)
 
     def fetched(
@@ -111,7 +112,9 @@ class Replies:
         """502, or 504 where it took too long or nothing but a stale answer was left."""
         if strict or isinstance(error, UpstreamTimeout):
             return self._error(504, b"Gateway Timeout", "The backend did not answer in time", identity.label, error)
-        return self._error(502, b"Bad Gateway", "The backend could not be reached", identity.label, error)
+        broken = isinstance(error, UpstreamProtocolError)
+        text = "The backend gave no usable response" if broken else "The backend could not be reached"
+        return self._error(502, b"Bad Gateway", text, identity.label, error)
 
     def only_if_cached(self, question: Question) -> Reply:
         """Nothing stored may be used and the client forbade forwarding (RFC 9111 §5.2.1.7)."""

@@ -3,14 +3,15 @@
 Operations on one key reach the store one after another, so the later answer is the one that stays. Writes under way
 are bounded; past that an entry stays in memory only. A write whose ticket was voided meanwhile is taken back before
 anything else happens to its key, so that it cannot undo an invalidation. What the store could not be made to forget
-is handed to ``forsake``, which goes on trying.
+is handed to ``forsake``, which goes on trying. A store that refuses writes is logged once when that begins and once
+when it is over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,10 +26,17 @@ from caching_proxy.interfaces import IStore, StoreError, StoreUnavailable
 
 MAX_PENDING_BYTES = 64 * 1024 * 1024
 
+CALM_SECONDS = 10.0
+"""Writes work again when one did and none has failed for so long: a store that wavers does not fill the log."""
+
 
 class Writer:
     """Fills hot tier and store. ``forsake`` removes a key from every tier, now or later
-    (:meth:`Invalidator.forsake`)."""
+    (:meth:`Invalidator.forsake`).
+
+    ``dropped`` counts entries that were never tried because too much was under way, ``failed`` the writes that the
+    store did not confirm.
+    """
 
     _log = Logger()
 
@@ -47,10 +55,12 @@ class Writer:
         self._tickets = tickets
         self._clock = clock
         self._forsake = forsake
-        self._turns: dict[bytes, DeferredLock] = {}
+        self._turns: dict[bytes, Deferred[None]] = {}  # the last operation on each key that is not over
         self._under_way: set[Deferred[None]] = set()
         self._pending_bytes = 0
         self.dropped = 0
+        self.failed = 0
+        self._failed_at: float | None = None  # the last failure of an outage that is not over (POSIX seconds)
 
     def keep(
         self,
@@ -74,7 +84,8 @@ class Writer:
             self._hot.update(key, alive, gone, known, now)
         self._outdate(key)
         operations = [self._discard(entry) for entry in gone] + [self._write(entry, ticket) for entry in alive]
-        DeferredList(operations).addCallback(lambda _: ticket.close())
+        done = operations[0] if len(operations) == 1 else DeferredList(operations)
+        done.addCallback(lambda _: ticket.close())
 
     def discard(self, entry: CacheEntry) -> None:
         """Take one variant out of every tier."""
@@ -114,6 +125,8 @@ class Writer:
         """A write that failed may have reached the store all the same."""
         if isinstance(result, Failure):
             self._not_written(result)
+        elif self._failed_at is not None:
+            self._written(self._failed_at)
         return None if ticket.valid else self._remove(entry)
 
     def _discard(self, entry: CacheEntry) -> Deferred[None]:
@@ -128,23 +141,42 @@ class Writer:
 
     def _in_turn(self, key: bytes, operation: Callable[[], Deferred[None]]) -> Deferred[None]:
         """Do it after whatever is under way for ``key``; the result never fails."""
-        lock = self._turns.get(key) or self._turns.setdefault(key, DeferredLock())
-        done: Deferred[None] = lock.run(operation)
+        before = self._turns.get(key)
+        if before is None:
+            done = maybeDeferred(operation)
+        else:
+            turn: Deferred[None] = Deferred()
+            before.addCallback(lambda _: turn.callback(None))
+            done = turn.addCallback(lambda _: operation())
+        self._turns[key] = done
         self._under_way.add(done)
         done.addErrback(self._unexpected)
-        return done.addCallback(self._settled, done, key, lock)
+        return done.addCallback(self._settled, done, key)
 
-    def _settled(self, _: None, done: Deferred[None], key: bytes, lock: DeferredLock) -> None:
+    def _settled(self, _: None, done: Deferred[None], key: bytes) -> None:
         self._under_way.discard(done)
         self._outdate(key)  # what was read while the store was at it may be from before
-        if not lock.locked and not lock.waiting:
-            self._turns.pop(key, None)
+        if self._turns.get(key) is done:
+            del self._turns[key]
 
     def _not_written(self, failure: Failure) -> None:
-        if not failure.check(StoreError, CancelledError):
+        if failure.check(CancelledError):
+            return
+        self.failed += 1
+        if not failure.check(StoreError):
             self._unexpected(failure)
+            return
+        reason = failure.getErrorMessage()
+        if self._failed_at is None:
+            self._log.warn("writes to the store fail, answers are kept in memory only: {reason}", reason=reason)
         elif not failure.check(StoreUnavailable):
-            self._log.debug("store write failed: {reason}", reason=failure.getErrorMessage())
+            self._log.debug("store write failed: {reason}", reason=reason)
+        self._failed_at = self._clock.seconds()
+
+    def _written(self, failed_at: float) -> None:
+        if self._clock.seconds() - failed_at >= CALM_SECONDS:
+            self._failed_at = None
+            self._log.info("writes to the store work again; {failed} have failed since the start", failed=self.failed)
 
     def _not_removed(self, failure: Failure, key: bytes) -> None:
         failure.trap(StoreError)

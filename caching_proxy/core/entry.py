@@ -58,6 +58,10 @@ class CacheEntry:
             self._fields = Fields.decoded(self.head)
         return self._fields
 
+    def slim(self) -> None:
+        """Forget what was parsed: in a tier of thousands it would take more room than the head itself."""
+        self._fields = None
+
     @property
     def response(self) -> ResponseHead:
         return ResponseHead(self.status, self.reason, self.fields)

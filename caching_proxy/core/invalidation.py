@@ -76,6 +76,11 @@ def normalise_pattern(pattern: bytes) -> bytes:
     return pattern
 
 
+def spellings(pattern: bytes) -> tuple[bytes, ...]:
+    """``pattern`` with a role segment and, if it had none, as it was given too: older versions wrote such keys."""
+    return tuple(dict.fromkeys((normalise_pattern(pattern), pattern)))
+
+
 def exact_keys_pattern(target: bytes) -> bytes:
     """A pattern for the keys of ``target`` (as in keys) under every role.
 

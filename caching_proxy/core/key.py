@@ -102,6 +102,16 @@ def parse_key(key: bytes) -> ParsedKey:
     return ParsedKey(method, role, target)
 
 
+def target_in(key: bytes) -> bytes:
+    """The target of ``key``, as :func:`parse_key` gives it, at a fraction of the cost for ordinary keys."""
+    if key.startswith(GET_PREFIX):
+        start = len(GET_PREFIX)
+        colon = key.find(b":", start)
+        if colon > start and key.find(b"/", start, colon) < 0:
+            return key[colon + 1 :]
+    return parse_key(key).target
+
+
 def group_by_role(keys: Iterable[bytes]) -> dict[str, list[str]]:
     """Keys as text under their role, in the order given; those without a role under ``legacy``."""
     groups: dict[str, list[str]] = {}

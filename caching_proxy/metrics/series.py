@@ -78,6 +78,7 @@ SERIES: tuple[Series, ...] = (
     Series("circuit_breaker_trips_total", "counter", "Times that the circuit breaker opened."),
     Series("cache_invalidations_total", "counter", "Invalidations carried out, one for each pattern."),
     Series("cache_invalidated_keys_total", "counter", "Distinct keys that invalidations removed from any tier."),
+    Series("cache_store_write_failures_total", "counter", "Entries that the store was asked to keep and did not."),
     Series("collapsed_requests_total", "counter", "Requests that shared the fetch of another one under way."),
     Series("backend_requests_total", "counter", "Final responses of the backend, by status class.", ("status_class",)),
     Series(

@@ -17,6 +17,11 @@ from caching_proxy.web.services import AdminResource
 MAX_PATTERN_BYTES = 4096
 MAX_TAGS = 1000
 
+FAILED = "the store could not do this"
+POSTPONED = (
+    "the store is unreachable: memory was cleared, and the store's part is kept and will be carried out when it is back"
+)
+
 T = TypeVar("T")
 
 
@@ -36,7 +41,7 @@ class InvalidateResource(AdminResource):
             if len(pattern) > MAX_PATTERN_BYTES:
                 raise Refused(400, f'"pattern" is longer than {MAX_PATTERN_BYTES} bytes')
             removing, what = self._invalidator(asked)(pattern), f"match {key_text(pattern)}"
-        count = await _stored(removing)
+        count = await _stored(removing, POSTPONED)
         return json_reply({"message": f"invalidated {count} keys that {what}", "deletedCount": count})
 
     def _invalidator(self, asked: dict[str, object]) -> Callable[[bytes], Deferred[int]]:
@@ -91,12 +96,12 @@ class KeyResource(AdminResource):
         return json_reply({"message": f"found {key_text(key)}", "cacheEntry": shown})
 
 
-async def _stored(asking: Awaitable[T]) -> T:
-    """What the store says, or a 503 if it does not."""
+async def _stored(asking: Awaitable[T], otherwise: str = FAILED) -> T:
+    """What the store says, or a 503 that says ``otherwise`` if it does not."""
     try:
         return await asking
     except StoreError as error:
-        raise Refused(503, "the store could not do this") from error
+        raise Refused(503, otherwise) from error
 
 
 def _text_of(asked: dict[str, object], name: str) -> bytes:

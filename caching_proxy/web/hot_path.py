@@ -202,6 +202,7 @@ class HotPath:
         added = stored_answer(entry, CacheStatus.HOT_HIT, now, self._proxy_name)
         head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (made.head.status, made.head.reason, fields.plus(*added).encoded())
         rendering = Rendering(age, made.head.status, head, made.body)
+        entry.slim()
         if not plan.conditional:
             record.renderings[kind] = rendering
         return rendering

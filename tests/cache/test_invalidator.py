@@ -32,6 +32,28 @@ def test_counts_distinct_keys_of_all_tiers(proxy: MemoryProxy) -> None:
     assert (proxy.hot.keys(proxy.clock.seconds()), proxy.count) == ([key("/c")], 3)
 
 
+def test_several_patterns_are_one_invalidation(proxy: MemoryProxy) -> None:
+    fill(proxy, "/a", "/b", "/c")
+    old = b"cache:GET:/a"
+    proxy.store.inner.put(old, b"-", b"value", 900_000)
+    removed: list[int] = []
+    proxy.invalidator.invalidate(b"cache:GET:*:/[ab]", b"cache:GET:*:/a", old).addCallback(removed.append)
+    assert removed == [3], "each key once"
+    assert (proxy.store.fields_of(old), proxy.hot.keys(proxy.clock.seconds())) == ([], [key("/c")])
+
+
+def test_several_patterns_hide_until_the_store_is_back(proxy: MemoryProxy) -> None:
+    fill(proxy, "/a")
+    proxy.store.failing = down()
+    proxy.invalidator.invalidate(b"cache:GET:*:/a", b"cache:GET:/a").addErrback(lambda failure: None)
+    assert proxy.invalidator.hides(key("/a"))
+    assert proxy.invalidator.hides(b"cache:GET:/a")
+    assert not proxy.invalidator.hides(key("/b"))
+    proxy.store.failing = None
+    proxy.advance(1)
+    assert (proxy.invalidator.pending, proxy.store.fields_of(key("/a"))) == (0, [])
+
+
 def test_many_keys_in_batches(proxy: MemoryProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DELETE_BATCH", 2)
     fill(proxy, *(f"/{n}" for n in range(5)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
 from plugins.memory_proxy import MemoryProxy
 
-from caching_proxy.interfaces import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
 
 GONE = [UpstreamUnreachable("refused"), UpstreamTimeout("silent"), UpstreamProtocolError("closed")]
 
@@ -175,3 +176,18 @@ def test_E3_whole_survives_a_part_that_may_not_be_stored(proxy: MemoryProxy) -> 
     assert proxy.get("/x", "Range: bytes=0-1").status == 206
     proxy.says_each(GONE[0])
     assert proxy.get().cache == "STALE"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (UpstreamUnreachable("refused"), 502, "The backend could not be reached"),
+        (UpstreamProtocolError("the connection ended"), 502, "The backend gave no usable response"),
+        (UpstreamTimeout("silence"), 504, "The backend did not answer in time"),
+    ],
+    ids=["connect", "closed", "timeout"],
+)
+def test_the_error_says_what_the_backend_did(proxy: MemoryProxy, error: UpstreamError, status: int, text: str) -> None:
+    proxy.says_each(error)
+    answer = proxy.get()
+    assert (answer.status, json.loads(answer.body)["error"]) == (status, text)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from plugins.memory_proxy import MemoryProxy, down
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from caching_proxy.cache import writer as module
 from caching_proxy.cache.exchange import Trouble
 from caching_proxy.cache.reader import Found, StoreReader
 from caching_proxy.core.codec import MAGIC, encode
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.interfaces import StoreUnavailable, Unreadable
+from caching_proxy.interfaces import StoreError, StoreUnavailable, Unreadable
 
 KEY = b"cache:GET:anonymous:/x"
 FRESH = "Cache-Control: max-age=900"
@@ -196,6 +197,39 @@ def test_failed_writes_free_what_they_held(proxy: MemoryProxy) -> None:
     assert (proxy.writer._pending_bytes, proxy.writer._turns, proxy.quiet) == (0, {}, True)
 
 
+def keep(proxy: MemoryProxy, failing: Exception | None, seconds: float = 1) -> None:
+    """A write ``seconds`` after what was before it."""
+    proxy.advance(seconds)
+    proxy.store.failing = failing
+    proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+    proxy.store.failing = None
+
+
+def test_store_that_refuses_writes_is_logged_when_it_begins_and_when_it_is_over(
+    proxy: MemoryProxy, logged_lines: list[tuple[str, str]]
+) -> None:
+    keep(proxy, None)
+    assert (proxy.writer.failed, logged_lines) == (0, [])
+    for failure in (StoreError("OOM"), StoreError("OOM"), StoreUnavailable("the circuit breaker is open")):
+        keep(proxy, failure)
+    assert proxy.writer.failed == 3
+    assert logged_lines == [("warn", "writes to the store fail, answers are kept in memory only: OOM")]
+    keep(proxy, None, module.CALM_SECONDS)
+    keep(proxy, None)
+    over = ("info", "writes to the store work again; 3 have failed since the start")
+    assert logged_lines[1:] == [over]
+    keep(proxy, StoreError("READONLY"))
+    assert logged_lines[2:] == [("warn", "writes to the store fail, answers are kept in memory only: READONLY")]
+
+
+def test_store_that_wavers_does_not_fill_the_log(proxy: MemoryProxy, logged_lines: list[tuple[str, str]]) -> None:
+    for _ in range(10):
+        keep(proxy, down())
+        keep(proxy, None)
+    assert proxy.writer.failed == 10
+    assert [level for level, _ in logged_lines] == ["warn"]
+
+
 def test_bug_while_writing_is_logged(proxy: MemoryProxy, logged_errors) -> None:  # type: ignore[no-untyped-def]
     proxy.store.failing = ZeroDivisionError("bug")
     proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
@@ -277,3 +311,12 @@ def test_inspector_does_not_show_what_was_invalidated(proxy: MemoryProxy) -> Non
     assert result(proxy.inspector.keys(None, None)) == []
     assert result(proxy.inspector.entries(KEY)) == []
     proxy.advance(1)
+
+
+def test_inspector_finds_nothing_under_a_foreign_key(proxy: MemoryProxy) -> None:
+    proxy.store.failing = Unreadable("WRONGTYPE")
+    assert result(proxy.inspector.entries(KEY)) == []
+    proxy.store.failing = down()
+    failure = result(proxy.inspector.entries(KEY))
+    assert isinstance(failure, Failure)
+    assert failure.check(StoreError)

@@ -16,6 +16,7 @@ from caching_proxy.core.invalidation import (
     normalise_pattern,
     parse_rules,
     resolve,
+    spellings,
     targets_match,
 )
 from caching_proxy.core.key import build_key
@@ -182,3 +183,16 @@ def test_a_capture_stands_only_for_itself(captured: bytes, other: bytes) -> None
     matches = compile_glob(pattern)
     assert matches(b"cache:GET:r:/out/" + captured + b"/end")
     assert matches(b"cache:GET:r:/out/" + other + b"/end") is (other == captured)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (b"cache:GET:/x", (b"cache:GET:*:/x", b"cache:GET:/x")),
+        (b"cache:GET:admin:/x", (b"cache:GET:admin:/x",)),
+        (b"cache:*", (b"cache:*",)),
+    ],
+    ids=["no-role", "role", "all"],
+)
+def test_spellings(pattern: bytes, expected: tuple[bytes, ...]) -> None:
+    assert spellings(pattern) == expected

@@ -163,6 +163,20 @@ def test_a_wrong_password_costs_only_misses(
 # -- trouble -------------------------------------------------------------------------------------------
 
 
+def test_a_legacy_key_is_absent_and_can_be_invalidated(proxy: ProxyProcess, server: RedisServer) -> None:
+    server.cli("SET", "cache:GET:/legacy", "a value of the old kind")
+    wait_for_status(proxy, "/legacy", "HIT")
+    listed = proxy.get("/keys?match=cache:GET:*/legacy").json()
+    assert isinstance(listed, dict)
+    assert listed["keysByRole"]["legacy"] == ["cache:GET:/legacy"]
+    assert listed["keyCount"] == 2
+    assert proxy.request("POST", "/key", JSON, b'{"key": "cache:GET:/legacy"}').status == 404
+    invalidated = proxy.request("POST", "/invalidate", JSON, b'{"pattern": "cache:GET:/legacy"}').json()
+    assert isinstance(invalidated, dict)
+    assert invalidated["deletedCount"] == 2
+    assert server.cli("EXISTS", "cache:GET:/legacy") == 0
+
+
 def in_trouble(proxy: ProxyProcess, target: str) -> None:
     """Only good answers until the breaker is open, and while it is."""
     wait_for_status(proxy, target, "CIRCUIT_OPEN")
@@ -210,10 +224,12 @@ def test_restarted_between_two_requests(proxy: ProxyProcess, server: RedisServer
 
 def test_read_only(proxy: ProxyProcess, server: RedisServer) -> None:
     wait_for_status(proxy, "/read-only", "HIT")
+    before = failed_writes(proxy)
     server.cli("REPLICAOF", "127.0.0.1", "1")
     try:
         assert [get(proxy, "/read-only") for _ in range(5)] == ["HIT"] * 5
         assert [get(proxy, "/read-only-new") for _ in range(10)] == ["MISS"] * 10
+        wait_for(lambda: failed_writes(proxy) > before, "the writes that failed to be counted")
     finally:
         server.cli("REPLICAOF", "NO", "ONE")
     wait_for_status(proxy, "/read-only-new", "HIT")
@@ -237,6 +253,7 @@ def test_an_invalidation_waits_for_redis(proxy: ProxyProcess, server: RedisServe
     try:
         answered = proxy.request("POST", "/invalidate", JSON, b'{"pattern": "cache:GET:/pending"}')
         assert answered.status == 503
+        assert b"memory was cleared, and the store's part is kept" in answered.body
     finally:
         server.thaw()
     wait_for(lambda: server.cli("EXISTS", "cache:GET:anonymous:/pending") == 0, "the invalidation to be carried out")
@@ -256,6 +273,10 @@ def test_breaker_and_pool_are_counted(proxy: ProxyProcess, server: RedisServer) 
     assert metric(text, "circuit_breaker_state") == 0
     assert metric(text, "redis_pool_size") >= 1
     assert metric(text, "redis_pool_acquisition_seconds_count") > 0
+
+
+def failed_writes(proxy: ProxyProcess) -> float:
+    return metric(proxy.get("/metrics").body.decode(), "cache_store_write_failures_total")
 
 
 def metric(text: str, name: str) -> float:

@@ -602,6 +602,7 @@ def test_a_store_that_fails(method, target):
     site.cache.listed = site.cache.held = site.cache.answer
     request = site.ask(method, target, [BEARER, JSON], b'{"pattern": "x", "key": "x"}')
     assert (request.status, list(request.json)) == (503, ["error"])
+    assert ("memory was cleared" in request.json["error"]) is (target == b"/invalidate")
 
 
 def test_a_fault_is_a_500_without_details(monkeypatch):

@@ -1,0 +1,25 @@
+"""The collector is made to look less often, and spares what exists already."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from caching_proxy.garbage import OLDER, YOUNG, relax_collector
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("collector")
+def test_what_exists_is_spared_and_the_rest_is_looked_at_less_often() -> None:
+    relax_collector()
+    assert gc.get_threshold() == (YOUNG, OLDER, OLDER)
+    assert gc.get_freeze_count() > 1000

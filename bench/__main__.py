@@ -60,9 +60,7 @@ def compare(lab: Lab, options: argparse.Namespace) -> object:
         for path in chosen:
             flames.record(contest, path, options.seconds, options.profile, say, "raw" if options.stacks else "svg")
         return {}
-    results = []
-    for path in chosen:
-        results += contest.rounds(path, options.rounds, options.seconds)
+    results = contest.rounds(chosen, options.rounds, options.seconds)
     in_bytes = frozenset(path.name for path in chosen if path.in_bytes)
     table = report.rows(results)
     judged = report.verdicts(table, in_bytes)

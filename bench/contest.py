@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import attrs
@@ -88,20 +88,27 @@ class Contest:
             return lab.proxy(backend, "proxy-log", CACHE_URL=f"redis://127.0.0.1:{redis}/1", ACCESS_LOG="on")
         return lab.proxy(backend, "proxy", CACHE_URL=f"redis://127.0.0.1:{redis}/0")
 
-    def rounds(self, path: Path, rounds: int, seconds: float) -> list[Result]:
-        """``rounds`` of ``seconds`` seconds each for every contender of ``path`` that runs."""
-        self.start(path.contenders)
-        running = [name for name in path.contenders if name in self.servers]
+    def rounds(self, paths: Sequence[Path], rounds: int, seconds: float) -> list[Result]:
+        """``rounds`` of ``seconds`` seconds each for every contender of ``paths`` that runs.
+
+        A round goes through all paths, because some claims compare one path with another.
+        """
+        for path in paths:
+            self.start(path.contenders)
         results = []
         for number in range(rounds):
-            for name in running:
-                self._prime(path, name)
-                result = self.measure(path, name, seconds)
-                results.append(result)
-                figure = result.sample.throughput if path.in_bytes else result.sample.rate
-                unit = "MB/s" if path.in_bytes else "req/s"
-                self._say(f"{path.name}: round {number + 1}, {name}: {figure:,.0f} {unit}, {result.cpu:,.1f} µs of CPU")
+            for path in paths:
+                for name in path.contenders:
+                    if name in self.servers:
+                        results.append(self._round(path, name, seconds, number + 1))
         return results
+
+    def _round(self, path: Path, name: str, seconds: float, number: int) -> Result:
+        self._prime(path, name)
+        result = self.measure(path, name, seconds)
+        figure = f"{result.sample.throughput:,.0f} MB/s" if path.in_bytes else f"{result.sample.rate:,.0f} req/s"
+        self._say(f"round {number}, {path.name}, {name}: {figure}, {result.cpu:,.1f} µs of CPU")
+        return result
 
     def measure(self, path: Path, name: str, seconds: float) -> Result:
         """One run of wrk, with what the server and its memory have to say about it."""
@@ -120,11 +127,12 @@ class Contest:
         return Result(path.name, name, sample, share, growth[0], cpu)
 
     def _prime(self, path: Path, name: str) -> None:
-        """Every URL once, so that it is stored; once for each path and server."""
-        if not path.primed or (path.name, name) in self._primed:
+        """Every URL once, so that it is stored; the first time at leisure."""
+        if not path.primed:
             return
+        first = (path.name, name) not in self._primed
         self._primed.add((path.name, name))
-        self._run(self.servers[name], path.load, max(1.0, path.load.count / 1000), unique=False)
+        self._run(self.servers[name], path.load, max(1.0, path.load.count / 1000) if first else 1.0, unique=False)
 
     def _run(self, server: Server, load: Load, seconds: float, *, unique: bool) -> Sample:
         prefix = f"{next(self._runs)}-" if unique else ""

@@ -33,7 +33,7 @@ from caching_proxy.cache.tickets import Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
 from caching_proxy.cache.writer import Writer
 from caching_proxy.core.breaker import Phase
-from caching_proxy.core.invalidation import spellings
+from caching_proxy.core.invalidation import RulesError, spellings
 from caching_proxy.core.key import KeyPolicy
 from caching_proxy.core.paths import PathLabels
 from caching_proxy.core.references import origin_of
@@ -48,6 +48,7 @@ from caching_proxy.gauges import (
 )
 from caching_proxy.interfaces import IStore
 from caching_proxy.metrics import Metrics
+from caching_proxy.parsers import SettingsError
 from caching_proxy.rules import RulesFile
 from caching_proxy.settings import Settings
 from caching_proxy.store.build import StoreConfig, build_store
@@ -92,11 +93,10 @@ class Proxy:
 def compose(
     reactor: Any, settings: Settings, stream: TextIO = sys.stdout, random: Callable[[int], bytes] = os.urandom
 ) -> Proxy:
-    """Build the whole proxy on ``reactor``; nothing is opened yet. Raises ValueError or RulesError for bad settings."""
+    """Build the whole proxy on ``reactor``; nothing is opened yet. Raises SettingsError or ValueError for bad ones."""
     metrics = Metrics(settings.metrix_prefix, settings.metrix_prefix)
     store = _store(reactor, settings, metrics)
-    rules = RulesFile(Path(settings.invalidation_config))
-    rules.load()
+    rules = _rules(settings)
     backend = Backend.parse(settings.backend_url)
     upstream = Upstream(
         reactor,
@@ -192,6 +192,16 @@ def request_ids(random: Callable[[int], bytes]) -> Callable[[], bytes]:
 def _phase(store: IStore) -> str:
     """The breaker's phase as text; the embedded store needs no breaker."""
     return (store.phase if isinstance(store, GuardedStore) else Phase.CLOSED).name.lower().replace("_", "-")
+
+
+def _rules(settings: Settings) -> RulesFile:
+    rules = RulesFile(Path(settings.invalidation_config))
+    try:
+        rules.load()
+    except RulesError as problem:
+        allowed = f"a JSON file of invalidation rules ({problem})"
+        raise SettingsError("INVALIDATION_CONFIG", settings.invalidation_config, allowed) from problem
+    return rules
 
 
 def _store(reactor: IReactorTime, settings: Settings, metrics: Metrics) -> IStore:

@@ -67,7 +67,7 @@ class ProxyService(Service):
         self._opening.append(opened)
 
     def _cannot_listen(self, failure: Failure, where: str | tuple[str, int], prefix: str) -> None:
-        refusal = listener_refused(failure.value, where, prefix)
+        refusal = listener_refused(failure.value or RuntimeError("no reason given"), where, prefix)
         self._log.critical("cannot listen: {problem}", problem=str(refusal))
         self._problem = self._problem or refusal
 

@@ -189,7 +189,12 @@ TABLE: tuple[Variable, ...] = (
             p.one_of("isolate", "trust"),
             "without a key: isolate each token's entries, or trust claims that a gateway has verified",
         ),
-        V("JWT_ROLES_CLAIM", "roles", p.anything, "dotted path of the claim that holds roles"),
+        V(
+            "JWT_ROLES_CLAIM",
+            "roles",
+            p.matching(r"\s*[^.\s][^.]*(\.\s*[^.\s][^.]*)*", "names joined by single dots such as realm_access.roles"),
+            "dotted path of the claim that holds roles",
+        ),
     ),
     *_group(
         "Admin and seeing",

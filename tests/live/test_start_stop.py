@@ -55,12 +55,21 @@ def twistd(directory: Path, *arguments: str, **environment: str) -> subprocess.C
         ({"JWT_PUBLIC_KEY_FILE": "/nonexistent.pem"}, "JWT_PUBLIC_KEY_FILE"),
         ({"TRUSTED_PROXIES": "10.0.0.0/33"}, "TRUSTED_PROXIES"),
         ({"REDIS_POOL_MIN": "20"}, "REDIS_POOL_MAX"),
-        ({"INVALIDATION_CONFIG": "bad.json"}, "rule 1"),
+        ({"INVALIDATION_CONFIG": "bad.json"}, "INVALIDATION_CONFIG: 'bad.json' is not allowed"),
+        ({"INVALIDATION_CONFIG": "bad.json"}, "(rule 2: post_path_regex '('"),
+        ({"INVALIDATION_CONFIG": "no.json"}, "INVALIDATION_CONFIG: 'no.json' is not allowed"),
+        ({"INVALIDATION_CONFIG": "no.json"}, "(not valid JSON: "),
+        ({"INVALIDATION_CONFIG": "directory"}, "INVALIDATION_CONFIG: 'directory' is not allowed"),
+        ({"INVALIDATION_CONFIG": "directory"}, "(Is a directory)"),
+        ({"JWT_ROLES_CLAIM": "realm..roles"}, "JWT_ROLES_CLAIM: 'realm..roles'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
 def test_wrong_settings(tmp_path: Path, wrong: dict[str, str], said: str) -> None:
-    (tmp_path / "bad.json").write_text('[{"post_path_regex": "(", "invalidate_patterns": ["x"]}]')
+    rule = '{"post_path_regex": "%s", "invalidate_patterns": ["x"]}'
+    (tmp_path / "bad.json").write_text(f"[{rule % 'x'}, {rule % '('}]")
+    (tmp_path / "no.json").write_text("{")
+    (tmp_path / "directory").mkdir()
     done = twistd(tmp_path, "-n", "--pidfile=", "cachingproxy", **{"BACKEND_URL": NOWHERE, **wrong})
     assert done.returncode == 1
     assert (done.stdout, done.stderr.count("\n")) == ("", 1)
@@ -81,28 +90,53 @@ def test_a_port_in_use(tmp_path: Path, taken: int, reactor: str, which: str) -> 
     chosen = [f"--reactor={reactor}"] if reactor != "default" else []
     settings = {"BACKEND_URL": NOWHERE, "HOST": "127.0.0.1", "PORT": str(free_port()), which: str(taken)}
     done = twistd(tmp_path, "-n", *chosen, "cachingproxy", **settings)
-    assert (done.returncode, done.stderr) == (1, "")
+    said = f"{which}: '{taken}' is not allowed; expected a port of 127.0.0.1 that nobody else listens on"
+    assert (done.returncode, done.stderr) == (1, f"{said}\n")
     [line] = [line for line in map(json.loads, done.stdout.splitlines()) if line["level"] != "warn"]
-    assert (line["level"], str(taken) in line["msg"]) == ("fatal", True)
-    assert "ddress already in use" in line["msg"]
+    assert (line["level"], line["msg"]) == ("fatal", f"cannot listen: {said}")
     assert list(tmp_path.iterdir()) == []  # no pid file either
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["nonsense:1", "unix:/nonexistent/dir/socket", "ssl:0:privateKey=/nonexistent.pem"]
+    ("name", "value", "allowed"),
+    [
+        ("LISTEN", "foo:bar", "a Twisted endpoint string such as"),
+        ("LISTEN", "tcp:abc", "'abc'"),
+        ("LISTEN", "tcp:99999", "port must be 0-65535"),
+        ("LISTEN", "tcp:1:2:3:4:5", "an argument is missing, unknown or too many"),
+        ("LISTEN", "ssl:41308", "server.pem"),
+        ("LISTEN", "ssl:0:privateKey=/nonexistent.pem", "No such file or directory: /nonexistent.pem"),
+        ("LISTEN", "systemd:domain=INET:index=0", "a socket that systemd has passed on"),
+        ("LISTEN", "unix:/nonexistent/dir/socket", "No such file or directory"),
+        ("HOST", "not a host", "an address of this machine"),
+        ("HOST", "203.0.113.7", "annot assign requested address"),
+        ("ADMIN_HOST", "zzz.invalid", "an address of this machine"),
+    ],
+    ids=lambda text: text.replace("/", "_")[:20],
 )
-def test_an_endpoint_that_cannot_be(tmp_path: Path, endpoint: str) -> None:
-    done = twistd(tmp_path, "-n", "--pidfile=", "cachingproxy", BACKEND_URL=NOWHERE, LISTEN=endpoint)
-    assert (done.returncode, done.stderr) == (1, "")
+def test_a_listener_that_cannot_be(tmp_path: Path, name: str, value: str, allowed: str) -> None:
+    settings = {"BACKEND_URL": NOWHERE, "HOST": "127.0.0.1", "PORT": "0", "ADMIN_PORT": "0", name: value}
+    done = twistd(tmp_path, "-n", "--pidfile=", "cachingproxy", **settings)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"{name}: {value!r} is not allowed; expected ")
+    assert allowed in done.stderr
     assert [line["level"] for line in map(json.loads, done.stdout.splitlines())] == ["warn", "fatal"]
 
 
 def test_a_daemon_that_cannot_start_says_so(tmp_path: Path, taken: int) -> None:
     done = twistd(tmp_path, "cachingproxy", BACKEND_URL=NOWHERE, PORT=str(taken))
     assert done.returncode == 1
-    assert "cannot listen" in done.stderr
-    assert "Traceback" not in done.stderr
+    said = f"PORT: '{taken}' is not allowed; expected a port of 0.0.0.0 that nobody else listens on"
+    assert done.stderr.splitlines()[0] == f'An error has occurred: b"{said}"'
     assert not (tmp_path / "twistd.pid").exists()
+    assert "Traceback" not in (tmp_path / "twistd.log").read_text()
+
+
+def test_what_a_daemon_says_ends_with_a_word(tmp_path: Path) -> None:
+    done = twistd(tmp_path, "cachingproxy", BACKEND_URL=NOWHERE, LISTEN="unix:/nonexistent/directory/of/a/socket")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].endswith(' ..."')
+    assert "No such file or directory" in (tmp_path / "twistd.log").read_text()
 
 
 # -- ways to run it ------------------------------------------------------------------------------------

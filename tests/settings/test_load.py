@@ -126,6 +126,12 @@ REFUSED = [
     ("JWT_ALGORITHMS", "none"),
     ("JWT_JWKS_URL", "file:///etc/passwd"),
     ("JWT_TRUST", "always"),
+    ("JWT_ROLES_CLAIM", "."),
+    ("JWT_ROLES_CLAIM", ".."),
+    ("JWT_ROLES_CLAIM", "a..b"),
+    ("JWT_ROLES_CLAIM", ".a"),
+    ("JWT_ROLES_CLAIM", "a."),
+    ("JWT_ROLES_CLAIM", "a. .b"),
     ("ADMIN_AUTH", "basic"),
     ("LISTEN", "3000"),
     ("COOKIE_POLICY", "eat"),
@@ -169,6 +175,7 @@ TAKEN = [
     ("WORKERS", "1", 1),
     ("LISTEN", "systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
     ("CACHE_STATUS", "off", False),
+    ("JWT_ROLES_CLAIM", "realm access.the-roles", "realm access.the-roles"),
 ]
 
 

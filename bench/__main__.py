@@ -21,7 +21,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of every path (5)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement (5)")
-    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="paths whose name contains TEXT")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="TEXT", help="paths whose name contains TEXT, or memory"
+    )
     parser.add_argument("--growth", type=Path, metavar="DIR", help="growth curves, drawn into DIR, not the comparison")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="flame graphs into DIR, not the comparison")
     parser.add_argument("--stacks", action="store_true", help="with --profile: collapsed stacks, not pictures")
@@ -64,7 +66,7 @@ def compare(lab: Lab, options: argparse.Namespace) -> object:
     in_bytes = frozenset(path.name for path in chosen if path.in_bytes)
     table = report.rows(results)
     judged = report.verdicts(table, in_bytes)
-    if not options.only:
+    if not options.only or "memory" in options.only:
         judged += memory.measure(lab, contest.backend)
     text = f"{machine.described()}; {options.rounds} rounds of {options.seconds:g} s"
     text = f"{text}\n\n{report.text(table, judged, in_bytes)}"

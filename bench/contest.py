@@ -95,13 +95,13 @@ class Contest:
         """
         for path in paths:
             self.start(path.contenders)
-        results = []
-        for number in range(rounds):
-            for path in paths:
-                for name in path.contenders:
-                    if name in self.servers:
-                        results.append(self._round(path, name, seconds, number + 1))
-        return results
+        return [
+            self._round(path, name, seconds, number + 1)
+            for number in range(rounds)
+            for path in paths
+            for name in path.contenders
+            if name in self.servers
+        ]
 
     def _round(self, path: Path, name: str, seconds: float, number: int) -> Result:
         self._prime(path, name)

@@ -10,8 +10,9 @@ A record holds every variant of its key that the store has: with some of them al
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
+from types import MappingProxyType
 
 from caching_proxy.cache.by_target import ByTarget
 from caching_proxy.cache.variants import field_name
@@ -24,16 +25,29 @@ MAX_VARIANTS = 64
 """Variants of one key; past that the oldest go, as in the stores."""
 
 
-class HotRecord:
-    """All variants of one key, and room for what the hot path renders once a second."""
+NOTHING: Mapping[object, object] = MappingProxyType({})
 
-    __slots__ = ("entries", "expires_at", "renderings", "size")
+
+class HotRecord:
+    """All variants of one key, and room for what the hot path keeps with them.
+
+    ``rendered_at`` is for the hot path as well: the age at which it last made an answer, -1 before.
+    """
+
+    __slots__ = ("entries", "expires_at", "renderings", "rendered_at", "size")
 
     def __init__(self, entries: tuple[CacheEntry, ...], expires_at: float) -> None:
         self.entries = entries
         self.expires_at = expires_at
         self.size = sum(entry.size + OVERHEAD for entry in entries)
-        self.renderings: dict[object, object] = {}
+        self.renderings: Mapping[object, object] = NOTHING  # most records are never asked for twice
+        self.rendered_at = -1
+
+    def remember(self, name: object, value: object, limit: int) -> None:
+        """Put ``value`` into ``renderings``, of which there are ``limit`` at most."""
+        if not isinstance(self.renderings, dict) or len(self.renderings) >= limit:
+            self.renderings = {}
+        self.renderings[name] = value
 
 
 class HotTier:

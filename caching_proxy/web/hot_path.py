@@ -185,13 +185,15 @@ class HotPath:
             return None
         choice = Choice(lookup.entry)
         if plan.kept:
-            if len(record.renderings) >= CHOICES:
-                record.renderings.clear()
-            record.renderings[plan] = choice
+            record.remember(plan, choice, CHOICES)
         return choice
 
     def _rendered(self, plan: Plan, record: HotRecord, entry: CacheEntry, age: int, now: float) -> Rendering:
-        """The answer, shared by all plans without conditions of their own."""
+        """The answer, shared by all plans without conditions of their own.
+
+        It is kept from the second time in a second on: thousands of entries that are asked for now and then would
+        need as much room for their heads as for themselves.
+        """
         kind = (entry.selecting, plan.head.method)
         if not plan.conditional:
             shared = record.renderings.get(kind)
@@ -203,6 +205,7 @@ class HotPath:
         head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (made.head.status, made.head.reason, fields.plus(*added).encoded())
         rendering = Rendering(age, made.head.status, head, made.body)
         entry.slim()
-        if not plan.conditional:
-            record.renderings[kind] = rendering
+        if not plan.conditional and record.rendered_at == age:
+            record.remember(kind, rendering, CHOICES)
+        record.rendered_at = age
         return rendering

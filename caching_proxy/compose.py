@@ -36,6 +36,7 @@ from caching_proxy.core.breaker import Phase
 from caching_proxy.core.invalidation import RulesError, spellings
 from caching_proxy.core.key import KeyPolicy
 from caching_proxy.core.paths import PathLabels
+from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.references import origin_of
 from caching_proxy.gauges import (
     BackendErrors,
@@ -46,7 +47,7 @@ from caching_proxy.gauges import (
     watch_tiers,
     watch_writer,
 )
-from caching_proxy.interfaces import IStore
+from caching_proxy.interfaces import IStore, IUpstream
 from caching_proxy.metrics import Metrics
 from caching_proxy.parsers import SettingsError
 from caching_proxy.rules import RulesFile
@@ -90,6 +91,20 @@ class Proxy:
     admin_site: ProxySite | None
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class Cache:
+    """What both the pipeline and the admin endpoints know of the cache."""
+
+    policy: CachePolicy
+    keys: KeyPolicy
+    hot: HotTier
+    burst: BurstTier
+    tickets: Tickets
+    flights: SingleFlight
+    invalidator: Invalidator
+    writer: Writer
+
+
 def compose(
     reactor: Any, settings: Settings, stream: TextIO = sys.stdout, random: Callable[[int], bytes] = os.urandom
 ) -> Proxy:
@@ -97,83 +112,28 @@ def compose(
     metrics = Metrics(settings.metrix_prefix, settings.metrix_prefix)
     store = _store(reactor, settings, metrics)
     rules = _rules(settings)
-    backend = Backend.parse(settings.backend_url)
-    upstream = Upstream(
-        reactor,
-        backend,
-        max_connections=settings.backend_max_connections,
-        connect_timeout=settings.backend_connect_timeout,
-        timeout=settings.backend_timeout,
-        tls_verify=settings.backend_tls_verify,
-        observer=BackendErrors(metrics),
-    )
-    policy, keys = settings.policy(), _key_policy(settings)
-    hot = HotTier(settings.hot_cache_max_entries, settings.hot_cache_max_bytes, settings.hot_cache_ttl_seconds)
-    burst = BurstTier(
-        settings.burst_cache_max_entries, settings.burst_cache_max_bytes, settings.burst_cache_ttl_seconds
-    )
-    tickets, uncacheable = Tickets(), Uncacheable()
-    flights = SingleFlight(reactor, settings.backend_timeout)
-    invalidator = Invalidator(hot, burst, tickets, flights, store, reactor, count_invalidation(metrics))
-    writer = Writer(hot, burst, store, tickets, reactor, invalidator.forsake)
-    name = settings.proxy_name if settings.cache_status else None
-    replies = Replies(name, settings.development)
-    metrics.watch("backend_connections", lambda: upstream.connections)
-    route = Route(
-        MeteredUpstream(upstream, metrics, reactor),
-        b"" if settings.preserve_host else backend.authority,
-        origin_of(backend.scheme, backend.authority),
-        backend.base_path,
-        settings.proxy_name,
-    )
-    posts = PostKeeper(policy, keys, route.origin, tickets, writer, reactor)
+    upstream = _upstream(reactor, settings, metrics)
+    cache = _cache(reactor, settings, store, metrics)
     verifier = _verifier(reactor, settings)
-    pipeline = Pipeline(
-        Parts(
-            policy=policy,
-            keys=keys,
-            verifier=verifier,
-            hot=hot,
-            reader=StoreReader(store, burst, tickets, reactor, invalidator.horizon),
-            flights=flights,
-            uncacheable=uncacheable,
-            tickets=tickets,
-            fetcher=Fetcher(policy, keys, route, writer, uncacheable, replies, reactor),
-            passing=PassThrough(route, invalidator, rules, keys, replies, posts, reactor),
-            replies=replies,
-            clock=reactor,
-        )
-    )
     access = make_access_log(settings, stream, reactor)
     new_request_id = request_ids(random)
     recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id)
     hosts = HostPolicy(frozenset(settings.allowed_hosts), settings.preserve_host)
+    pipeline = _pipeline(reactor, settings, store, cache, MeteredUpstream(upstream, metrics, reactor), verifier, rules)
     resource = ProxyResource(pipeline, TrustedPeers(settings.trusted_proxies), hosts, recorder, new_request_id)
+    name = _shown_name(settings)
+    hot_path = HotPath(cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, reactor.seconds)
+    backend = upstream.backend
     readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
-    inspector = Inspector(hot, store, invalidator, reactor)
-    services = AdminServices(
-        token=settings.admin_token,
-        open_=settings.admin_auth == "none",
-        ready=readiness.report,
-        metrics=metrics,
-        invalidate=lambda pattern: invalidator.invalidate(*spellings(pattern)),
-        keys=inspector.keys,
-        entries=inspector.entries,
-        clock=reactor,
-    )
-    admin = admin_children(services)
-    hot_path = HotPath(hot, verifier, policy, keys, hosts, name, recorder, reactor.seconds)
+    admin = admin_children(_services(reactor, settings, store, cache, readiness, metrics))
     apart = settings.admin_port is not None
-    watch_tiers(metrics, hot, burst, flights)
-    watch_store(metrics, store)
-    watch_writer(metrics, writer)
     return Proxy(
         settings=settings,
         store=store,
         upstream=upstream,
         rules=rules,
-        invalidator=invalidator,
-        writer=writer,
+        invalidator=cache.invalidator,
+        writer=cache.writer,
         verifier=verifier,
         readiness=readiness,
         access=access,
@@ -181,6 +141,107 @@ def compose(
         site=_site(reactor, settings, Root({} if apart else admin, resource), hot_path, recorder.refused),
         admin_site=_site(reactor, settings, Root(admin, None)) if apart else None,
     )
+
+
+def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
+    upstream = Upstream(
+        reactor,
+        Backend.parse(settings.backend_url),
+        max_connections=settings.backend_max_connections,
+        connect_timeout=settings.backend_connect_timeout,
+        timeout=settings.backend_timeout,
+        tls_verify=settings.backend_tls_verify,
+        observer=BackendErrors(metrics),
+    )
+    metrics.watch("backend_connections", lambda: upstream.connections)
+    return upstream
+
+
+def _cache(reactor: Any, settings: Settings, store: IStore, metrics: Metrics) -> Cache:
+    hot = HotTier(settings.hot_cache_max_entries, settings.hot_cache_max_bytes, settings.hot_cache_ttl_seconds)
+    burst = BurstTier(
+        settings.burst_cache_max_entries, settings.burst_cache_max_bytes, settings.burst_cache_ttl_seconds
+    )
+    tickets, flights = Tickets(), SingleFlight(reactor, settings.backend_timeout)
+    invalidator = Invalidator(hot, burst, tickets, flights, store, reactor, count_invalidation(metrics))
+    writer = Writer(hot, burst, store, tickets, reactor, invalidator.forsake)
+    watch_tiers(metrics, hot, burst, flights)
+    watch_store(metrics, store)
+    watch_writer(metrics, writer)
+    return Cache(
+        policy=settings.policy(),
+        keys=_key_policy(settings),
+        hot=hot,
+        burst=burst,
+        tickets=tickets,
+        flights=flights,
+        invalidator=invalidator,
+        writer=writer,
+    )
+
+
+def _pipeline(
+    reactor: Any,
+    settings: Settings,
+    store: IStore,
+    cache: Cache,
+    upstream: IUpstream,
+    verifier: TokenVerifier,
+    rules: RulesFile,
+) -> Pipeline:
+    policy, keys, tickets, writer = cache.policy, cache.keys, cache.tickets, cache.writer
+    route = _route(settings, upstream)
+    replies = Replies(_shown_name(settings), settings.development)
+    uncacheable = Uncacheable()
+    posts = PostKeeper(policy, keys, route.origin, tickets, writer, reactor)
+    return Pipeline(
+        Parts(
+            policy=policy,
+            keys=keys,
+            verifier=verifier,
+            hot=cache.hot,
+            reader=StoreReader(store, cache.burst, tickets, reactor, cache.invalidator.horizon),
+            flights=cache.flights,
+            uncacheable=uncacheable,
+            tickets=tickets,
+            fetcher=Fetcher(policy, keys, route, writer, uncacheable, replies, reactor),
+            passing=PassThrough(route, cache.invalidator, rules, keys, replies, posts, reactor),
+            replies=replies,
+            clock=reactor,
+        )
+    )
+
+
+def _route(settings: Settings, upstream: IUpstream) -> Route:
+    backend = Backend.parse(settings.backend_url)
+    return Route(
+        upstream,
+        b"" if settings.preserve_host else backend.authority,
+        origin_of(backend.scheme, backend.authority),
+        backend.base_path,
+        settings.proxy_name,
+    )
+
+
+def _services(
+    reactor: Any, settings: Settings, store: IStore, cache: Cache, readiness: Readiness, metrics: Metrics
+) -> AdminServices:
+    inspector = Inspector(cache.hot, store, cache.invalidator, reactor)
+    return AdminServices(
+        token=settings.admin_token,
+        open_=settings.admin_auth == "none",
+        ready=readiness.report,
+        metrics=metrics,
+        invalidate=lambda pattern: cache.invalidator.invalidate(*spellings(pattern)),
+        keys=inspector.keys,
+        entries=inspector.entries,
+        clock=reactor,
+    )
+
+
+def _shown_name(settings: Settings) -> bytes | None:
+    """The name in ``Cache-Status``; None leaves the field off."""
+    return settings.proxy_name if settings.cache_status else None
 
 
 def request_ids(random: Callable[[int], bytes]) -> Callable[[], bytes]:

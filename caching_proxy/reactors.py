@@ -9,9 +9,7 @@ from earlier is closed by then.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -91,14 +89,3 @@ def exit_cleanly(reactor: IReactorCore) -> None:
 def _forget_signal(reactor: IReactorCore) -> None:
     if isinstance(reactor, ReactorBase):
         reactor._exitSignal = None
-
-
-def fail_at_exit(status: int = 1) -> None:
-    """Let the process end with ``status`` after an orderly stop: ``twistd`` itself knows only 0 once it runs."""
-    atexit.register(_leave, status)
-
-
-def _leave(status: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)

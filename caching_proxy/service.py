@@ -54,6 +54,7 @@ class ProxyService(Service):
     def startService(self) -> None:
         Service.startService(self)
         self._proxy.store.start()
+        self._proxy.verifier.start()
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._proxy.rules.reload))
 

@@ -117,6 +117,11 @@ class TokenVerifier:
         except Exception:  # noqa: BLE001  the interface promises that nothing a client sends makes this fail
             return self._unexpected(Failure())
 
+    def start(self) -> None:
+        """Fetch keys that live elsewhere, so that the first token need not wait for them."""
+        if isinstance(self._source, JwksKeys):
+            self._source.warm()
+
     def stop(self) -> None:
         """Give up a fetch of keys that is under way."""
         if self._source is not None:

@@ -54,16 +54,6 @@ def escape(literal: bytes) -> bytes:
     return _SPECIAL.sub(rb"\\\g<0>", literal)
 
 
-def literal_prefix(pattern: bytes) -> bytes:
-    """What every key that matches ``pattern`` begins with, unescaped; may be empty."""
-    prefix = bytearray()
-    for _, accepted in _tokens(pattern):
-        if accepted is None or len(accepted) != 1:
-            break
-        prefix += accepted
-    return bytes(prefix)
-
-
 def shorten(pattern: bytes, limit: int) -> bytes:
     """``pattern`` if it fits into ``limit`` (≥ 1) bytes, else one that does and matches all that it matches."""
     if len(pattern) <= limit:

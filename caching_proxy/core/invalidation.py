@@ -14,7 +14,7 @@ import re
 import attrs
 
 from caching_proxy.core.glob import escape, shorten
-from caching_proxy.core.key import GET_PREFIX, PREFIX, key_bytes, parse_key
+from caching_proxy.core.key import PREFIX, key_bytes
 
 MAX_PATTERN = 4096
 """Longest pattern in bytes. A longer one is an error in the file; one that captures made longer is cut and given a
@@ -79,20 +79,6 @@ def normalise_pattern(pattern: bytes) -> bytes:
 def spellings(pattern: bytes) -> tuple[bytes, ...]:
     """``pattern`` with a role segment and, if it had none, as it was given too: older versions wrote such keys."""
     return tuple(dict.fromkeys((normalise_pattern(pattern), pattern)))
-
-
-def exact_keys_pattern(target: bytes) -> bytes:
-    """A pattern for the keys of ``target`` (as in keys) under every role.
-
-    A glob cannot say "any bytes but a colon", so the ``*`` for the role also takes keys whose target merely ends like
-    ``:`` and this one: filter what a scan returns with :func:`targets_match`.
-    """
-    return b"%b*:%b" % (GET_PREFIX, escape(target))
-
-
-def targets_match(key: bytes, target: bytes) -> bool:
-    """Whether ``key`` is for ``target``, under whatever role or none."""
-    return parse_key(key).target == target
 
 
 def _rule(number: int, item: object) -> Rule:

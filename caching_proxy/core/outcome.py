@@ -66,9 +66,7 @@ class Bypass(enum.Enum):
 
     COOKIE = "cookie"
     REQUEST_BODY = "request-body"
-    RANGE = "range"
     NO_STORE = "no-store"
     TOKEN = "token"
-    AUTHORIZATION = "authorization"
     UPGRADE = "upgrade"
     PRECONDITION = "precondition"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 
 MAX_LENGTH = 120
-IDENTIFIER = ":id"
 OTHER_PATH = ":other"
 OTHER_METHOD = "other"
 

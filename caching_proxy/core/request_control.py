@@ -24,7 +24,6 @@ class RequestControl:
     """
 
     refresh: bool = False
-    no_store: bool = False
     only_if_cached: bool = False
     max_age: int | None = None
     min_fresh: int | None = None
@@ -49,7 +48,6 @@ def parse_request_control(fields: Fields, client_refresh: bool) -> RequestContro
     max_age = _limit(control, b"max-age") if client_refresh else None
     return RequestControl(
         refresh=explicit or max_age == 0,
-        no_store=control.has(b"no-store"),
         only_if_cached=control.has(b"only-if-cached"),
         max_age=max_age,
         min_fresh=_limit(control, b"min-fresh") if client_refresh else None,

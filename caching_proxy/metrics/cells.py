@@ -36,9 +36,6 @@ class Gauge:
     def inc(self, amount: float = 1) -> None:
         self.value += amount
 
-    def dec(self, amount: float = 1) -> None:
-        self.value -= amount
-
 
 class Histogram:
     """Counts observations by inclusive upper bound; ``counts`` are per bucket, not cumulative, the last is infinite."""

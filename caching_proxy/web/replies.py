@@ -19,7 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from caching_proxy.body import Body, BodyTooLarge
-from caching_proxy.core.messages import Field, Fields, RequestHead, ResponseHead
+from caching_proxy.core.messages import Field, RequestHead
 
 JSON = b"application/json; charset=utf-8"
 MAX_BODY_BYTES = 64 * 1024
@@ -138,13 +138,6 @@ def not_found(request: IRequest) -> int:
     """404 for a path that no endpoint has; to be returned from ``render``."""
     send(cast("AdminRequest", request), Refused(404, "there is no such endpoint").reply)
     return NOT_DONE_YET
-
-
-def error_head(status: int, reason: bytes, text: str, *fields: Field) -> tuple[ResponseHead, bytes]:
-    """Head and body of ``{"error": text}``, for who sends responses as they are; ``fields`` follow the usual ones."""
-    body = json.dumps({"error": text}).encode("ascii") + b"\n"
-    usual = ((b"Content-Type", JSON), (b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
-    return ResponseHead(status, reason, Fields((*usual, *fields))), body
 
 
 async def json_object(request: AdminRequest) -> dict[str, object]:

@@ -98,9 +98,18 @@ def result(deferred):
 
 def loaded(*members):
     harness = Harness()
-    harness.keys.warm()
+    harness.verifier.start()
     harness.endpoint.answer(document(*members))
     return harness
+
+
+def test_keys_are_fetched_at_start():
+    harness = Harness()
+    harness.verifier.start()
+    assert len(harness.endpoint.calls) == 1
+    harness.endpoint.answer(document(jwk(ONE, kid="1")))
+    assert harness.identify(token(ONE, "1")) == b"editor"
+    assert len(harness.endpoint.calls) == 1
 
 
 def test_first_token_waits_for_the_keys_and_the_next_do_not():

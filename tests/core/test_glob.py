@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caching_proxy.core.glob import compile_glob, escape, literal_prefix, shorten
+from caching_proxy.core.glob import compile_glob, escape, shorten
 
 
 @pytest.mark.parametrize(
@@ -30,22 +30,6 @@ from caching_proxy.core.glob import compile_glob, escape, literal_prefix, shorte
 )
 def test_matching(pattern: bytes, key: bytes, expected: bool) -> None:
     assert compile_glob(pattern)(key) is expected
-
-
-@pytest.mark.parametrize(
-    ("pattern", "prefix"),
-    [
-        (b"", b""),
-        (b"*", b""),
-        (b"cache:GET:*:/x", b"cache:GET:"),
-        (b"a\\*b?", b"a*b"),
-        (b"a[b]c[de]", b"abc"),
-        (b"a[]b", b"a"),
-        (b"a\\", b"a\\"),
-    ],
-)
-def test_literal_prefix(pattern: bytes, prefix: bytes) -> None:
-    assert literal_prefix(pattern) == prefix
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ from twisted.application.service import Service
 from twisted.internet.protocol import Factory, Protocol
 from caching_proxy.logs import LoggedService, log_stream, make_observer
 from caching_proxy.options import Options, server_options
-from caching_proxy.reactors import exit_cleanly, fail_at_exit
+from caching_proxy.reactors import exit_cleanly
 
 
 class Echo(Protocol):
@@ -158,8 +158,6 @@ def makeService(options):
 
     reactor.callLater(0, early)
     exit_cleanly(reactor)
-    if "STATUS" in os.environ:
-        fail_at_exit(int(os.environ["STATUS"]))
     service = LoggedService(make_observer(options.settings, log_stream(server_options(options))))
     Listening().setServiceParent(service)
     return service
@@ -207,19 +205,6 @@ def talk_and_stop(home: Path, watcher: socket.socket) -> None:
         finally:
             os.kill(pid, signal.SIGTERM)
         assert file.read() == ""
-
-
-def test_an_orderly_stop_may_tell_of_failure(
-    tmp_path: Path, watcher: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STATUS", "3")
-    process = start_service(tmp_path, "foreground", watcher)
-    try:
-        talk_and_stop(tmp_path, watcher)
-        assert (process.wait(30), (tmp_path / "twistd.pid").exists()) == (3, False)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def start_service(home: Path, mode: str, watcher: socket.socket) -> subprocess.Popen[str]:

@@ -20,7 +20,7 @@ from caching_proxy.core.messages import Fields, RequestHead
 from caching_proxy.interfaces import StoreUnavailable
 from caching_proxy.metrics import Metrics
 from caching_proxy.web.admin import AdminServices, ReadyReport, admin_children
-from caching_proxy.web.replies import error_head, not_found
+from caching_proxy.web.replies import not_found
 
 NOW = 1_700_000_000.5
 TOKEN = b"correct horse"
@@ -250,13 +250,6 @@ def test_unknown_paths_are_json_too():
     request = Request(b"GET", b"/nothing")
     assert not_found(request) == NOT_DONE_YET
     assert (request.status, list(request.json)) == (404, ["error"])
-
-
-def test_errors_for_the_proxied_path():
-    head, body = error_head(421, b"Misdirected Request", "no \u00e9", (b"X-Cache-Status", b"ERROR"))
-    assert (head.status, head.reason, json.loads(body)) == (421, b"Misdirected Request", {"error": "no \u00e9"})
-    assert head.fields.first(b"content-type") == b"application/json; charset=utf-8"
-    assert head.fields.first(b"x-cache-status") == b"ERROR"
 
 
 def test_no_answer_lets_other_origins_read():

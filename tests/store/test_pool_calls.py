@@ -1,0 +1,192 @@
+"""What becomes of a call to the pool: answered, late, tried again, cancelled or failed."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+
+import pytest
+from plugins.redis_in_memory import Rig, outcome
+from twisted.internet.defer import CancelledError, Deferred
+
+from caching_proxy.interfaces import StoreError
+from caching_proxy.store.connection import RedisConnection, pack
+from caching_proxy.store.errors import ConnectionGone, Refused, Sick, TimedOut
+from caching_proxy.store.redis import RedisStore
+
+
+def test_a_call_without_answer_fails_and_takes_its_connection_along(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=1, maximum=1).started()
+    rig.server.freeze()
+    first, second = rig.echo(b"1"), rig.echo(b"2")
+    third = rig.echo(b"waits")
+    rig.server.clock.advance(2.9)
+    assert first == second == third == []
+    rig.server.clock.advance(0.1)
+    assert isinstance(first[0], TimedOut)
+    assert isinstance(second[0], TimedOut)
+    assert isinstance(third[0], StoreError)
+    rig.settle()
+    assert not rig.server.wires[0].open
+    assert rig.pool.pending == 0
+
+
+def test_time_spent_waiting_counts(rigs: Callable[..., Rig]) -> None:
+    rig = rigs()
+    rig.server.silent = True
+    rig.pool.start()
+    result = rig.echo(b"x")
+    rig.server.clock.advance(3)
+    assert isinstance(result[0], TimedOut)
+    assert rig.pool.pending == 0
+
+
+def test_a_lost_connection_fails_its_calls_and_is_replaced(rigs: Callable[..., Rig]) -> None:
+    rig = rigs().started()
+    rig.server.clock.advance(5)
+    rig.server.freeze()
+    first, second = rig.echo(b"1"), rig.echo(b"2")
+    rig.server.wires[0].lose()
+    rig.server.thaw()
+    rig.settle()
+    assert isinstance(first[0], ConnectionGone)
+    assert second == [[b"2"]]
+    assert rig.pool.size == 2
+
+
+def test_a_call_without_effect_is_tried_just_once_more(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=1).started()
+    rig.server.clock.advance(5)
+    rig.server.special = lambda command: b"" if command[0] == b"ECHO" else None
+    result = rig.echo(b"1", retry=True)
+    rig.server.wires[0].lose()
+    rig.settle()
+    assert rig.server.commands.count([b"ECHO", b"1"]) == 2
+    assert result == []
+    rig.server.wires[1].lose()
+    rig.settle()
+    assert isinstance(result[0], ConnectionGone)
+    assert rig.server.commands.count([b"ECHO", b"1"]) == 2
+
+
+def test_retried_call_is_answered_by_the_next_connection(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=1).started()
+    rig.server.clock.advance(5)
+    rig.server.freeze()
+    result = rig.echo(b"1", retry=True)
+    rig.server.wires[0].held.clear()
+    rig.server.wires[0].lose()
+    rig.server.frozen = False
+    rig.settle()
+    assert result == [[b"1"]]
+    assert rig.server.commands.count([b"ECHO", b"1"]) == 2
+
+
+def test_what_waited_during_an_outage_is_never_sent(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=1, maximum=1, max_pending=1000).started()
+    rig.server.freeze()
+    results = [rig.echo(b"old") for _ in range(1002)]
+    assert rig.pool.waiting == 1000
+    rig.server.clock.advance(3)
+    rig.settle()
+    assert all(isinstance(result[0], StoreError) for result in results)
+    sent = rig.server.commands.count([b"ECHO", b"old"])
+    assert sent == 2  # those that were under way when the server froze
+    rig.server.thaw()
+    for _ in range(20):
+        rig.server.clock.advance(0.5)
+    rig.settle()
+    assert rig.pool.size == 1
+    assert rig.server.commands.count([b"ECHO", b"old"]) == sent
+    assert rig.pool.pending == 0
+
+
+def test_a_cancelled_call_that_waits_leaves_nothing(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=1, maximum=1, max_pending=500).started()
+    rig.server.freeze()
+    for _ in range(2):
+        rig.echo(b"x")
+
+    class Token:
+        pass
+
+    tokens: list[weakref.ref[Token]] = []
+    for _ in range(500):
+        token = Token()
+        tokens.append(weakref.ref(token))
+        call = rig.pool.execute(lambda connection, token=token: connection.send(pack(b"ECHO", b"%d" % id(token)), 1))
+        call.addErrback(lambda failure: failure.trap(CancelledError))
+        call.cancel()
+    del token, call
+    gc.collect()
+    assert rig.pool.waiting == 0
+    assert rig.pool.pending == 2
+    assert not any(ref() for ref in tokens)
+
+
+def test_a_cancelled_call_under_way_keeps_the_order_of_replies(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=1, maximum=1, depth=5).started()
+    rig.server.freeze()
+    call = rig.pool.execute(lambda connection: connection.send(pack(b"ECHO", b"1"), 1))
+    cancelled, after = outcome(call), rig.echo(b"2")
+    call.cancel()
+    assert isinstance(cancelled[0], CancelledError)
+    assert rig.pool.pending == 2
+    rig.server.thaw()
+    rig.settle()
+    assert after == [[b"2"]]
+    assert rig.pool.pending == 0
+
+
+def test_a_frozen_connection_is_found_out_even_if_every_caller_gave_up(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=1).started()
+    rig.server.freeze()
+    call = rig.pool.execute(lambda connection: connection.send(pack(b"ECHO", b"1"), 1))
+    call.addErrback(lambda failure: failure.trap(CancelledError))
+    call.cancel()
+    rig.server.clock.advance(3)
+    assert not rig.server.wires[0].open
+    assert rig.pool.pending == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"), [(b"-LOADING wait\r\n", Sick), (b"-ERR no\r\n", Refused)], ids=["LOADING", "ERR"]
+)
+def test_txredisapi_methods_work_and_their_errors_are_ours(
+    rigs: Callable[..., Rig], reply: bytes, kind: type[StoreError]
+) -> None:
+    rig = rigs().started()
+    good = outcome(rig.pool.execute(lambda connection: connection.ping()))
+    rig.settle()
+    assert good == [b"PONG"]
+    rig.server.special = lambda command: reply
+    (error,) = [outcome(rig.pool.execute(lambda connection: connection.ping()))]
+    rig.settle()
+    assert type(error[0]) is kind
+
+
+def test_a_function_that_raises_frees_its_connection(rigs: Callable[..., Rig]) -> None:
+    rig = rigs().started()
+
+    def broken(connection: RedisConnection) -> Deferred[None]:
+        raise ZeroDivisionError
+
+    (error,) = outcome(rig.pool.execute(broken))
+    assert isinstance(error, ZeroDivisionError)
+    assert rig.pool.in_use == rig.pool.pending == 0
+
+
+@pytest.mark.parametrize("key", [b"cache:GET:anonymous:/x", b"cache:GET:editor:/x"], ids=["plain", "indexed"])
+def test_a_lookup_is_one_round_trip(rigs: Callable[..., Rig], key: bytes) -> None:
+    rig = rigs(minimum=1, maximum=1).started()
+    rig.server.freeze()
+    rig.server.special = lambda command: b"*0\r\n" if command[0] == b"HGETALL" else None
+    before = rig.server.wires[0].writes
+    result = outcome(RedisStore(rig.pool).lookup(key))
+    names = [command[0] for command in rig.server.commands[1:]]
+    assert names[-2:] == [b"HGETALL", b"PTTL"]
+    assert rig.server.wires[0].writes == before + 1
+    rig.server.thaw()
+    rig.settle()
+    assert result == [None]

@@ -1,0 +1,134 @@
+"""POST /invalidate, and the JSON bodies that it and POST /key take."""
+
+from __future__ import annotations
+
+import pytest
+from plugins.admin_site import BEARER, JSON, Site
+from twisted.internet.defer import succeed
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from caching_proxy.body import Body
+
+
+def test_invalidate():
+    site = Site()
+    request = site.post(b"/invalidate", {"pattern": "cache:GET:*:/api/é*"})
+    assert (request.status, request.json["deletedCount"]) == (200, 3)
+    assert isinstance(request.json["message"], str)
+    assert site.cache.calls == ["cache:GET:*:/api/é*".encode()]
+
+
+@pytest.mark.parametrize("target", [b"/invalidate", b"/key"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"\xff",
+        b"[" * 60_000,
+        b"9" * 60_000,
+        b"[]",
+        b'"text"',
+        b"null",
+        b"{}",
+        b'{"pattern": "", "key": ""}',
+        b'{"pattern": 1, "key": 1}',
+        b'{"pattern": null, "key": null}',
+        b'{"pattern": ["a"], "key": ["a"]}',
+        b'{"pattern": "\\ud800", "key": "\\ud800"}',
+    ],
+    ids=lambda body: repr(body)[:24],
+)
+def test_bodies_that_are_refused(target, body):
+    site = Site()
+    request = site.post(target, body)
+    assert (request.status, list(request.json)) == (400, ["error"])
+    assert site.cache.calls == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"pattern": "x" * 4097},
+        {"tags": ["a"]},
+        {"pattern": "x", "soft": True},
+        {"pattern": "x", "soft": "yes"},
+        {"pattern": "x", "tags": ["a"]},
+    ],
+    ids=["long", "tags", "soft", "soft-text", "both"],
+)
+def test_invalidations_that_are_refused(asked):
+    site = Site()
+    assert site.post(b"/invalidate", asked).status == 400
+    assert site.cache.calls == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "call"),
+    [
+        ({"tags": ["a", "b"]}, [b"a", b"b"]),
+        ({"pattern": "x", "soft": True}, b"x"),
+        ({"pattern": "y", "soft": False}, b"y"),
+    ],
+    ids=["tags", "soft", "hard"],
+)
+def test_tags_and_soft_where_supported(asked, call):
+    calls = []
+    take = lambda value: calls.append(value) or succeed(1)  # noqa: E731
+    site = Site(invalidate_tags=take, invalidate_softly=take)
+    assert site.post(b"/invalidate", asked).json["deletedCount"] in (1, 3)
+    assert calls + site.cache.calls == [call]
+
+
+@pytest.mark.parametrize("tags", [[], "a", [""], [1], None, ["a"] * 1001], ids=lambda tags: repr(tags)[:12])
+def test_tags_that_are_refused(tags):
+    assert Site(invalidate_tags=lambda tags: succeed(1)).post(b"/invalidate", {"tags": tags}).status == 400
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        (b"application/json", 200),
+        (b"Application/JSON; charset=utf-8", 200),
+        (b"text/plain", 415),
+        (b"application/x-www-form-urlencoded", 415),
+        (b"application/jsonp", 415),
+        (None, 415),
+    ],
+)
+def test_posts_must_say_that_they_are_json(content_type, status):
+    fields = [BEARER, *([(b"Content-Type", content_type)] if content_type else [])]
+    assert Site().ask(b"POST", b"/invalidate", fields, b'{"pattern": "x"}').status == status
+
+
+def test_large_bodies_are_refused_unread():
+    body = Body(65_537)
+    assert Site().ask(b"POST", b"/key", [BEARER, JSON], body).status == 413
+    assert body.complete is False
+
+
+def test_large_bodies_without_a_length_are_refused_while_they_arrive():
+    body = Body(None)
+    request = Site().ask(b"POST", b"/key", [BEARER, JSON], body)
+    body.feed(b" " * 65_536)
+    assert request.status is None
+    body.feed(b" ")
+    assert request.status == 413
+
+
+def test_a_body_that_arrives_later_and_its_100_continue():
+    body = Body(16)
+    request = Site().ask(b"POST", b"/invalidate", [BEARER, JSON, (b"Expect", b"100-Continue")], body)
+    assert (request.status, request.continued) == (None, 1)
+    body.feed(b'{"pattern": "x"}')
+    body.end()
+    assert request.status == 200
+
+
+def test_a_body_that_breaks_off():
+    body = Body(16)
+    request = Site().ask(b"POST", b"/invalidate", [BEARER, JSON], body)
+    body.fail(Failure(ConnectionDone()))
+    assert request.status == 400

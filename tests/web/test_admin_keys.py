@@ -1,0 +1,139 @@
+"""The listing of keys, and what is shown of one."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from plugins.admin_site import BEARER, NOW, Site
+
+from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.messages import Fields
+
+
+def entry(**changes):
+    values = {
+        "key": b"cache:GET:anonymous:/x",
+        "status": 200,
+        "reason": b"OK",
+        "head": Fields([(b"Content-Type", b"application/json"), (b"X-A", b"1"), (b"x-a", b"2")]).encoded(),
+        "body": '{"é": 1}'.encode(),
+        "received_at": NOW,
+        "lifetime": 60,
+    }
+    return CacheEntry(**{**values, **changes})
+
+
+KEYS = [b"cache:GET:b:/2", b"cache:GET:anonymous:/1", b"cache:GET:/old", b"cache:GET:b:/\xff"]
+
+
+def test_keys():
+    site = Site()
+    site.cache.listed = list(KEYS)
+    request = site.ask(b"GET", b"/keys", [BEARER])
+    assert request.status == 200
+    assert request.json == {
+        "keyCount": 4,
+        "keysByRole": {
+            "legacy": ["cache:GET:/old"],
+            "anonymous": ["cache:GET:anonymous:/1"],
+            "b": ["cache:GET:b:/2", "cache:GET:b:/\udcff"],
+        },
+        "keys": ["cache:GET:/old", "cache:GET:anonymous:/1", "cache:GET:b:/2", "cache:GET:b:/\udcff"],
+    }
+    assert b"\ncache_keys_total 4" in site.ask(b"GET", b"/metrics").written
+
+
+@pytest.mark.parametrize(
+    ("query", "call"),
+    [
+        (b"", (None, None)),
+        (b"?match=cache:GET:*", (b"cache:GET:*", None)),
+        (b"?match=%2Fa%20b+c%ff", (b"/a b c\xff", None)),
+        (b"?limit=5&match=x", (b"x", 5)),
+        (b"?other=1", (None, None)),
+    ],
+)
+def test_keys_by_pattern_and_number(query, call):
+    site = Site()
+    assert site.ask(b"GET", b"/keys" + query, [BEARER]).status == 200
+    assert site.cache.calls == [call]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"match=",
+        b"match=" + b"x" * 4097,
+        b"limit=0",
+        b"limit=-1",
+        b"limit=x",
+        b"limit=",
+        b"limit=1e3",
+        b"limit=" + b"9" * 5000,
+    ],
+    ids=lambda query: query[:16].decode(),
+)
+def test_keys_with_bad_parameters(query):
+    assert Site().ask(b"GET", b"/keys?" + query, [BEARER]).status == 400
+
+
+def test_a_partial_listing_does_not_count_the_keys():
+    site = Site()
+    site.cache.listed = list(KEYS)
+    site.ask(b"GET", b"/keys?limit=9", [BEARER])
+    assert b"\ncache_keys_total 0" in site.ask(b"GET", b"/metrics").written
+
+
+def test_key():
+    site = Site()
+    site.cache.held = [entry()]
+    request = site.post(b"/key", {"key": "cache:GET:anonymous:/\udcff"})
+    assert site.cache.calls == [b"cache:GET:anonymous:/\xff"]
+    assert request.status == 200
+    assert request.json["cacheEntry"] == {
+        "status": 200,
+        "headers": {"Content-Type": "application/json", "X-A": ["1", "2"]},
+        "body": '{"é": 1}',
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "text"),
+    [
+        ([(b"Content-Type", b"text/html; charset=utf-8")], b"<p>", True),
+        ([(b"Content-Type", b"application/problem+JSON")], b"{}", True),
+        ([(b"Content-Type", b"text/plain"), (b"Content-Encoding", b"identity")], b"x", True),
+        ([(b"Content-Type", b"text/plain"), (b"Content-Encoding", b"gzip")], b"x", False),
+        ([(b"Content-Type", b"text/plain")], b"\xe9", False),
+        ([(b"Content-Type", b"image/png")], b"x", False),
+        ([], b"x", False),
+    ],
+    ids=["html", "json-suffix", "identity", "gzip", "not-utf8", "png", "untyped"],
+)
+def test_bodies_as_text_or_base64(fields, body, text):
+    site = Site()
+    site.cache.held = [entry(head=Fields(fields).encoded(), body=body)]
+    shown = site.post(b"/key", {"key": "k"}).json["cacheEntry"]
+    if text:
+        assert (shown["body"], "encoding" in shown) == (body.decode(), False)
+    else:
+        assert (base64.b64decode(shown["body"]), shown["encoding"]) == (body, "base64")
+
+
+def test_variants_of_a_key_newest_first():
+    site = Site()
+    english = entry(selecting=((b"accept-language", b"en"),), received_at=NOW - 10)
+    plain = entry(selecting=((b"accept-language", None),), status=203)
+    site.cache.held = [english, plain]
+    shown = site.post(b"/key", {"key": "k"}).json["cacheEntry"]
+    assert shown["status"] == 203
+    assert shown["variants"] == [
+        {"status": 203, "selecting": {"accept-language": None}, "expiresIn": 60, "size": plain.size},
+        {"status": 200, "selecting": {"accept-language": "en"}, "expiresIn": 50, "size": english.size},
+    ]
+
+
+def test_a_key_that_is_absent():
+    request = Site().post(b"/key", {"key": "cache:GET:anonymous:/x"})
+    assert (request.status, list(request.json)) == (404, ["error"])

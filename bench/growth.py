@@ -17,6 +17,7 @@ import attrs
 from bench import load as wrk
 from bench.curves import Curve, relative
 from bench.load import BROWSER, Load
+from bench.machine import program
 from bench.prefill import fill_redis, invalidate
 from bench.servers import Lab, Server
 
@@ -61,13 +62,20 @@ class Growth:
     def _send(self, server: Server, load: Load, seconds: float) -> wrk.Sample:
         return wrk.run(server.url(), load, seconds, self._lab.cores.load, "", self._lab.directory)
 
-    def _both(self, loads: Sequence[Load]) -> tuple[list[float], list[float]]:
-        """Costs of each load on nginx and on the proxy."""
-        with self._running(self._lab.nginx(self._backend)) as nginx:
-            theirs = [self._cost(nginx, load)[0] for load in loads]
-        with self._running(self._lab.proxy(self._backend)) as proxy:
-            ours = [self._cost(proxy, load)[0] for load in loads]
-        return theirs, ours
+    def _each(self, loads: Sequence[Load]) -> dict[str, list[float]]:
+        """Costs of each load on every server, nginx's first."""
+        costs: dict[str, list[float]] = {}
+        for server in self._servers():
+            with self._running(server):
+                costs[server.name] = [self._cost(server, load)[0] for load in loads]
+        return costs
+
+    def _servers(self, **settings: str) -> Iterator[Server]:
+        """nginx, Varnish if it is installed, and the proxy with ``settings``; started when their turn comes."""
+        yield self._lab.nginx(self._backend)
+        if program("varnishd") is not None:
+            yield self._lab.varnish(self._backend)
+        yield self._lab.proxy(self._backend, **settings)
 
     @contextmanager
     def _running(self, server: Server) -> Iterator[Server]:
@@ -79,20 +87,18 @@ class Growth:
     def fields(self) -> tuple[Curve, ...]:
         """Request fields, heads repeated and heads that all differ."""
         loads = [Load(fields=_fields(count)) for count in FIELDS]
-        theirs, ours = self._both(loads)
+        costs = self._each(loads)
         with self._running(self._lab.proxy(self._backend)) as proxy:
-            traced = [self._cost(proxy, attrs.evolve(load, mode="traced"))[0] for load in loads]
+            costs[f"{proxy.name}, no two heads alike"] = [
+                self._cost(proxy, attrs.evolve(load, mode="traced"))[0] for load in loads
+            ]
         curve = Curve(
             name="fields",
             title="A hot hit as requests carry more fields",
             x_label="fields in the request",
             y_label="CPU for one answer, nginx with one field = 1",
             xs=FIELDS,
-            series={
-                "nginx": relative(theirs),
-                "proxy": relative(ours, theirs[0]),
-                "proxy, no two heads alike": relative(traced, theirs[0]),
-            },
+            series=_relative_to_nginx(costs),
         )
         return (curve,)
 
@@ -100,36 +106,34 @@ class Growth:
         """Bodies of hot hits."""
         for size in BODIES:
             (self._files / f"{size}-0").write_bytes(b"x" * size)
-        theirs, ours = self._both([Load(path=f"/files/{size}-", count=1) for size in BODIES])
+        costs = self._each([Load(path=f"/files/{size}-", count=1) for size in BODIES])
         curve = Curve(
             name="bodies",
             title="A hot hit as bodies grow",
             x_label="bytes of body",
             y_label="CPU for one answer, nginx with 1 KiB = 1",
             xs=BODIES,
-            series={"nginx": relative(theirs), "proxy": relative(ours, theirs[0])},
+            series=_relative_to_nginx(costs),
             log_y=True,
         )
         return (curve,)
 
     def connections(self) -> tuple[Curve, ...]:
         """Idle connections beside 64 busy ones."""
-        costs: dict[str, list[float]] = {"nginx": [], "proxy": []}
-        nginx = self._lab.nginx(self._backend)
-        proxy = self._lab.proxy(self._backend, IDLE_TIMEOUT="600")
-        for server in (nginx, proxy):
+        costs: dict[str, list[float]] = {}
+        for server in self._servers(IDLE_TIMEOUT="600"):
             with self._running(server):
+                measured = costs[server.name] = []
                 for count in IDLE:
                     with idle_connections(server, count):
-                        costs[server.name].append(self._cost(server, Load())[0])
-        base = costs["nginx"][0]
+                        measured.append(self._cost(server, Load())[0])
         curve = Curve(
             name="connections",
             title="A hot hit on 64 connections beside idle ones",
             x_label="idle connections",
             y_label="CPU for one answer, nginx without = 1",
             xs=IDLE,
-            series={name: relative(values, base) for name, values in costs.items()},
+            series=_relative_to_nginx(costs),
         )
         return (curve,)
 
@@ -192,6 +196,11 @@ class Growth:
             log_y=True,
         )
         return (curve,)
+
+
+def _relative_to_nginx(costs: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Costs as multiples of nginx's at the first point."""
+    return {name: relative(values, costs["nginx"][0]) for name, values in costs.items()}
 
 
 def _fields(count: int) -> tuple[tuple[str, str], ...]:

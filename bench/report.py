@@ -8,7 +8,10 @@ from statistics import median
 import attrs
 
 from bench.contest import Result
-from bench.scenarios import CLAIMS, PROXY, Claim
+from bench.scenarios import BODY, CLAIMS, PROXY, Claim
+
+MOST_GROWTH = 32 * 1024 * 1024
+"""Bytes by which resident memory may grow while large bodies pass (SPEC 12)."""
 
 
 @attrs.frozen
@@ -91,6 +94,10 @@ def verdicts(table: Sequence[Row], in_bytes: frozenset[str], claims: Iterable[Cl
         where = "" if best.path == claim.path else f" {best.path}"
         text = f"{claim.path}: at least {claim.at_least:g} × {best.contender}{where}"
         judged.append(Verdict(text, ratio, ratio >= claim.at_least))
+    body = found.get((BODY, PROXY))
+    if body is not None:
+        share = body.growth / MOST_GROWTH
+        judged.append(Verdict(f"{BODY}: growth of resident memory, in 32 MiB", share, share < 1))
     return judged
 
 

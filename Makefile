@@ -12,7 +12,7 @@ COMPILE := $(BIN)/pip-compile --quiet --no-header --no-emit-index-url --no-emit-
 	--generate-hashes --strip-extras --allow-unsafe --annotation-style=line
 CHECKED := caching_proxy examples $(wildcard bench)
 
-.PHONY: install run test test-all lint docs lock clean
+.PHONY: install run test test-all test-epoll lint docs lock clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.installed
@@ -49,6 +49,10 @@ lint: $(VENV)/.installed $(VENV)/.test
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What touches the network once more, with test runner and proxies on Twisted's own epoll reactor.
+test-epoll: $(VENV)/.installed $(VENV)/.test
+	PROXY_REACTOR=epoll $(BIN)/python -m pytest --reactor=default tests/wire tests/live $(PYTEST_ARGS)
 
 # Every Python from 3.11 to 3.13 that is here, on the PATH or of pyenv.
 test-all:

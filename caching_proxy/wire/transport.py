@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
@@ -28,6 +29,9 @@ from zope.interface import implementer
 
 HIGH_WATER = 64 * 1024
 """Bytes waiting to be sent at which producers are paused; they resume at a quarter of it."""
+
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER that makes closing a reset, as Twisted's own transports do when they abort."""
 
 
 class BytesProtocol(Protocol):
@@ -161,10 +165,13 @@ class NativeTransport:
             self._end_writing()
 
     def abortConnection(self) -> None:
-        """Drop the connection at once."""
+        """Drop the connection at once, with a reset: the peer must not mistake it for an orderly end."""
         if self.connected:
             self._aborted = True
             self.disconnecting = self._write_closing = True
+            sock = self._native.get_extra_info("socket")
+            if sock is not None and not self._native.is_closing():
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._native.abort()
 
     def _close(self) -> None:

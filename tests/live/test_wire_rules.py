@@ -287,6 +287,13 @@ def test_X6_missing_chunks_abort_the_client(proxy: ProxyProcess, backend: LiveBa
     assert (again.all("X-Cache-Status"), again.body) == (["MISS"], b"whole")
 
 
+def test_X6_a_reset_where_only_the_end_of_the_connection_delimits(proxy: ProxyProcess, backend: LiveBackend) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    backend.on("/x6-old", raw_answer(head + b"4\r\nhalf\r\n", close=True))
+    with pytest.raises(ConnectionResetError):
+        proxy.raw(b"GET /x6-old HTTP/1.0\r\nHost: x\r\n\r\n")
+
+
 def test_X6_the_end_of_the_connection_completes(proxy: ProxyProcess, backend: LiveBackend) -> None:
     backend.on("/x6-end", raw_answer(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=900\r\n\r\nall of it", close=True))
     get(proxy, "/x6-end")

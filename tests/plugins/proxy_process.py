@@ -2,7 +2,8 @@
 
 ``start_proxy(BACKEND_URL=…, CACHE_URL=…)`` starts one and waits until it serves; everything started ends with the
 test, and a process that cannot be stopped fails it. Requests go through ``http.client``: plain, blocking, one at a
-time; for anything odd use :meth:`ProxyProcess.raw`.
+time; for anything odd use :meth:`ProxyProcess.raw`. With ``PROXY_REACTOR`` in the environment (``make test-epoll``)
+proxies run on that reactor instead of the one that they choose.
 """
 
 from __future__ import annotations
@@ -67,6 +68,9 @@ class ProxyProcess:
         self.port = int(environment["PORT"])
         self._log = directory / "out.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        reactor = os.environ.get("PROXY_REACTOR")
+        if reactor and not any(argument.startswith("--reactor") for argument in arguments):
+            arguments = (*arguments, f"--reactor={reactor}")
         with self._log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", RUN_TWISTD, *arguments, "--pidfile=", "cachingproxy"],

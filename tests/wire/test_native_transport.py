@@ -97,6 +97,8 @@ def test_aborting_resets(looped, server):
     with peer:
         looped.call(lambda: (protocol.transport.write(b"x" * 3_000_000), protocol.transport.abortConnection()))
         assert protocol.ended.wait(10)
+        with pytest.raises(ConnectionResetError):
+            read(peer, 1 << 30)
     assert isinstance(protocol.lost[0], error.ConnectionAborted)
 
 

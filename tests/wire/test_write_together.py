@@ -15,6 +15,8 @@ class Native:
 
     def set_write_buffer_limits(self, high: int) -> None: ...
 
+    def get_extra_info(self, name: str) -> None: ...
+
     def write(self, data: bytes) -> None:
         self.calls.append(data)
 

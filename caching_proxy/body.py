@@ -7,7 +7,6 @@ and resumes the source through the body, which is what turns a slow reader into 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -51,33 +50,19 @@ _NO_TRAILERS = Fields()
 class Body:
     """One message body; ``length`` is its size in bytes where the framing says it, else None."""
 
-    __slots__ = (
-        "_attaching",
-        "_done",
-        "_failure",
-        "_held",
-        "_paused",
-        "_sink",
-        "_source",
-        "_trailers",
-        "_unwanted",
-        "length",
-        "on_attach",
-    )
+    # Where each body begins; on the class, because most are complete when they come and change little of it.
+    _sink: Sink | None = None
+    _paused = False
+    _done = False
+    _failure: Failure | None = None
+    _trailers = _NO_TRAILERS
+    _attaching = False
+    _unwanted = False  # the consumer itself asked for a pause
 
     def __init__(self, length: int | None, source: Source | None = None) -> None:
         self.length = length
-        self.on_attach: Callable[[], None] | None = None
-        """Called once when somebody first wants the bytes (a server sends 100 Continue then, if it must)."""
         self._source = source
-        self._sink: Sink | None = None
         self._held: list[bytes] = []
-        self._paused = False
-        self._done = False
-        self._failure: Failure | None = None
-        self._trailers = _NO_TRAILERS
-        self._attaching = False
-        self._unwanted = False  # the consumer itself asked for a pause
 
     @classmethod
     def of(cls, data: bytes) -> Body:
@@ -132,8 +117,6 @@ class Body:
             raise RuntimeError("a body has one reader")
         self._sink = sink
         self._attaching = True
-        if self.on_attach is not None:
-            self.on_attach()
         while self._held:
             sink.received(self._held[0])  # stays in place meanwhile, so that a chunk fed from within queues behind it
             if self._held:
@@ -169,7 +152,7 @@ class Body:
 
     def cancel(self) -> None:
         """Throw away the rest; the sink hears nothing more."""
-        self._sink = _Nowhere()
+        self._sink = _NOWHERE
         self._held.clear()
         source, self._source = self._source, None
         if source is not None and not self._done:
@@ -177,9 +160,9 @@ class Body:
 
     def take(self) -> bytes:
         """All bytes of a body that is :attr:`complete` and was never attached, at once."""
-        if not self.complete or self._sink is not None:
+        if not self._done or self._failure is not None or self._sink is not None:
             raise RuntimeError("only a complete body that nobody reads can be taken")
-        self._sink = _Nowhere()
+        self._sink = _NOWHERE
         held, self._held = self._held, []
         return held[0] if len(held) == 1 else b"".join(held)
 
@@ -198,6 +181,9 @@ class _Nowhere:
     def ended(self, trailers: Fields) -> None: ...
 
     def failed(self, reason: Failure) -> None: ...
+
+
+_NOWHERE = _Nowhere()
 
 
 class _Collector:

@@ -39,8 +39,7 @@ from caching_proxy.core.paths import PathLabels
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.references import origin_of
 from caching_proxy.gauges import (
-    BackendErrors,
-    MeteredUpstream,
+    BackendMeter,
     count_invalidation,
     on_phase,
     watch_store,
@@ -119,7 +118,7 @@ def compose(
     new_request_id = request_ids(random)
     recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id)
     hosts = HostPolicy(frozenset(settings.allowed_hosts), settings.preserve_host)
-    pipeline = _pipeline(reactor, settings, store, cache, MeteredUpstream(upstream, metrics, reactor), verifier, rules)
+    pipeline = _pipeline(reactor, settings, store, cache, upstream, verifier, rules)
     resource = ProxyResource(pipeline, TrustedPeers(settings.trusted_proxies), hosts, recorder, new_request_id)
     name = _shown_name(settings)
     hot_path = HotPath(cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, reactor.seconds)
@@ -151,7 +150,7 @@ def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
         connect_timeout=settings.backend_connect_timeout,
         timeout=settings.backend_timeout,
         tls_verify=settings.backend_tls_verify,
-        observer=BackendErrors(metrics),
+        observer=BackendMeter(metrics, reactor),
     )
     metrics.watch("backend_connections", lambda: upstream.connections)
     return upstream

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from caching_proxy.body import Body
 from caching_proxy.cache.burst import BurstTier
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.single_flight import SingleFlight
 from caching_proxy.cache.writer import Writer
 from caching_proxy.core.breaker import Phase
-from caching_proxy.core.messages import RequestHead, ResponseHead
 from caching_proxy.failure_log import FailureLog
-from caching_proxy.interfaces import IStore, IUpstream, UpstreamError, UpstreamResponse
+from caching_proxy.interfaces import IStore, UpstreamError
 from caching_proxy.metrics import Metrics
 from caching_proxy.store.guarded import GuardedStore
 
@@ -70,49 +65,26 @@ def count_invalidation(metrics: Metrics) -> Callable[[int], None]:
     return count
 
 
-@implementer(IUpstream)
-class MeteredUpstream:
-    """Counts the responses of ``upstream`` by status class, times their heads, and logs why there is none."""
+class BackendMeter:
+    """Counts the backend's answers by status class, times their heads, counts failures by kind and logs why there is
+    no answer; an ``UpstreamObserver``."""
 
-    def __init__(self, upstream: IUpstream, metrics: Metrics, clock: IReactorTime) -> None:
-        self._upstream = upstream
+    def __init__(self, metrics: Metrics, clock: IReactorTime) -> None:
+        self._metrics = metrics
         self._seconds = metrics.histogram("backend_request_duration_seconds")
         self._classes = [metrics.counter("backend_requests_total", f"{n}xx") for n in range(10)]
-        self._clock = clock
         self._failures = FailureLog(clock)
-
-    def fetch(
-        self,
-        request: RequestHead,
-        body: Body | None = None,
-        on_interim: Callable[[ResponseHead], None] | None = None,
-    ) -> Deferred[UpstreamResponse]:
-        fetching = self._upstream.fetch(request, body, on_interim)
-        return fetching.addCallbacks(self._count, self._failed, callbackArgs=(self._clock.seconds(),))
-
-    def stop(self) -> Deferred[None]:
-        return self._upstream.stop()
-
-    def _count(self, response: UpstreamResponse, since: float) -> UpstreamResponse:
-        self._seconds.observe(self._clock.seconds() - since)
-        self._classes[response.head.status // 100].inc()
-        return response
-
-    def _failed(self, failure: Failure) -> Failure:
-        if isinstance(failure.value, UpstreamError):
-            self._failures.failed(failure.value)
-        return failure
-
-
-class BackendErrors:
-    """Counts failures by kind; an ``UpstreamObserver``."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
 
     def connected(self) -> None: ...
 
     def reused(self) -> None: ...
+
+    def answered(self, status: int, seconds: float) -> None:
+        self._seconds.observe(seconds)
+        self._classes[status // 100].inc()
+
+    def unanswered(self, error: UpstreamError) -> None:
+        self._failures.failed(error)
 
     def failed(self, kind: str) -> None:
         self._metrics.counter("backend_errors_total", kind).inc()

@@ -15,6 +15,8 @@ from zope.interface import Attribute, Interface
 
 from caching_proxy.body import Body
 from caching_proxy.core.messages import RequestHead, ResponseHead
+from caching_proxy.core.outgoing import OutgoingRequest
+from caching_proxy.core.transient import transient
 
 
 class StoreError(Exception):
@@ -29,7 +31,7 @@ class Unreadable(StoreError):
     """Something that is not a hash of entries stands under the key; delete it and fetch anew."""
 
 
-@attrs.frozen(slots=True)
+@transient(slots=True)
 class Stored:
     """What a store holds for one key: each variant's field name with its encoded value, and the time left.
 
@@ -107,7 +109,7 @@ class Switched(Protocol):
         """Drop the connection."""
 
 
-@attrs.frozen(slots=True, eq=False)
+@transient(slots=True, eq=False)
 class UpstreamResponse:
     """A final response whose body is still arriving.
 
@@ -127,13 +129,13 @@ class IUpstream(Interface):
     """The way to the one backend."""
 
     def fetch(
-        request: RequestHead,
+        request: RequestHead | OutgoingRequest,
         body: Body | None = None,
         on_interim: Callable[[ResponseHead], None] | None = None,
     ) -> Deferred[UpstreamResponse]:
         """Send ``request`` and fire with the final response's head.
 
-        ``request.fields`` go out as they are; the client adds only the framing of ``body`` (``Content-Length`` if the
+        The request's fields go out as they are; the client adds only the framing of ``body`` (``Content-Length`` if the
         body's length is known, else chunked) and its own ``Connection``. ``on_interim`` is called for each 1xx but
         101. Fails with an :class:`UpstreamError`; cancelling aborts the exchange and its connection.
         """

@@ -17,6 +17,7 @@ from caching_proxy.core.entry import CacheEntry, Flag
 from caching_proxy.core.lookup import Lookup, Use
 from caching_proxy.core.messages import Field, RequestHead
 from caching_proxy.core.ranges import missing_rest
+from caching_proxy.core.transient import transient
 from caching_proxy.core.validation import conditions, strip_conditions
 
 
@@ -28,7 +29,7 @@ class Purpose(enum.Enum):
     COMPLETE = "complete"  # the rest of a stored part
 
 
-@attrs.frozen(slots=True, eq=False)
+@transient(slots=True, eq=False)
 class Attempt:
     """``asked`` is the head before the route's own fields are added, ``asked_at`` POSIX seconds."""
 

@@ -64,7 +64,9 @@ class BurstTier:
     def put(self, key: bytes, stored: Stored, entries: tuple[CacheEntry, ...], now: float) -> None:
         """Remember an answer and its decoded form."""
         self.remove(key)
-        size = OVERHEAD + len(key) + sum(len(field) + len(value) for field, value in stored.variants.items())
+        size = OVERHEAD + len(key)
+        for field, value in stored.variants.items():
+            size += len(field) + len(value)
         expires_at = now + min(self._ttl, stored.ttl_ms / 1000)
         if size > self._max_bytes or self._max_entries <= 0 or expires_at <= now:
             return

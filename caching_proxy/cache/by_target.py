@@ -17,6 +17,8 @@ class ByTarget:
         """Note ``key``; a second time changes nothing."""
         target = target_in(key)
         held = self._keys.setdefault(target, key)
+        if held is key:
+            return
         if isinstance(held, set):
             held.add(key)
         elif held != key:
@@ -26,12 +28,12 @@ class ByTarget:
         """Forget ``key``, if it was noted."""
         target = target_in(key)
         held = self._keys.get(target)
-        if isinstance(held, set):
+        if held == key:
+            del self._keys[target]
+        elif isinstance(held, set):
             held.discard(key)
             if not held:
                 del self._keys[target]
-        elif held == key:
-            del self._keys[target]
 
     def of(self, target: bytes) -> list[bytes]:
         """The keys of ``target``, in any order."""

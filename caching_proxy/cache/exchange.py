@@ -13,11 +13,11 @@ from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.headers import end_to_end
 from caching_proxy.core.messages import RequestHead, ResponseHead
 from caching_proxy.core.outcome import CacheStatus
-from caching_proxy.core.request_control import NO_WISHES, RequestControl
+from caching_proxy.core.request_control import NO_WISHES
+from caching_proxy.core.terms import PARTICULAR, Terms
+from caching_proxy.core.transient import transient
 from caching_proxy.core.validation import vary_fields
 from caching_proxy.interfaces import Identity, Switched
-
-_PARTICULAR = frozenset((b"if-none-match", b"if-modified-since", b"range", b"if-range"))
 
 
 class Trouble(enum.Enum):
@@ -28,7 +28,7 @@ class Trouble(enum.Enum):
     UNREADABLE = "unreadable"  # something was there that we did not write
 
 
-@attrs.frozen(slots=True, eq=False)
+@transient(slots=True, eq=False)
 class Incoming:
     """A client's request: its head, its body, and what its connection tells.
 
@@ -45,12 +45,13 @@ class Incoming:
     on_interim: Callable[[ResponseHead], None] | None = None
 
 
-@attrs.frozen(slots=True, eq=False)
+@transient(slots=True, eq=False)
 class Reply:
     """The answer for the client, every field in place but ``Connection`` and the framing of ``body``.
 
-    ``length`` is the body's size in bytes where it is known. ``role`` is the label for logs and metrics. A reply
-    whose body is a :class:`Body` must be attached or cancelled, a ``tunnel`` (after a 101) started or aborted.
+    ``length`` is the body's size in bytes where it is known; ``framed`` says that the head already has it as
+    Content-Length, and that ``body`` is to be sent with it. ``role`` is the label for logs and metrics. A reply whose
+    body is a :class:`Body` must be attached or cancelled, a ``tunnel`` (after a 101) started or aborted.
     """
 
     head: ResponseHead
@@ -59,6 +60,7 @@ class Reply:
     status: CacheStatus
     role: str
     tunnel: Switched | None = None
+    framed: bool = False
 
     def discard(self) -> None:
         """The client is gone: nobody will read this."""
@@ -71,15 +73,33 @@ class Reply:
 class Question:
     """An :class:`Incoming` on its way through the cache: whose it is, what it asks for, what happened so far."""
 
-    __slots__ = ("collapsed", "control", "head", "identity", "incoming", "key", "known", "ticket", "trouble")
+    __slots__ = (
+        "collapsed",
+        "control",
+        "head",
+        "identity",
+        "incoming",
+        "key",
+        "known",
+        "plain",
+        "terms",
+        "ticket",
+        "trouble",
+    )
 
-    def __init__(self, incoming: Incoming, identity: Identity, key: bytes, control: RequestControl) -> None:
+    def __init__(self, incoming: Incoming, identity: Identity, key: bytes, terms: Terms) -> None:
         self.incoming = incoming
-        self.head = end_to_end(incoming.head)
+        head = incoming.head
+        if terms.passing is not None:
+            head = RequestHead(head.method, head.target, terms.passing, head.minor)
+        self.head = head
         """What decisions look at: a field that ends at this hop must not select a variant."""
         self.identity = identity
         self.key = key
-        self.control = control
+        self.terms = terms
+        self.control = terms.control
+        self.plain = terms.plain
+        """Whether the backend's answer to this very request can serve others: no conditions, no part."""
         self.trouble: Trouble | None = None
         self.ticket: Ticket | None = None
         self.known: tuple[CacheEntry, ...] = ()
@@ -91,11 +111,6 @@ class Question:
     def shareable(self) -> bool:
         """Whether the result of somebody else's fetch under way may answer: not if a fresh one was asked for."""
         return self.head.method == b"GET" and not self.control.refresh
-
-    @property
-    def plain(self) -> bool:
-        """Whether the backend's answer to this very request can serve others: no conditions, no part."""
-        return self.head.fields.index.keys().isdisjoint(_PARTICULAR)
 
     @property
     def outdated(self) -> bool:
@@ -134,9 +149,13 @@ class Question:
         """The question that ``entry`` answered, asked by nobody: without the client's conditions, part, interim
         responses and wishes, with the stored values of the fields that ``Vary`` names (RFC 9111 §4.3.1)."""
         named = {name for name, _ in entry.selecting}
-        fields = self.incoming.head.fields.without(_PARTICULAR | named).plus(*vary_fields(entry))
+        fields = self.incoming.head.fields.without(PARTICULAR | named).plus(*vary_fields(entry))
         head = attrs.evolve(self.incoming.head, fields=fields, method=b"GET")
         incoming = attrs.evolve(self.incoming, head=head, body=Body.of(b""), on_interim=None)
-        behind = Question(incoming, self.identity, self.key, NO_WISHES)
+        passing = end_to_end(fields)
+        terms = attrs.evolve(
+            self.terms, control=NO_WISHES, conditional=False, plain=True, passing=None if passing is fields else passing
+        )
+        behind = Question(incoming, self.identity, self.key, terms)
         behind.known = self.known
         return behind

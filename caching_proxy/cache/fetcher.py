@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import attrs
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from caching_proxy.body import Body
 from caching_proxy.cache.attempt import Attempt, Purpose
@@ -58,27 +60,26 @@ class Fetcher:
         self._completion = Completion(policy, clock)
         self._now: Callable[[], float] = clock.seconds
 
-    async def fetch(self, question: Question, lookup: Lookup, flight: Flight | None) -> Reply:
+    def fetch(self, question: Question, lookup: Lookup, flight: Flight | None) -> Deferred[Reply]:
         """The reply to ``question``, whose ticket ends here. Fails only if cancelled."""
         try:
-            return await self._ask(question, lookup, flight)
-        except UpstreamError as error:
-            if flight is not None:
-                flight.land(error)
-            if question.outdated:
-                lookup = attrs.evolve(lookup, entry=None)
-            question.close_ticket()
-            return self._replies.without_backend(question, lookup, error, self._now())
-        except BaseException:
+            attempt = Attempt.first(question, lookup, flight, self._policy.max_body, self._now())
+            asking = self._route.fetch(question.incoming, attempt.asked)
+        except Exception:  # noqa: BLE001 a bug, which must not leave others waiting; whoever asked is told
             if flight is not None:
                 flight.land(Landing.ABANDONED)
             question.close_ticket()
-            raise
+            return fail()
+        return asking.addCallback(self._responded, attempt).addErrback(self._failed, attempt)
 
-    async def _ask(self, question: Question, lookup: Lookup, flight: Flight | None) -> Reply:
-        attempt = Attempt.first(question, lookup, flight, self._policy.max_body, self._now())
-        response = await self._route.fetch(question.incoming, attempt.asked)
-        status = response.head.status
+    def _responded(self, response: UpstreamResponse, attempt: Attempt) -> Deferred[Reply]:
+        if attempt.purpose is Purpose.FETCH:
+            return self._sensible(response, attempt)  # type: ignore[return-value]  # a Deferred takes either
+        return Deferred.fromCoroutine(self._about_stored(response, attempt))
+
+    async def _about_stored(self, response: UpstreamResponse, attempt: Attempt) -> Reply:
+        """The answer to a question of ours about what is stored; where it is of no use the client's own is asked."""
+        question, status = attempt.question, response.head.status
         useless = False
         if attempt.purpose is Purpose.CONFIRM and status == 304:
             reply = self._confirmation.confirmed(attempt, response.head)
@@ -95,10 +96,19 @@ class Fetcher:
             response.body.cancel()
             attempt = attempt.again(self._now())
             response = await self._route.fetch(question.incoming, attempt.asked)
-        if response.head.status == 304 and not attempt.conditional:  # RFC 9110 §15.4.5: an answer to another question
-            response.body.cancel()
-            raise UpstreamProtocolError("304 to a request without conditions")
-        return self._answered(attempt, response)
+        return self._sensible(response, attempt)
+
+    def _failed(self, failure: Failure, attempt: Attempt) -> Reply:
+        question, lookup, error = attempt.question, attempt.lookup, failure.value
+        if not isinstance(error, UpstreamError):  # cancelled, or a bug
+            attempt.land(Landing.ABANDONED)
+            question.close_ticket()
+            failure.raiseException()
+        attempt.land(error)
+        if question.outdated:
+            lookup = attrs.evolve(lookup, entry=None)
+        question.close_ticket()
+        return self._replies.without_backend(question, lookup, error, self._now())
 
     def _completed(self, attempt: Attempt, whole: CacheEntry) -> Reply:
         """The backend sent what was missing of a stored part."""
@@ -106,17 +116,27 @@ class Fetcher:
         self._keep(attempt, whole)
         return self._replies.stored(question, whole, question.fetch_status, self._now(), attempt.lookup, 206)
 
-    def _answered(self, attempt: Attempt, response: UpstreamResponse) -> Reply:
+    def _sensible(self, response: UpstreamResponse, attempt: Attempt) -> Reply:
+        status = response.head.status
+        if status == 304 and not attempt.conditional:  # RFC 9110 §15.4.5: an answer to another question
+            response.body.cancel()
+            raise UpstreamProtocolError("304 to a request without conditions")
         question, entry, now = attempt.question, attempt.lookup.entry, self._now()
-        failing = response.head.status in _ERRORS and not question.outdated
-        if failing and entry is not None and may_serve_on_error(entry, question.control, now):
-            return self._instead_of_error(attempt, entry, response)
-        if question.head.method == b"HEAD" and entry is not None:
-            self._confirmation.learn(attempt, entry, response.head)
-        asked = attempt.judged(response.head.status)
+        if entry is not None:
+            failing = status in _ERRORS and not question.outdated
+            if failing and may_serve_on_error(entry, question.control, now):
+                return self._instead_of_error(attempt, entry, response)
+            if question.head.method == b"HEAD":
+                self._confirmation.learn(attempt, entry, response.head)
+        return self._judged(attempt, response, now)
+
+    def _judged(self, attempt: Attempt, response: UpstreamResponse, now: float) -> Reply:
+        """Relay the answer, and store it if it may be."""
+        question, head, limit = attempt.question, response.head, self._policy.max_body
+        asked = attempt.judged(head.status)
         verdict = judge(
             asked,
-            response.head,
+            head,
             policy=self._policy,
             established=question.identity.established,
             has_body=False,
@@ -124,14 +144,32 @@ class Fetcher:
             received_at=now,
         )
         refusal = verdict.refusal
-        if refusal is None and response.length is not None and response.length > self._policy.max_body:
+        if refusal is None and response.length is not None and response.length > limit:
             refusal = Refusal.TOO_LARGE
-        if refusal is None and redirects_to_own_key(asked, response.head, self._origins(question), self._keys):
-            refusal = Refusal.STATUS
+        if refusal is None and 300 <= head.status < 400:
+            origins = self._origins(question)
+            refusal = Refusal.STATUS if redirects_to_own_key(asked, head, origins, self._keys) else None
         if refusal is not None:
             return self._refused(attempt, response, refusal)
-        made = make_entry(question.key, asked, response.head, b"", verdict, self._policy, now)
-        return self._stored(attempt, response, made)
+        made = make_entry(question.key, asked, head, b"", verdict, self._policy, now)
+        if not response.body.complete:
+            body = Fill(response.body, limit, lambda body: self._filled(attempt, made, body)).start()
+            return self._replies.fetched(question, attempt.lookup, response, body, made, now)
+        made.body = response.body.take()
+        if len(made.body) > limit:
+            return self._refused(attempt, attrs.evolve(response, body=Body.of(made.body)), Refusal.TOO_LARGE)
+        self._filled(attempt, made, made.body)
+        if verdict.drop:
+            return self._replies.fetched(question, attempt.lookup, response, made.body, made, now)
+        return self._replies.fetched_whole(question, attempt.lookup, response, made, now)
+
+    def _filled(self, attempt: Attempt, made: CacheEntry, body: bytes | Refusal) -> None:
+        """The body is complete and can be stored with ``made``, or it turned out why it cannot."""
+        if isinstance(body, Refusal):
+            self._not_stored(attempt, body)
+            return
+        made.body = body
+        self._keep(attempt, made if made.part is None else joined(made, attempt.question.known, self._policy.max_body))
 
     def _origins(self, question: Question) -> tuple[bytes, bytes]:
         """This origin by our name and by the backend's."""
@@ -147,31 +185,13 @@ class Fetcher:
         status = response.head.status
         return self._replies.stored(question, entry, CacheStatus.STALE, self._now(), attempt.lookup, status)
 
-    def _stored(self, attempt: Attempt, response: UpstreamResponse, made: CacheEntry) -> Reply:
-        """Relay an answer and store it when it is complete."""
-
-        def done(body: bytes | Refusal) -> None:
-            if isinstance(body, Refusal):
-                self._not_stored(attempt, body)
-                return
-            made.body = body
-            self._keep(attempt, joined(made, attempt.question.known, self._policy.max_body))
-
-        body: bytes | Body
-        if response.body.complete:
-            body = response.body.take()
-            if len(body) > self._policy.max_body:
-                return self._refused(attempt, attrs.evolve(response, body=Body.of(body)), Refusal.TOO_LARGE)
-            done(body)
-        else:
-            body = Fill(response.body, self._policy.max_body, done).start()
-        return self._replies.fetched(attempt.question, attempt.lookup, response, body, made, self._now())
-
     def _keep(self, attempt: Attempt, entry: CacheEntry) -> None:
         """Store ``entry`` in place of what it replaces, though that may have been another variant (§4.3.3)."""
         question, lookup = attempt.question, attempt.lookup
-        old = (lookup.entry, lookup.part) if entry.part is None else ()
-        gone = [each for each in old if each is not None and field_name(each) != field_name(entry)]
+        gone: list[CacheEntry] = []
+        if entry.part is None and (lookup.entry is not None or lookup.part is not None):
+            old = (lookup.entry, lookup.part)
+            gone = [each for each in old if each is not None and field_name(each) != field_name(entry)]
         self._writer.keep([entry], question.give_ticket(), question.known, gone)
         self._confirmation.note(question.key, entry)
         attempt.land(entry)

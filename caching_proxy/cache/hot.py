@@ -10,7 +10,7 @@ A record holds every variant of its key that the store has: with some of them al
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 from types import MappingProxyType
 
@@ -39,7 +39,9 @@ class HotRecord:
     def __init__(self, entries: tuple[CacheEntry, ...], expires_at: float) -> None:
         self.entries = entries
         self.expires_at = expires_at
-        self.size = sum(entry.size + OVERHEAD for entry in entries)
+        self.size = OVERHEAD * len(entries)
+        for entry in entries:
+            self.size += entry.size
         self.renderings: Mapping[object, object] = NOTHING  # most records are never asked for twice
         self.rendered_at = -1
 
@@ -88,9 +90,9 @@ class HotTier:
     def update(
         self,
         key: bytes,
-        put: Iterable[CacheEntry],
-        gone: Iterable[CacheEntry],
-        known: Iterable[CacheEntry],
+        put: Collection[CacheEntry],
+        gone: Collection[CacheEntry],
+        known: Collection[CacheEntry],
         now: float,
     ) -> None:
         """Take the variants ``gone`` out of ``key`` and put others in or in place.
@@ -99,13 +101,15 @@ class HotTier:
         variant of it stays.
         """
         old = self._records.get(key)
+        if old is None and not known:
+            self.put_all(key, put, now)
+            return
         ends = inf
         if old is not None and now < old.expires_at:
             known, ends = old.entries, old.expires_at
-        new = tuple(put)
-        names = {field_name(entry) for entry in (*new, *gone)}
+        names = {field_name(entry) for entry in (*put, *gone)}
         kept = [entry for entry in known if now < entry.gone_at and field_name(entry) not in names]
-        self.put_all(key, [*kept, *new], now, ends if kept else inf)
+        self.put_all(key, [*kept, *put], now, ends if kept else inf)
 
     def put_all(self, key: bytes, entries: Iterable[CacheEntry], now: float, ends: float = inf) -> None:
         """Make ``entries`` the only variants of ``key``, until ``ends`` at the latest. What cannot fit is not taken."""
@@ -113,7 +117,11 @@ class HotTier:
         kept = tuple(entries)[-MAX_VARIANTS:]
         if not kept or self._max_entries <= 0:
             return
-        record = HotRecord(kept, min(now + self._ttl, ends, *(entry.gone_at for entry in kept)))
+        ends = min(ends, now + self._ttl)
+        for entry in kept:
+            if entry.gone_at < ends:
+                ends = entry.gone_at
+        record = HotRecord(kept, ends)
         if record.size > self._max_bytes or len(kept) > self._max_entries or now >= record.expires_at:
             return
         self._records[key] = record

@@ -8,7 +8,8 @@ and nobody is served what was invalidated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -28,7 +29,7 @@ RETRY_SECONDS = 1.0
 MAX_PENDING = 1000
 """Invalidations waiting for the store; past that they are merged into one that covers every key."""
 
-AT_ONCE = 16
+AT_ONCE = 64
 """Invalidations that the store carries out side by side."""
 
 DELETE_BATCH = 500
@@ -44,9 +45,9 @@ class Pending:
     carry_out: Callable[[], Deferred[set[bytes]]]
     at: float
     removed: set[bytes]
-    waiters: list[Deferred[int]] = attrs.field(factory=list)
-    started: bool = False
     counted: bool = True
+    waiters: list[Deferred[int]] = attrs.field(factory=list)
+    work: Deferred[set[bytes]] | None = None
 
 
 class Invalidator:
@@ -71,8 +72,8 @@ class Invalidator:
         self._store = store
         self._clock = clock
         self._observe = observe
-        self._pending: list[Pending] = []
-        self._working: dict[Pending, Deferred[set[bytes]]] = {}
+        self._waiting: dict[bytes, Pending] = {}  # by name, those whose turn has not come
+        self._working: dict[bytes, Pending] = {}  # by name, those that the store is at
         self._starting = False
         self._stopped = False
         self._timer: IDelayedCall | None = None
@@ -110,19 +111,23 @@ class Invalidator:
         """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
         nothing that the store has yet to carry out."""
         moment = self._tickets.voided_at(key)
-        for pending in self._pending:
-            if pending.at > moment and pending.matches(key):
-                moment = pending.at
+        if self._waiting or self._working:
+            for pending in self._all():
+                if pending.at > moment and pending.matches(key):
+                    moment = pending.at
         return moment
 
     def hides(self, key: bytes) -> bool:
         """Whether the store has yet to remove ``key``."""
-        return any(pending.matches(key) for pending in self._pending)
+        return any(pending.matches(key) for pending in self._all())
 
     @property
     def pending(self) -> int:
         """Invalidations that the store has not confirmed."""
-        return len(self._pending)
+        return len(self._waiting) + len(self._working)
+
+    def _all(self) -> Iterator[Pending]:
+        return chain(self._working.values(), self._waiting.values())
 
     def settled(self) -> Deferred[None]:
         """Fires when the store has carried out everything or has failed once more; :attr:`pending` tells which."""
@@ -131,7 +136,7 @@ class Invalidator:
         if self._timer is not None:
             self._timer.cancel()
             self._retry()
-        if not self._pending:
+        if not self.pending:
             self._settle()
         return done
 
@@ -146,8 +151,9 @@ class Invalidator:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for work in list(self._working.values()):
-            work.cancel()
+        for pending in list(self._working.values()):
+            if pending.work is not None:
+                pending.work.cancel()
         self._disappoint(Failure(StoreError("stopped before the store was told")))
 
     def _add(
@@ -161,12 +167,11 @@ class Invalidator:
         """The rest of an invalidation; ``removed`` are the keys that left the memory tiers."""
         now = self._clock.seconds()
         self._flights.forget(self._tickets.void(matches, now))
-        pending = next((old for old in self._pending if old.name == name and not old.started), None)
+        pending = self._waiting.get(name)
         if pending is None:
-            if len(self._pending) >= MAX_PENDING:
+            if self.pending >= MAX_PENDING:
                 self._merge(now)
-            pending = Pending(name, matches, carry_out, now, removed, counted=counted)
-            self._pending.append(pending)
+            pending = self._waiting[name] = Pending(name, matches, carry_out, now, removed, counted)
         else:  # the same once more before its turn came: the store's part serves both
             pending.at = now
             pending.removed |= removed
@@ -176,14 +181,13 @@ class Invalidator:
         return answer
 
     def _merge(self, now: float) -> None:
-        started = [pending for pending in self._pending if pending.started]
-        others = [pending for pending in self._pending if not pending.started]
+        others = self._waiting.values()
         self._log.warn("{n} invalidations wait for the store; merged into one of every key", n=len(others))
         merged = Pending(EVERYTHING, lambda key: True, lambda: self._delete_matching(EVERYTHING), now, set())
         for pending in others:
             merged.removed |= pending.removed
             merged.waiters += pending.waiters
-        self._pending[:] = [*started, merged]
+        self._waiting = {EVERYTHING: merged}
 
     async def _delete(self, patterns: tuple[bytes, ...]) -> set[bytes]:
         gone: set[bytes] = set()
@@ -202,51 +206,54 @@ class Invalidator:
         self._starting = True
         try:
             while (pending := self._next()) is not None:
-                pending.started = True
-                work = self._working[pending] = pending.carry_out()
+                self._working[pending.name] = self._waiting.pop(pending.name)
+                pending.work = work = pending.carry_out()
                 work.addCallbacks(self._confirmed, self._postponed, callbackArgs=(pending,), errbackArgs=(pending,))
         finally:
             self._starting = False
 
     def _next(self) -> Pending | None:
         """The one whose turn it is; the same as one under way waits for its end, to serve all who ask meanwhile."""
-        if self._timer is not None or self._stopped or len(self._working) >= AT_ONCE:
+        if not self._waiting or self._timer is not None or self._stopped or len(self._working) >= AT_ONCE:
             return None
-        under_way = {pending.name for pending in self._working}
-        return next((each for each in self._pending if not each.started and each.name not in under_way), None)
+        return next((pending for name, pending in self._waiting.items() if name not in self._working), None)
 
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
-        self._pending.remove(pending)
-        self._working.pop(pending, None)
+        del self._working[pending.name]
         removed = len(pending.removed | gone)
         if pending.counted:
             self._observe(removed)
         for waiter in pending.waiters:
             waiter.callback(removed)
-        if not self._pending:
+        if self._settling and not self.pending:
             self._settle()
         self._work_on()
 
     def _postponed(self, failure: Failure, pending: Pending) -> None:
-        pending.started = False
-        self._working.pop(pending, None)
+        del self._working[pending.name]
         if self._stopped:
             failure = Failure(StoreError("stopped before the store was told"))
         else:
             if not failure.check(StoreError):
                 self._log.failure("invalidation of {name} failed", failure, name=pending.name.decode("latin-1"))
-            self._pending.remove(pending)
-            self._pending.append(pending)  # one that can never succeed must not keep the others waiting
             if self._timer is None:
                 self._timer = self._clock.callLater(RETRY_SECONDS, self._retry)
+        self._put_back(pending)
         self._disappoint(failure)
         self._settle()
 
+    def _put_back(self, pending: Pending) -> None:
+        """At the end: one that can never succeed must not keep the others waiting."""
+        later = self._waiting.pop(pending.name, None)
+        if later is not None:  # asked for again meanwhile
+            pending.at = later.at
+            pending.removed |= later.removed
+            pending.waiters += later.waiters
+        self._waiting[pending.name] = pending
+
     def _disappoint(self, failure: Failure) -> None:
         """Tell everybody whose turn has not come that it will take longer."""
-        for pending in self._pending:
-            if pending.started:
-                continue
+        for pending in self._waiting.values():
             waiters, pending.waiters = pending.waiters, []
             for waiter in waiters:
                 waiter.errback(failure)

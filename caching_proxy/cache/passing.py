@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.body import Body
 from caching_proxy.cache.exchange import Incoming, Reply
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.posts import KeptPost, PostKeeper
@@ -29,6 +28,7 @@ from caching_proxy.interfaces import Identity, StoreError, UpstreamError, Upstre
 
 SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 _COUNTED = frozenset((b"OPTIONS", b"TRACE"))
+_NAMING = frozenset((b"location", b"content-location"))
 
 
 class PassThrough:
@@ -54,52 +54,72 @@ class PassThrough:
         self._posts = posts
         self._clock = clock
 
-    async def forward(self, incoming: Incoming, identity: Identity) -> Reply:
+    def forward(self, incoming: Incoming, identity: Identity) -> Reply | Deferred[Reply]:
         """A request whose method the cache does not serve."""
         head = incoming.head
         if head.method in _COUNTED and max_forwards(head.fields) == 0:
             return self._replies.final_recipient(incoming)
-        asked_at = self._clock.seconds()
-        try:
-            response = await self._send(incoming, cacheable=False)
-        except UpstreamError as error:
-            return self._replies.failed(identity, error)
-        status, now = CacheStatus.NOT_APPLICABLE, self._clock.seconds()
-        kept: KeptPost | None = None
-        if head.method not in SAFE_METHODS:
-            invalidated = self._invalidate(incoming, response.head)
-            kept = self._posts.keep(incoming, identity, response, asked_at, invalidated)
-        if kept is None:
-            return self._replies.passed(identity, response, status, now)
-        return self._replies.passed(identity, response, status, now, kept.body, kept.entry)
+        response = self._send(incoming, cacheable=False)
+        return response.addCallbacks(
+            self._forwarded,
+            self._failed,
+            callbackArgs=(incoming, identity, self._clock.seconds()),
+            errbackArgs=(identity,),
+        )
 
-    async def bypass(self, incoming: Incoming, identity: Identity) -> Reply:
+    def bypass(self, incoming: Incoming, identity: Identity) -> Deferred[Reply]:
         """A GET or HEAD for which the cache is neither read nor written."""
-        try:
-            response = await self._send(incoming, cacheable=True)
-        except UpstreamError as error:
-            return self._replies.failed(identity, error)
-        return self._replies.passed(identity, response, CacheStatus.BYPASS, self._clock.seconds())
+        response = self._send(incoming, cacheable=True)
+        return response.addCallbacks(
+            self._bypassed, self._failed, callbackArgs=(incoming, identity), errbackArgs=(identity,)
+        )
 
-    async def _send(self, incoming: Incoming, cacheable: bool) -> UpstreamResponse:
-        if upgrade_wish(incoming.head) is not None and incoming.body.length == 0:
-            return await self._route.upgrade(incoming)
-        body: Body | None = None if incoming.body.length == 0 else incoming.body
-        return await self._route.fetch(incoming, incoming.head, body, cacheable=cacheable)
+    def _send(self, incoming: Incoming, cacheable: bool) -> Deferred[UpstreamResponse]:
+        body = incoming.body
+        if body.length == 0:
+            if upgrade_wish(incoming.head) is not None:
+                return self._route.upgrade(incoming)
+            return self._route.fetch(incoming, incoming.head, None, cacheable=cacheable)
+        return self._route.fetch(incoming, incoming.head, body, cacheable=cacheable)
+
+    def _forwarded(self, response: UpstreamResponse, incoming: Incoming, identity: Identity, asked_at: float) -> Reply:
+        method = incoming.head.method
+        kept: KeptPost | None = None
+        if method not in SAFE_METHODS:
+            invalidated = self._invalidate(incoming, response.head)
+            if self._posts.may_keep(incoming, identity, response):
+                kept = self._posts.keep(incoming, identity, response, asked_at, invalidated)
+        status, now = CacheStatus.NOT_APPLICABLE, self._clock.seconds()
+        if kept is None:
+            return self._replies.passed(method, identity, response, status, now)
+        return self._replies.passed(method, identity, response, status, now, kept.body, kept.entry)
+
+    def _bypassed(self, response: UpstreamResponse, incoming: Incoming, identity: Identity) -> Reply:
+        method, now = incoming.head.method, self._clock.seconds()
+        return self._replies.passed(method, identity, response, CacheStatus.BYPASS, now)
+
+    def _failed(self, failure: Failure, identity: Identity) -> Reply:
+        if not isinstance(failure.value, UpstreamError):  # cancelled, or a bug
+            failure.raiseException()
+        return self._replies.failed(identity, failure.value)
 
     def _invalidate(self, incoming: Incoming, response: ResponseHead) -> Deferred[bool]:
         """Fires when the store has carried out what this answer entails, with whether it could; never fails."""
-        request = incoming.head
+        request, status = incoming.head, response.status
         begun: list[Deferred[int]] = []
-        if 200 <= response.status < 400:
+        if 200 <= status < 400:
             host = request.fields.first(b"host") or b""
-            named = {request.target, *self._named(incoming.scheme, host, request, response)}
-            targets = {target_of(target, self._keys, host) for target in named}
+            targets = {target_of(request.target, self._keys, host)}
+            if not _NAMING.isdisjoint(response.fields.index):
+                named = self._named(incoming.scheme, host, request, response)
+                targets.update(target_of(target, self._keys, host) for target in named)
             begun += [self._invalidator.invalidate_target(target) for target in targets]
-        if 200 <= response.status < 300:
-            patterns = resolve(self._rules(), request.method, request.target)
+        rules = self._rules()
+        if rules and 200 <= status < 300:
+            patterns = resolve(rules, request.method, request.target)
             begun += [self._invalidator.invalidate(pattern) for pattern in patterns]
-        return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
+        done = begun[0] if len(begun) == 1 else gatherResults(begun, consumeErrors=True)
+        return done.addCallbacks(_carried_out, self._postponed)
 
     def _named(self, scheme: bytes, host: bytes, request: RequestHead, response: ResponseHead) -> set[bytes]:
         """What Location and Content-Location name, as far as it is this origin, by our name or the backend's.
@@ -114,9 +134,12 @@ class PassThrough:
         return targets | {b"/" + target.removeprefix(below) for target in targets if target.startswith(below)}
 
     def _postponed(self, failure: Failure) -> bool:
-        failure.trap(FirstError)
-        assert isinstance(failure.value, FirstError)
-        reason = failure.value.subFailure
-        reason.trap(StoreError)
-        self._log.warn("an invalidation waits for the store: {reason}", reason=reason.getErrorMessage())
+        if isinstance(failure.value, FirstError):
+            failure = failure.value.subFailure
+        failure.trap(StoreError)
+        self._log.warn("an invalidation waits for the store: {reason}", reason=failure.getErrorMessage())
         return False
+
+
+def _carried_out(_: object) -> bool:
+    return True

@@ -5,7 +5,7 @@ role → key → lookup(hot) → lookup(store, guarded) → single-flight → ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
 import attrs
@@ -19,20 +19,18 @@ from caching_proxy.cache.exchange import Incoming, Question, Reply
 from caching_proxy.cache.fetcher import Fetcher
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.passing import PassThrough
-from caching_proxy.cache.reader import StoreReader
+from caching_proxy.cache.reader import Found, StoreReader
 from caching_proxy.cache.replies import Replies
 from caching_proxy.cache.single_flight import Flight, Landing, Result, SingleFlight
 from caching_proxy.cache.tickets import Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
 from caching_proxy.cache.variants import latest_of_each
-from caching_proxy.core.admission import why_bypass
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.headers import is_loop
 from caching_proxy.core.key import KeyPolicy, build_key, target_of
 from caching_proxy.core.lookup import Lookup, Use, choose, may_serve_on_error
 from caching_proxy.core.outcome import CacheStatus, Forward
 from caching_proxy.core.policy import CachePolicy
-from caching_proxy.core.request_control import parse_request_control
+from caching_proxy.core.terms import Terms, terms_under
 from caching_proxy.interfaces import Identity, ITokenVerifier, UpstreamError
 
 CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
@@ -61,37 +59,38 @@ class Parts:
 
 
 class Pipeline:
-    """Answers requests."""
+    """Answers requests. What can be answered without waiting is answered at once, not through a Deferred."""
 
     _log = Logger()
 
     def __init__(self, parts: Parts) -> None:
         self._p = parts
+        self._terms = terms_under(parts.policy)
+        self._now: Callable[[], float] = parts.clock.seconds
 
-    async def handle(self, incoming: Incoming) -> Reply:
+    def handle(self, incoming: Incoming) -> Reply | Deferred[Reply]:
         """The answer to ``incoming``. Fails with nothing but a cancellation."""
         p = self._p
-        if is_loop(incoming.head.fields, p.policy.proxy_name):
+        terms = self._terms(incoming.head.fields)
+        if terms.loop:
             return p.replies.loop()
         identity = p.verifier.identify(incoming.head)
         if isinstance(identity, Deferred):
-            identity = await identity
-        if incoming.head.method not in CACHEABLE_METHODS:
-            return await p.passing.forward(incoming, identity)
-        bypass = why_bypass(incoming.head, identity.role is not None, incoming.body.length != 0, p.policy)
-        if bypass is not None or identity.role is None:
-            return await p.passing.bypass(incoming, identity)
-        return await self._through_cache(self._question(incoming, identity, identity.role))
+            return identity.addCallback(self._identified, incoming, terms)
+        return self._identified(identity, incoming, terms)
 
-    def _question(self, incoming: Incoming, identity: Identity, role: bytes) -> Question:
-        fields = incoming.head.fields
-        key = build_key(role, target_of(incoming.head.target, self._p.keys, fields.first(b"host") or b""))
-        control = parse_request_control(fields, self._p.policy.client_refresh)
-        return Question(incoming, identity, key, control)
+    def _identified(self, identity: Identity, incoming: Incoming, terms: Terms) -> Reply | Deferred[Reply]:
+        p, head = self._p, incoming.head
+        if head.method not in CACHEABLE_METHODS:
+            return p.passing.forward(incoming, identity)
+        # Without a role nobody knows who may share the answer; a body makes it more than its key (RFC 9110 §9.3.1).
+        if terms.bypass is not None or identity.role is None or incoming.body.length != 0:
+            return p.passing.bypass(incoming, identity)
+        target = target_of(head.target, p.keys, head.fields.first(b"host") or b"")
+        return self._through_cache(Question(incoming, identity, build_key(identity.role, target), terms))
 
-    async def _through_cache(self, question: Question) -> Reply:
-        p = self._p
-        now = p.clock.seconds()
+    def _through_cache(self, question: Question) -> Reply | Deferred[Reply]:
+        p, now = self._p, self._now()
         record = p.hot.get(question.key, now)
         if record is not None:
             lookup = self._choose(question, record.entries)
@@ -99,51 +98,55 @@ class Pipeline:
                 p.hot.hits += 1
                 return p.replies.stored(question, lookup.entry, CacheStatus.HOT_HIT, now)
         p.hot.misses += 1
-        lookup = await self._look_in_store(question)
-        if lookup.entry is not None and lookup.use in _ANSWERS:
-            if lookup.use is Use.STALE_WHILE_REVALIDATE:
-                self._revalidate_behind(question, lookup, lookup.entry)
-            status = CacheStatus.HIT if lookup.use is Use.HIT else CacheStatus.STALE
-            return p.replies.stored(question, lookup.entry, status, p.clock.seconds())
-        if lookup.use is Use.UNSATISFIABLE:
-            return p.replies.only_if_cached(question)
-        return await self._from_backend(question, lookup)
+        found = p.reader.read(question.key)
+        if isinstance(found, Found):
+            return self._found(found, question)
+        return found.addCallback(self._found, question)
 
     def _choose(self, question: Question, entries: Sequence[CacheEntry]) -> Lookup:
-        return choose(question.head, question.control, entries, self._p.clock.seconds())
+        return choose(question.head, question.control, entries, self._now())
 
-    async def _look_in_store(self, question: Question) -> Lookup:
-        """The decision on both tiers' variants; a ticket is held afterwards if the backend has to be asked."""
-        p = self._p
-        ticket = question.take_ticket(p.tickets)
-        try:
-            found = await p.reader.read(question.key)
-        except BaseException:
-            question.close_ticket()
-            raise
+    def _found(self, found: Found, question: Question) -> Reply | Deferred[Reply]:
+        """Decide on both tiers' variants."""
+        p, now = self._p, self._now()
         question.trouble = found.trouble
         stored = found.entries  # without what was invalidated meanwhile
-        now = p.clock.seconds()
         record = p.hot.get(question.key, now)  # anew: there may have been news while the store was read
-        question.known = stored if record is None else latest_of_each(record.entries, stored)
-        lookup = self._choose(question, question.known)
-        if lookup.use is Use.HIT and stored and ticket.current:
-            p.hot.put_all(question.key, question.known, now, inf if record is None else record.expires_at)
-        if lookup.use in _ANSWERS or lookup.use is Use.UNSATISFIABLE:
-            question.close_ticket()
-        return lookup
+        known = question.known = stored if record is None else latest_of_each(record.entries, stored)
+        lookup = choose(question.head, question.control, known, now)
+        use, entry = lookup.use, lookup.entry
+        if entry is not None and use in _ANSWERS:
+            if use is Use.HIT:
+                if stored and found.current:
+                    p.hot.put_all(question.key, known, now, inf if record is None else record.expires_at)
+                return p.replies.stored(question, entry, CacheStatus.HIT, now)
+            if use is Use.STALE_WHILE_REVALIDATE:
+                self._revalidate_behind(question, lookup, entry)
+            return p.replies.stored(question, entry, CacheStatus.STALE, now)
+        if use is Use.UNSATISFIABLE:
+            return p.replies.only_if_cached(question)
+        question.take_ticket(p.tickets).current = found.current
+        return self._from_backend(question, lookup)
 
-    async def _from_backend(self, question: Question, lookup: Lookup) -> Reply:
+    def _from_backend(self, question: Question, lookup: Lookup) -> Deferred[Reply]:
         """Join the flight for this key, or lead one, or go alone where sharing cannot help."""
         p = self._p
-        if not question.shareable or p.uncacheable.covers(question.key, p.clock.seconds()):
-            return await self._lead(question, lookup, None)
+        if not question.shareable or p.uncacheable.covers(question.key, self._now()):
+            return self._lead(question, lookup, None)
+        flight = p.flights.current(question.key)
+        if flight is not None:
+            return Deferred.fromCoroutine(self._follow(question, lookup, flight))
+        return self._lead(question, lookup, self._flight_for(question, lookup))
+
+    def _flight_for(self, question: Question, lookup: Lookup) -> Flight | None:
+        """A new flight, if what will be fetched can serve others."""
+        return self._p.flights.start(question.key) if replaces_client(question, lookup) else None
+
+    async def _follow(self, question: Question, lookup: Lookup, flight: Flight | None) -> Reply:
+        p = self._p
         for _ in range(FLIGHTS):
-            flight = p.flights.current(question.key)
             if flight is None:
-                if not replaces_client(question, lookup):
-                    break
-                return await self._lead(question, lookup, p.flights.start(question.key))
+                return await self._lead(question, lookup, self._flight_for(question, lookup))
             try:
                 result = await flight.wait()
             except BaseException:
@@ -157,11 +160,12 @@ class Pipeline:
             question.collapsed = False
             if result is not Landing.ABANDONED:
                 break
+            flight = p.flights.current(question.key)
         return await self._lead(question, lookup, None)
 
     def _shared(self, question: Question, lookup: Lookup, result: Result) -> Reply | None:
         """What another request's fetch means for this one; None where it must look after itself."""
-        now = self._p.clock.seconds()
+        now = self._now()
         entry = None if question.outdated else lookup.entry
         if isinstance(result, UpstreamError):
             return self._p.replies.without_backend(question, attrs.evolve(lookup, entry=entry), result, now)
@@ -175,13 +179,13 @@ class Pipeline:
         question.collapsed = True
         return self._p.replies.stored(question, found.entry, question.fetch_status, now, lookup)
 
-    async def _lead(self, question: Question, lookup: Lookup, flight: Flight | None) -> Reply:
+    def _lead(self, question: Question, lookup: Lookup, flight: Flight | None) -> Deferred[Reply]:
         if question.outdated:  # while it waited; what is fetched from now on may be stored
             question.take_ticket(self._p.tickets)
             question.known = ()
             lookup = self._choose(question, ())
-        fetch = Deferred.fromCoroutine(self._p.fetcher.fetch(question, lookup, flight))
-        return await _unless_followed(fetch, flight)
+        fetch = self._p.fetcher.fetch(question, lookup, flight)
+        return fetch if flight is None else Led(fetch, flight).answer
 
     def _revalidate_behind(self, question: Question, lookup: Lookup, entry: CacheEntry) -> None:
         """Start one validation in the background, unless the key is being fetched already (RFC 5861 §3)."""
@@ -191,27 +195,31 @@ class Pipeline:
         behind = question.in_background(entry)
         behind.take_ticket(p.tickets)
         validation = attrs.evolve(lookup, use=Use.VALIDATE, forward=Forward.STALE)
-        fetch = Deferred.fromCoroutine(p.fetcher.fetch(behind, validation, p.flights.start(question.key)))
+        fetch = p.fetcher.fetch(behind, validation, p.flights.start(question.key))
         fetch.addCallback(Reply.discard)
         fetch.addErrback(lambda failure: self._log.failure("background validation failed", failure))
 
 
-def _unless_followed(fetch: Deferred[Reply], flight: Flight | None) -> Deferred[Reply]:
-    """``fetch``, which a cancellation reaches only if nobody else waits for the flight."""
+class Led:
+    """A fetch that others may wait for too: a cancellation of ``answer`` reaches it only if nobody does."""
 
-    def leave(_: Deferred[Reply]) -> None:
-        if flight is None or not flight.followers:
-            fetch.cancel()
+    __slots__ = ("_fetch", "_flight", "answer")
+    _log = Logger()
 
-    answer: Deferred[Reply] = Deferred(leave)
+    def __init__(self, fetch: Deferred[Reply], flight: Flight) -> None:
+        self._fetch = fetch
+        self._flight = flight
+        self.answer: Deferred[Reply] = Deferred(self._leave)
+        fetch.addBoth(self._deliver)
 
-    def deliver(result: Reply | Failure) -> None:
-        if not answer.called:
-            answer.callback(result)
+    def _leave(self, _: Deferred[Reply]) -> None:
+        if not self._flight.followers:
+            self._fetch.cancel()
+
+    def _deliver(self, result: Reply | Failure) -> None:
+        if not self.answer.called:
+            self.answer.callback(result)
         elif isinstance(result, Reply):
             result.discard()
         elif not result.check(CancelledError):
-            Logger(namespace=__name__).failure("a fetch that nobody waits for failed", result)
-
-    fetch.addBoth(deliver)
-    return answer
+            self._log.failure("a fetch that nobody waits for failed", result)

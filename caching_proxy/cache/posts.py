@@ -49,6 +49,14 @@ class PostKeeper:
         self._writer = writer
         self._now: Callable[[], float] = clock.seconds
 
+    def may_keep(self, incoming: Incoming, identity: Identity, response: UpstreamResponse) -> bool:
+        """Whether :meth:`keep` is worth asking: most POSTs say nothing of the sort."""
+        return (
+            incoming.head.method == b"POST"
+            and identity.role is not None
+            and b"content-location" in response.head.fields.index
+        )
+
     def keep(
         self,
         incoming: Incoming,
@@ -82,9 +90,10 @@ class PostKeeper:
     def _made(
         self, incoming: Incoming, identity: Identity, response: UpstreamResponse, asked_at: float
     ) -> CacheEntry | None:
-        request = end_to_end(incoming.head)
-        if request.method != b"POST" or identity.role is None or b"content-location" not in response.head.fields:
+        head = incoming.head
+        if identity.role is None or not self.may_keep(incoming, identity, response):
             return None
+        request = RequestHead(head.method, head.target, end_to_end(head.fields), head.minor)
         host, now = request.fields.first(b"host") or b"", self._now()
         verdict = judge_post(
             request,

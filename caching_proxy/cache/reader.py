@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,18 +18,26 @@ from caching_proxy.cache.exchange import Trouble
 from caching_proxy.cache.tickets import Ticket, Tickets
 from caching_proxy.core.codec import CodecError, UnknownVersion, decode
 from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.transient import transient
 from caching_proxy.interfaces import IStore, Stored, StoreError, StoreUnavailable, Unreadable
 
 
-@attrs.frozen(slots=True)
+@transient(slots=True)
 class Found:
-    """Usable and stale entries of one key, perhaps with what went wrong."""
+    """Usable and stale entries of one key, perhaps with what went wrong.
+
+    ``current``: nothing was written to the key, nor invalidated, while the store was read.
+    """
 
     entries: tuple[CacheEntry, ...] = ()
     trouble: Trouble | None = None
+    current: bool = True
 
 
-@attrs.frozen(slots=True, eq=False)
+NOTHING = Found()
+
+
+@transient(slots=True, eq=False)
 class _Read:
     """A round trip under way; ``horizon`` is what the store had yet to forget when it began (POSIX seconds)."""
 
@@ -62,11 +69,11 @@ class StoreReader:
         self._horizon = horizon
         self._reads: dict[bytes, _Read] = {}
 
-    def read(self, key: bytes) -> Deferred[Found]:
-        """Everything stored for ``key``; concurrent reads of a key share one round trip."""
+    def read(self, key: bytes) -> Found | Deferred[Found]:
+        """Everything stored for ``key``, at once if it is known; concurrent reads of a key share one round trip."""
         remembered = self._burst.get(key, self._clock.seconds())
         if remembered is not None and remembered.entries is not None:
-            return succeed(Found(remembered.entries))
+            return Found(remembered.entries)
         read = self._reads.get(key)
         if read is not None and read.ticket.current:
             self._burst.shared_reads += 1
@@ -74,7 +81,7 @@ class StoreReader:
         read = self._reads[key] = _Read(self._tickets.open(key), self._horizon(key), [])
         answer = self._wait(read)
         lookup = self._store.lookup(key)
-        lookup.addCallbacks(self._decode, self._explain, (read,), errbackArgs=(key,)).addBoth(self._deliver, read)
+        lookup.addCallbacks(self._answered, self._failed, callbackArgs=(read,), errbackArgs=(read,))
         return answer
 
     def _wait(self, read: _Read) -> Deferred[Found]:
@@ -82,9 +89,21 @@ class StoreReader:
         read.waiting.append(answer)
         return answer
 
-    def _decode(self, stored: Stored | None, read: _Read) -> Found:
-        if stored is None:
-            return Found()
+    def _answered(self, stored: Stored | None, read: _Read) -> None:
+        found = NOTHING if read.ticket.current else Found(current=False)
+        if stored is not None:
+            try:
+                found = self._decoded(stored, read)
+            except Exception:  # noqa: BLE001 a bug in decoding must not strand those who wait
+                self._log.failure("decoding {key} failed", key=read.ticket.key.decode("latin-1"))
+                found = Found((), Trouble.FAILED, read.ticket.current)
+        self._deliver(found, read)
+
+    def _failed(self, failure: Failure, read: _Read) -> None:
+        trouble = self._explained(failure, read.ticket.key)
+        self._deliver(Found((), trouble, read.ticket.current), read)
+
+    def _decoded(self, stored: Stored, read: _Read) -> Found:
         key, now = read.ticket.key, self._clock.seconds()
         horizon = max(read.horizon, self._horizon(key))
         entries: list[CacheEntry] = []
@@ -99,33 +118,31 @@ class StoreReader:
                 trouble = Trouble.UNREADABLE
                 self._drop(self._store.discard(key, field))
             else:
-                entries.append(entry)
-        shown = tuple(entry for entry in entries if now < entry.gone_at and entry.received_at > horizon)
-        if read.ticket.current and shown and trouble is None:
+                if now < entry.gone_at and entry.received_at > horizon:
+                    entries.append(entry)
+        shown, current = tuple(entries), read.ticket.current
+        if shown and trouble is None and current:
             self._burst.put(key, stored, shown, now)
-        return Found(shown, trouble)
+        return Found(shown, trouble, current)
 
-    def _explain(self, failure: Failure, key: bytes) -> Found:
+    def _explained(self, failure: Failure, key: bytes) -> Trouble:
         if failure.check(StoreUnavailable):
-            return Found(trouble=Trouble.OPEN)
+            return Trouble.OPEN
         if failure.check(Unreadable):
             self._log.warn("foreign value under {key} dropped", key=key.decode("latin-1"))
             self._drop(self._store.delete([key]))
-            return Found(trouble=Trouble.UNREADABLE)
+            return Trouble.UNREADABLE
         if not failure.check(StoreError):
             self._log.failure("lookup of {key} failed", failure, key=key.decode("latin-1"))
-        return Found(trouble=Trouble.FAILED)
+        return Trouble.FAILED
 
-    def _deliver(self, found: Found | Failure, read: _Read) -> None:
-        key = read.ticket.key
-        if isinstance(found, Failure):  # a bug in decoding must not strand those who wait
-            self._log.failure("decoding {key} failed", found, key=key.decode("latin-1"))
-            found = Found(trouble=Trouble.FAILED)
+    def _deliver(self, found: Found, read: _Read) -> None:
+        key, waiting = read.ticket.key, read.waiting
         read.ticket.close()
         if self._reads.get(key) is read:
             del self._reads[key]
-        while read.waiting:  # one by one: who is answered may make another leave
-            read.waiting.pop(0).callback(found)
+        while waiting:  # one by one: who is answered may make another leave
+            waiting.pop(0).callback(found)
 
     def _drop(self, removal: Deferred[bool] | Deferred[set[bytes]]) -> None:
         removal.addErrback(lambda failure: failure.trap(StoreError))

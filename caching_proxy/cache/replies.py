@@ -14,11 +14,16 @@ from caching_proxy.core import cache_status, reply
 from caching_proxy.core.answer import answer
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.errors import error_response
-from caching_proxy.core.headers import response_to_client, switching_to_client, with_date
+from caching_proxy.core.headers import relayed, switching_to_client, with_date
 from caching_proxy.core.lookup import Lookup, may_serve_disconnected, may_serve_on_error
 from caching_proxy.core.messages import Field, Fields, ResponseHead
 from caching_proxy.core.outcome import CacheStatus, Forward
+from caching_proxy.core.stored import PROXY_AUTHENTICATION
 from caching_proxy.interfaces import Identity, UpstreamError, UpstreamProtocolError, UpstreamResponse, UpstreamTimeout
+
+_WITHOUT_CONTENT = frozenset((204, 304))
+_NOT_ONLY_RELAYED = PROXY_AUTHENTICATION | {b"age", b"cache-status"}
+"""Response fields that a client gets in another form than they are stored in."""
 
 
 @attrs.frozen(slots=True)
@@ -51,11 +56,12 @@ class Replies:
                 ttl=entry.ttl(now),
                 collapsed=question.collapsed,
             )
-        added = reply.stored_answer(entry, status, now, self.proxy_name, member)
-        fields = reply.without_cache_status(made.head.fields, self.proxy_name)
-        head = ResponseHead(made.head.status, made.head.reason, fields.plus(*added))
+        head, body = made.head, made.body
+        fields = reply.with_explanation(head.fields, entry, status, now, self.proxy_name, member)
         entry.slim()
-        return Reply(head, made.body, len(made.body), status, question.identity.label)
+        framed = question.head.method == b"GET" and head.status not in _WITHOUT_CONTENT
+        head = ResponseHead(head.status, head.reason, fields)
+        return Reply(head, body, len(body), status, question.identity.label, framed=framed)
 
     def fetched(
         self,
@@ -68,19 +74,32 @@ class Replies:
     ) -> Reply:
         """The backend's own answer; ``entry`` is what is stored of it, if anything."""
         status = question.fetch_status
-        added: tuple[Field, ...] = ((b"X-Cache-Status", status.value),)
-        if entry is not None:
-            added += reply.expiry(entry, now)
-        member = self._member(
-            forward=lookup.forward or Forward.MISS,
-            ttl=None if entry is None else entry.ttl(now),
-            stored=entry is not None,
-            collapsed=question.collapsed,
+        added = b"X-Cache-Status: %b\r\n%b" % (status.value, b"" if entry is None else reply.expiry(entry, now))
+        member = self._fetched_member(question, lookup, entry, now)
+        return self._relay(question.head.method, response, body, added, member, status, question.identity.label, now)
+
+    def fetched_whole(
+        self, question: Question, lookup: Lookup, response: UpstreamResponse, entry: CacheEntry, now: float
+    ) -> Reply:
+        """Like :meth:`fetched`, where all of the answer is here and all its fields are stored: their lines serve the
+        client as well, and need not be made twice."""
+        head = response.head
+        if head.status in _WITHOUT_CONTENT or not _NOT_ONLY_RELAYED.isdisjoint(head.fields.index):
+            return self.fetched(question, lookup, response, entry.body, entry, now)
+        status, member = question.fetch_status, self._fetched_member(question, lookup, entry, now)
+        block = b"%bContent-Length: %d\r\nX-Cache-Status: %b\r\n%b%b" % (
+            entry.head,
+            len(entry.body),
+            status.value,
+            reply.expiry(entry, now),
+            b"" if member is None else b"Cache-Status: %b\r\n" % member,
         )
-        return self._relay(response, body, added, member, status, question.identity.label, now)
+        head = ResponseHead(head.status, head.reason, Fields.decoded(block))
+        return Reply(head, entry.body, len(entry.body), status, question.identity.label, framed=True)
 
     def passed(
         self,
+        method: bytes,
         identity: Identity,
         response: UpstreamResponse,
         status: CacheStatus,
@@ -91,12 +110,10 @@ class Replies:
         """The backend's answer to a request that was not looked up; ``entry`` is what is stored of it all the same,
         ``body`` stands for the response's own then."""
         forward = Forward.METHOD if status is CacheStatus.NOT_APPLICABLE else Forward.BYPASS
-        added: tuple[Field, ...] = ((b"X-Cache-Status", status.value),)
-        if entry is not None:
-            added += reply.expiry(entry, now)
+        added = b"X-Cache-Status: %b\r\n%b" % (status.value, b"" if entry is None else reply.expiry(entry, now))
         member = self._member(forward, None if entry is None else entry.ttl(now), entry is not None)
         sent = response.body if body is None else body
-        return self._relay(response, sent, added, member, status, identity.label, now)
+        return self._relay(method, response, sent, added, member, status, identity.label, now)
 
     def without_backend(self, question: Question, lookup: Lookup, error: UpstreamError, now: float) -> Reply:
         """What can be said while the backend is unreachable: something stale, else 502 or 504."""
@@ -149,20 +166,32 @@ class Replies:
 
     def _relay(
         self,
+        method: bytes,
         response: UpstreamResponse,
         body: bytes | Body,
-        added: tuple[Field, ...],
+        added: bytes,
         member: bytes | None,
         status: CacheStatus,
         label: str,
         now: float,
     ) -> Reply:
-        passed = response_to_client if response.tunnel is None else switching_to_client
-        fields = with_date(passed(response.head.fields), now).plus(*added)
-        fields = reply.replace_cache_status(fields, member)
-        length = len(body) if isinstance(body, bytes) else response.length
-        head = ResponseHead(response.head.status, response.head.reason, fields)
-        return Reply(head, body, length, status, label, response.tunnel)
+        head = response.head
+        if response.tunnel is not None:
+            fields = with_date(switching_to_client(head.fields), now)
+        else:
+            fields = relayed(head.fields, now)
+        if isinstance(body, Body) and body.complete and body.length == response.length is not None:
+            body = body.take()  # all here already: one write instead of a stream
+        length, framed = response.length, False
+        if isinstance(body, bytes):
+            length = len(body)
+            framed = method != b"HEAD" and _says_length(head, length)
+        head = ResponseHead(head.status, head.reason, reply.with_member(fields, added, member))
+        return Reply(head, body, length, status, label, response.tunnel, framed)
+
+    def _fetched_member(self, question: Question, lookup: Lookup, entry: CacheEntry | None, now: float) -> bytes | None:
+        ttl = None if entry is None else entry.ttl(now)
+        return self._member(lookup.forward or Forward.MISS, ttl, entry is not None, question.collapsed)
 
     def _member(
         self, forward: Forward, ttl: int | None = None, stored: bool = False, collapsed: bool | None = None
@@ -170,3 +199,14 @@ class Replies:
         if self.proxy_name is None:
             return None
         return cache_status.member(self.proxy_name, forward=forward, ttl=ttl, stored=stored, collapsed=collapsed)
+
+
+def _says_length(head: ResponseHead, length: int) -> bool:
+    """Whether the fields that a client receives frame a body of ``length`` bytes already (RFC 9112 §6)."""
+    index = head.fields.index
+    return (
+        head.status >= 200
+        and head.status not in _WITHOUT_CONTENT
+        and index.get(b"content-length") == [b"%d" % length]
+        and b"transfer-encoding" not in index
+    )

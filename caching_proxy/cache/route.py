@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 
 from caching_proxy.body import Body
 from caching_proxy.cache.exchange import Incoming
-from caching_proxy.core.headers import request_to_backend, upgrade_to_backend
 from caching_proxy.core.messages import RequestHead
+from caching_proxy.core.outgoing import request_to_backend, upgrade_to_backend
 from caching_proxy.interfaces import IUpstream, UpstreamResponse
 
 
@@ -29,7 +29,7 @@ class Route:
         """Send ``head``, which came with ``incoming``, and perhaps a body."""
         sent = request_to_backend(
             head,
-            host=self._host(head),
+            host=self.host or head.fields.first(b"host") or b"",
             client_ip=incoming.client_ip,
             scheme=incoming.scheme,
             request_id=incoming.request_id,
@@ -42,9 +42,10 @@ class Route:
 
     def upgrade(self, incoming: Incoming) -> Deferred[UpstreamResponse]:
         """Ask the backend to leave HTTP; the answer is final, or a 101 with a tunnel."""
+        head = incoming.head
         sent = upgrade_to_backend(
-            incoming.head,
-            host=self._host(incoming.head),
+            head,
+            host=self.host or head.fields.first(b"host") or b"",
             client_ip=incoming.client_ip,
             scheme=incoming.scheme,
             request_id=incoming.request_id,
@@ -53,6 +54,3 @@ class Route:
             base_path=self.base_path,
         )
         return self.upstream.fetch(sent, None, incoming.on_interim)
-
-    def _host(self, head: RequestHead) -> bytes:
-        return self.host or head.fields.first(b"host") or b""

@@ -10,7 +10,8 @@ from caching_proxy.core.variance import variant_id
 
 def field_name(entry: CacheEntry) -> bytes:
     """The field of the key's hash under which ``entry`` is stored: its variant, parts apart from the whole."""
-    return variant_id(entry.selecting, Flag.PARTIAL in entry.flags)
+    flags = entry.flags
+    return variant_id(entry.selecting, bool(flags) and Flag.PARTIAL in flags)  # to ask an IntFlag costs; most have none
 
 
 def latest_of_each(nearby: Iterable[CacheEntry], stored: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from caching_proxy.cache.burst import BurstTier
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.tickets import Ticket, Tickets
+from caching_proxy.cache.turns import Turns
 from caching_proxy.cache.variants import field_name
 from caching_proxy.core.codec import encode
 from caching_proxy.core.entry import CacheEntry
@@ -28,6 +29,10 @@ MAX_PENDING_BYTES = 64 * 1024 * 1024
 
 CALM_SECONDS = 10.0
 """Writes work again when one did and none has failed for so long: a store that wavers does not fill the log."""
+
+
+def _nothing() -> None:
+    """What is to be done when nobody waits for the end."""
 
 
 class Writer:
@@ -53,10 +58,9 @@ class Writer:
         self._burst = burst
         self._store = store
         self._tickets = tickets
-        self._clock = clock
+        self._now: Callable[[], float] = clock.seconds
         self._forsake = forsake
-        self._turns: dict[bytes, Deferred[None]] = {}  # the last operation on each key that is not over
-        self._under_way: set[Deferred[None]] = set()
+        self._turns = Turns()
         self._pending_bytes = 0
         self.dropped = 0
         self.failed = 0
@@ -74,22 +78,28 @@ class Writer:
         ``known`` are the key's variants as read under the ticket; ``gone`` those that ``entries`` replace under
         another name.
         """
-        now, key = self._clock.seconds(), ticket.key
+        now, key = self._now(), ticket.key
         if not ticket.valid:
             ticket.close()
             return
         alive = [entry for entry in entries if now < entry.gone_at]
-        gone = [*gone, *(entry for entry in entries if entry not in alive)]
+        if len(alive) < len(entries):
+            gone = [*gone, *(entry for entry in entries if entry not in alive)]
         if ticket.current or self._hot.holds(key, now):  # else it is not known which variants the record must have
             self._hot.update(key, alive, gone, known, now)
         self._outdate(key)
-        operations = [self._discard(entry) for entry in gone] + [self._write(entry, ticket) for entry in alive]
-        done = operations[0] if len(operations) == 1 else DeferredList(operations)
-        done.addCallback(lambda _: ticket.close())
+        if not gone and not alive:
+            ticket.close()
+            return
+        over = _last_of(len(gone) + len(alive), ticket.close)
+        for entry in gone:
+            self._discard(entry, over)
+        for entry in alive:
+            self._write(entry, ticket, over)
 
     def discard(self, entry: CacheEntry) -> None:
         """Take one variant out of every tier."""
-        now = self._clock.seconds()
+        now = self._now()
         if self._hot.holds(entry.key, now):
             self._hot.update(entry.key, (), (entry,), (), now)
         self._outdate(entry.key)
@@ -97,67 +107,67 @@ class Writer:
 
     def drain(self) -> Deferred[None]:
         """Fires when everything under way has ended."""
-        return DeferredList([_follow(operation) for operation in self._under_way]).addCallback(lambda _: None)
+        return self._turns.drain()
 
     def _outdate(self, key: bytes) -> None:
         self._burst.remove(key)
         self._tickets.outdate(key)
 
-    def _write(self, entry: CacheEntry, ticket: Ticket) -> Deferred[None]:
-        if self._pending_bytes + entry.size > MAX_PENDING_BYTES:
+    def _write(self, entry: CacheEntry, ticket: Ticket, over: Callable[[], None]) -> None:
+        size = entry.size
+        if self._pending_bytes + size > MAX_PENDING_BYTES:
             self.dropped += 1
-            return self._discard(entry)  # what it replaces must not come back
-        self._pending_bytes += entry.size
+            self._discard(entry, over)  # what it replaces must not come back
+            return
+        self._pending_bytes += size
+        self._turns.take(entry.key, self._put, entry, ticket, over)
 
-        def over(_: None) -> None:
-            self._pending_bytes -= entry.size
-
-        return self._in_turn(entry.key, lambda: self._put(entry, ticket)).addCallback(over)
-
-    def _put(self, entry: CacheEntry, ticket: Ticket) -> Deferred[None]:
-        ttl_ms = int((entry.gone_at - self._clock.seconds()) * 1000)
+    def _put(self, entry: CacheEntry, ticket: Ticket, over: Callable[[], None]) -> None:
+        ttl_ms = int((entry.gone_at - self._now()) * 1000)
         if not ticket.valid or ttl_ms <= 0:
-            return succeed(None)
-        write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms)
-        return write.addBoth(self._unless_voided, entry, ticket)
+            self._ended(entry.key, over, entry.size)
+            return
+        try:
+            write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms)
+        except Exception:  # noqa: BLE001 a bug, which must not stand in the way of the key for ever; it is logged
+            write = fail()
+        write.addBoth(self._answered, entry, ticket, over)
 
-    def _unless_voided(self, result: Failure | None, entry: CacheEntry, ticket: Ticket) -> Deferred[None] | None:
+    def _answered(self, result: Failure | None, entry: CacheEntry, ticket: Ticket, over: Callable[[], None]) -> None:
         """A write that failed may have reached the store all the same."""
         if isinstance(result, Failure):
             self._not_written(result)
         elif self._failed_at is not None:
             self._written(self._failed_at)
-        return None if ticket.valid else self._remove(entry)
+        if ticket.valid:
+            self._ended(entry.key, over, entry.size)
+        else:
+            self._remove(entry).addCallback(lambda _: self._ended(entry.key, over, entry.size))
 
-    def _discard(self, entry: CacheEntry) -> Deferred[None]:
+    def _ended(self, key: bytes, over: Callable[[], None], size: int = 0) -> None:
+        self._pending_bytes -= size
+        self._outdate(key)  # what was read while the store was at it may be from before
+        over()
+        self._turns.over(key)
+
+    def _discard(self, entry: CacheEntry, over: Callable[[], None] = _nothing) -> None:
         """Until the store has forgotten it, nothing that old is believed from there."""
         veil = self._tickets.open(entry.key)
         veil.void(entry.received_at)
-        return self._in_turn(entry.key, lambda: self._remove(entry)).addCallback(lambda _: veil.close())
+        self._turns.take(entry.key, self._take_out, entry, veil, over)
+
+    def _take_out(self, entry: CacheEntry, veil: Ticket, over: Callable[[], None]) -> None:
+        def ended(_: None) -> None:
+            veil.close()
+            self._ended(entry.key, over)
+
+        self._remove(entry).addCallback(ended)
 
     def _remove(self, entry: CacheEntry) -> Deferred[None]:
-        removal: Deferred[None] = self._store.discard(entry.key, field_name(entry)).addCallback(lambda _: None)
-        return removal.addErrback(self._not_removed, entry.key)
-
-    def _in_turn(self, key: bytes, operation: Callable[[], Deferred[None]]) -> Deferred[None]:
-        """Do it after whatever is under way for ``key``; the result never fails."""
-        before = self._turns.get(key)
-        if before is None:
-            done = maybeDeferred(operation)
-        else:
-            turn: Deferred[None] = Deferred()
-            before.addCallback(lambda _: turn.callback(None))
-            done = turn.addCallback(lambda _: operation())
-        self._turns[key] = done
-        self._under_way.add(done)
-        done.addErrback(self._unexpected)
-        return done.addCallback(self._settled, done, key)
-
-    def _settled(self, _: None, done: Deferred[None], key: bytes) -> None:
-        self._under_way.discard(done)
-        self._outdate(key)  # what was read while the store was at it may be from before
-        if self._turns.get(key) is done:
-            del self._turns[key]
+        """Fires when the store has forgotten it or cannot be made to; never fails."""
+        asked = maybeDeferred(self._store.discard, entry.key, field_name(entry))
+        removal: Deferred[None] = asked.addCallback(lambda _: None)
+        return removal.addErrback(self._not_removed, entry.key).addErrback(self._unexpected)
 
     def _not_written(self, failure: Failure) -> None:
         if failure.check(CancelledError):
@@ -171,10 +181,10 @@ class Writer:
             self._log.warn("writes to the store fail, answers are kept in memory only: {reason}", reason=reason)
         elif not failure.check(StoreUnavailable):
             self._log.debug("store write failed: {reason}", reason=reason)
-        self._failed_at = self._clock.seconds()
+        self._failed_at = self._now()
 
     def _written(self, failed_at: float) -> None:
-        if self._clock.seconds() - failed_at >= CALM_SECONDS:
+        if self._now() - failed_at >= CALM_SECONDS:
             self._failed_at = None
             self._log.info("writes to the store work again; {failed} have failed since the start", failed=self.failed)
 
@@ -186,13 +196,16 @@ class Writer:
         self._log.failure("store write failed", failure)
 
 
-def _follow(deferred: Deferred[None]) -> Deferred[None]:
-    """A Deferred that fires when ``deferred`` has, whatever with."""
-    follower: Deferred[None] = Deferred()
+def _last_of(times: int, call: Callable[[], None]) -> Callable[[], None]:
+    """What makes ``call`` when it is called itself for the last of so many ``times``."""
+    if times == 1:
+        return call
+    left = times
 
-    def fire(result: None) -> None:
-        follower.callback(None)
-        return result
+    def called() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            call()
 
-    deferred.addBoth(fire)
-    return follower
+    return called

@@ -6,12 +6,11 @@ caller; ``Content-Length`` is that of the body really sent.
 
 from __future__ import annotations
 
-import attrs
-
 from caching_proxy.core.conditional import not_modified, not_modified_fields
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.messages import Field, RequestHead, ResponseHead
 from caching_proxy.core.ranges import Kind, Selection, content_range, cut, multipart, select
+from caching_proxy.core.transient import transient
 
 _ABOUT_PART = frozenset({b"content-range"})
 _ABOUT_PARTS = frozenset({b"content-range", b"content-type"})
@@ -21,7 +20,7 @@ _NOT_IN_416 = frozenset(
 )
 
 
-@attrs.frozen(slots=True)
+@transient(slots=True)
 class Answer:
     """A response head ready for a client but for ``Age``, and its body (empty for HEAD, 204 and 304)."""
 
@@ -54,7 +53,7 @@ def _length(body: bytes) -> Field:
 def _whole(request: RequestHead, entry: CacheEntry) -> Answer:
     fields = entry.fields
     if entry.status not in (204, 304):  # RFC 9110 §8.6
-        fields = fields.plus(_length(entry.body))
+        fields = fields.plus_lines(b"Content-Length: %d\r\n" % len(entry.body))
     body = b"" if request.method == b"HEAD" else entry.body
     return Answer(ResponseHead(entry.status, entry.reason, fields), body)
 

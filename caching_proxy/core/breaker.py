@@ -46,6 +46,11 @@ class Breaker:
         """Failures in a row while closed."""
         return self._failures
 
+    @property
+    def calm(self) -> bool:
+        """Closed, with no failure since the last success: ``allow`` would say yes and ``success`` change nothing."""
+        return self._phase is Phase.CLOSED and not self._failures
+
     def phase(self, now: float) -> Phase:
         """The phase at ``now``; OPEN becomes HALF_OPEN by itself when the recovery time is over."""
         if self._phase is Phase.OPEN and self._due(now):

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import attrs
+
+from caching_proxy.core.entry import NO_FLAGS, Flag
 
 SATURATED = 2**31
 """Delta-seconds above this count as this: 68 years (RFC 9111 §1.2.2)."""
 
+_OBSTACLES = frozenset((b"no-store", b"no-cache", b"private", b"must-understand"))
 _REMEMBERED = 128  # bytes of a line whose parsed form is kept: a backend says the same thing over and over
 _OWS = b" \t"
 _MEMBER = re.compile(rb'(?:[^",]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
@@ -38,7 +41,11 @@ class Directive:
 
 @attrs.frozen(slots=True)
 class CacheControl:
-    """The directives of all lines of one field, in order."""
+    """The directives of all lines of one field, in order.
+
+    What they mean for storing a response is asked of every response, so it is worked out once for each line: the
+    attributes below the methods. Seconds are as :meth:`seconds` gives them.
+    """
 
     directives: tuple[Directive, ...] = ()
     _first: dict[bytes, Directive] = attrs.field(init=False, eq=False, repr=False)
@@ -99,6 +106,39 @@ class CacheControl:
             directive.name == name and not _field_names(directive) for directive in self.directives
         )
 
+    @cached_property
+    def lifetime(self) -> int | None:
+        """What a shared cache takes for the lifetime: s-maxage, else max-age (§4.2.1)."""
+        shared = self.seconds(b"s-maxage")
+        return self.seconds(b"max-age") if shared is None else shared
+
+    @cached_property
+    def stale_windows(self) -> tuple[int | None, int | None]:
+        """``stale-while-revalidate`` and ``stale-if-error`` (RFC 5861)."""
+        return self.seconds(b"stale-while-revalidate"), self.seconds(b"stale-if-error")
+
+    @cached_property
+    def excluded(self) -> frozenset[bytes]:
+        """The fields that ``private`` and ``no-cache`` keep out of a stored response."""
+        return frozenset(self.fields_of(b"private") + self.fields_of(b"no-cache"))
+
+    @cached_property
+    def unobstructive(self) -> bool:
+        """Whether nothing here can keep a response, or a field of it, from being stored and used."""
+        return _OBSTACLES.isdisjoint(self._first)
+
+    @cached_property
+    def flags(self) -> Flag:
+        """What a stored response keeps of the directives."""
+        flags = NO_FLAGS
+        if self.unqualified(b"no-cache"):
+            flags |= Flag.NO_CACHE | Flag.STRICT
+        if self.has(b"must-revalidate") or self.has(b"proxy-revalidate") or self.has(b"s-maxage"):
+            flags |= Flag.STRICT  # §4.2.4
+        if self.has(b"immutable"):
+            flags |= Flag.IMMUTABLE
+        return flags
+
 
 NO_DIRECTIVES = CacheControl()
 
@@ -112,8 +152,12 @@ def delta_seconds(value: bytes) -> int | None:
     """One or more ASCII digits as a number, at most ``SATURATED``; None for anything else (§1.2.2)."""
     if not value.isdigit():
         return None
-    digits = value.lstrip(b"0")
-    return SATURATED if len(digits) > 10 else min(int(digits or b"0"), SATURATED)
+    if len(value) > 10:
+        value = value.lstrip(b"0") or b"0"
+        if len(value) > 10:
+            return SATURATED
+    number = int(value)
+    return number if number < SATURATED else SATURATED
 
 
 def _delta_seconds(directive: Directive) -> int | None:

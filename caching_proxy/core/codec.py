@@ -26,6 +26,7 @@ from caching_proxy.core.entry import CacheEntry, Flag, Selecting
 
 MAGIC = b"\xc5CP"
 VERSION = 1
+_VERSION = bytes((VERSION,))
 
 _PREAMBLE = len(MAGIC) + 1
 _START = _PREAMBLE + 16
@@ -33,6 +34,7 @@ _START = _PREAMBLE + 16
 # lengths of key, reason, head and body; number of selecting fields
 _FIXED = Struct("!HdqqqqqIqqIIIQH")
 _SELECTING = Struct("!HI")
+_FLAGS = tuple(map(Flag, range(2 ** len(Flag))))
 _ABSENT = 0xFFFFFFFF  # length of a selecting value that was not there
 _NONE = -1  # in the numbers of ``part``
 
@@ -51,21 +53,21 @@ def encode(entry: CacheEntry) -> bytes:
         content = b"".join(_parts(entry))
     except StructError as error:
         raise CodecError(f"entry cannot be encoded: {error}") from error
-    preamble = MAGIC + bytes((VERSION,))
-    checksum = blake2b(preamble, digest_size=16)
+    checksum = _BEGUN[VERSION].copy()
     checksum.update(content)
     checksum.update(entry.body)
-    return b"".join((preamble, checksum.digest(), content, entry.body))
+    return b"".join((MAGIC, _VERSION, checksum.digest(), content, entry.body))
 
 
 def decode(data: bytes, key: bytes) -> CacheEntry:
     """The entry that was encoded into ``data`` for ``key``; CodecError, and nothing else, for any other bytes."""
     if len(data) < _START or not data.startswith(MAGIC):
         raise CodecError("not an encoded entry")
-    decoder = _DECODERS.get(data[_PREAMBLE - 1])
+    version = data[_PREAMBLE - 1]
+    decoder = _DECODERS.get(version)
     if decoder is None:
-        raise UnknownVersion(f"version {data[_PREAMBLE - 1]}")
-    checksum = blake2b(data[:_PREAMBLE], digest_size=16)
+        raise UnknownVersion(f"version {version}")
+    checksum = _BEGUN[version].copy()
     checksum.update(memoryview(data)[_START:])
     if checksum.digest() != data[_PREAMBLE:_START]:
         raise CodecError("checksum differs")
@@ -85,7 +87,7 @@ def _parts(entry: CacheEntry) -> list[bytes]:
         entry.stale_while_revalidate,
         entry.stale_if_error,
         entry.keep,
-        int(entry.flags),
+        entry.flags,
         first,
         _NONE if total is None else total,
         len(entry.key),
@@ -128,7 +130,7 @@ def _decode_v1(data: bytes, key: bytes) -> CacheEntry:
         while_revalidate,
         if_error,
         keep,
-        Flag(flags),
+        _FLAGS[flags] if flags < len(_FLAGS) else Flag(flags),
         selecting,
         None if first == _NONE else (first, None if total == _NONE else total),
     )
@@ -153,3 +155,4 @@ def _selecting(data: bytes, at: int, count: int) -> tuple[Selecting, int]:
 
 
 _DECODERS: dict[int, Callable[[bytes, bytes], CacheEntry]] = {1: _decode_v1}
+_BEGUN = {version: blake2b(MAGIC + bytes((version,)), digest_size=16) for version in _DECODERS}

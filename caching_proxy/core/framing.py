@@ -7,14 +7,15 @@ Everything here reads already split fields. What two readers could understand di
 from __future__ import annotations
 
 import enum
-
-import attrs
+from functools import lru_cache
 
 from caching_proxy.core.messages import Fields, RequestHead, ResponseHead
+from caching_proxy.core.transient import transient
 
 _REGISTERED = frozenset((b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity"))
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MAX_DIGITS = 18  # anything longer overflows somewhere downstream
+_REMEMBERED = 64  # bytes of a Connection line worth remembering: senders repeat themselves
 
 
 class BadMessage(Exception):
@@ -35,7 +36,7 @@ class Kind(enum.Enum):
     CLOSE = "close"
 
 
-@attrs.frozen(slots=True)
+@transient(slots=True)
 class Framing:
     """How a body is delimited; ``length`` is its size in bytes where that is known beforehand, else None."""
 
@@ -58,18 +59,26 @@ def is_token(value: bytes) -> bool:
     return bool(value) and not value.translate(None, _TOKEN)
 
 
-def connection_options(fields: Fields) -> list[bytes]:
+def connection_options(fields: Fields) -> tuple[bytes, ...]:
     """The options of every ``Connection`` line in lower case, empty members skipped (RFC 9110 §7.6.1)."""
-    lines = fields.all(b"connection")
-    if not lines:
-        return []
-    return [option for line in lines for part in line.split(b",") if (option := part.strip(b" \t").lower())]
+    lines = fields.index.get(b"connection")
+    if lines is None:
+        return ()
+    line = lines[0] if len(lines) == 1 else b",".join(lines)
+    return _known_options(line) if len(line) <= _REMEMBERED else _options(line)
+
+
+def _options(line: bytes) -> tuple[bytes, ...]:
+    return tuple(option for part in line.split(b",") if (option := part.strip(b" \t").lower()))
+
+
+_known_options = lru_cache(256)(_options)
 
 
 def keeps_alive(minor: int, fields: Fields) -> bool:
     """Whether the sender lets the connection persist after this message (RFC 9112 §9.3)."""
     options = connection_options(fields)
-    return b"close" not in options and (minor >= 1 or b"keep-alive" in options)
+    return (minor >= 1 or b"keep-alive" in options) and b"close" not in options
 
 
 def has_no_body(method: bytes, status: int) -> bool:
@@ -103,9 +112,9 @@ def response_framing(method: bytes, head: ResponseHead) -> tuple[Framing, bool]:
     Raises :class:`BadMessage` with 502. When both Transfer-Encoding and Content-Length are present the caller must
     drop the latter (RFC 9112 §6.3).
     """
-    fields = head.fields
-    codings, lengths = fields.all(b"transfer-encoding"), fields.all(b"content-length")
-    reusable = keeps_alive(head.minor, fields) and not (codings and (lengths or head.minor < 1))
+    index = head.fields.index
+    codings, lengths = index.get(b"transfer-encoding"), index.get(b"content-length", [])
+    reusable = keeps_alive(head.minor, head.fields) and not (codings and (lengths or head.minor < 1))
     if has_no_body(method, head.status):
         announced = bool(codings) or any(value.strip(b"0 \t") for value in lengths)
         stray = announced and method != b"HEAD" and head.status != 304  # a body may follow all the same
@@ -114,6 +123,8 @@ def response_framing(method: bytes, head: ResponseHead) -> tuple[Framing, bool]:
         return _response_codings(_codings(codings, 502), reusable)
     if not lengths:
         return CLOSE, False
+    if len(lengths) == 1 and lengths[0].isdigit():
+        return Framing(Kind.LENGTH, _length(lengths[0], 502, 502)), reusable
     sizes = {_length(part.strip(b" \t"), 502, 502) for value in lengths for part in value.split(b",")}
     if len(sizes) > 1:
         raise BadMessage(502, "differing Content-Length values")
@@ -149,7 +160,8 @@ def _response_codings(names: list[bytes], reusable: bool) -> tuple[Framing, bool
 def _length(value: bytes, malformed: int, too_long: int) -> int:
     if not value.isdigit():
         raise BadMessage(malformed, "malformed Content-Length")
-    digits = value.lstrip(b"0")
-    if len(digits) > _MAX_DIGITS:
-        raise BadMessage(too_long, "Content-Length too large")
-    return int(digits or b"0")
+    if len(value) > _MAX_DIGITS:
+        value = value.lstrip(b"0") or b"0"
+        if len(value) > _MAX_DIGITS:
+            raise BadMessage(too_long, "Content-Length too large")
+    return int(value)

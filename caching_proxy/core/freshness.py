@@ -6,18 +6,17 @@ to the next source or to a guess. Guesses (the default TTL, the 10 % rule) are m
 
 from __future__ import annotations
 
-import attrs
-
 from caching_proxy.core.cache_control import SATURATED, CacheControl, delta_seconds
 from caching_proxy.core.dates import parse_date
 from caching_proxy.core.messages import Fields, ResponseHead
 from caching_proxy.core.policy import CachePolicy
+from caching_proxy.core.transient import transient
 
 HEURISTIC_STATUSES = frozenset((200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501))
 """Statuses that may be stored without a word about freshness (RFC 9110 §15.1)."""
 
 
-@attrs.frozen(slots=True)
+@transient(slots=True)
 class Freshness:
     """Whole seconds, none negative: ``lifetime``, ``initial_age`` (both saturating) and the stale windows, which
     count from the end of the lifetime. ``explicit`` is False where the lifetime is a guess or there is none."""
@@ -31,7 +30,8 @@ class Freshness:
     @property
     def remaining(self) -> int:
         """Seconds of freshness left on arrival; 0 for a response that arrived stale."""
-        return max(0, self.lifetime - self.initial_age)
+        left = self.lifetime - self.initial_age
+        return left if left > 0 else 0
 
 
 def assess(
@@ -50,19 +50,19 @@ def assess(
     default, nothing else is guessed about a successful response either. The policy's stale windows are for responses
     that had some lifetime: what never was fresh does not become usable by a default.
     """
-    lifetime = _stated(response.fields, control, use_expires, received_at)
+    fields = response.fields
+    lifetime = control.lifetime
+    if lifetime is None and use_expires:
+        lifetime = _until_expires(fields, received_at)
     explicit = lifetime is not None
     if lifetime is None:
         lifetime = _guessed(response, control, policy, received_at, guess)
-    while_revalidate = control.seconds(b"stale-while-revalidate")
-    if_error = control.seconds(b"stale-if-error")
-    return Freshness(
-        lifetime=lifetime,
-        initial_age=initial_age(response.fields, requested_at, received_at),
-        explicit=explicit,
-        stale_while_revalidate=_window(while_revalidate, policy.stale_while_revalidate, lifetime),
-        stale_if_error=_window(if_error, policy.stale_if_error, lifetime),
-    )
+    while_revalidate, if_error = control.stale_windows
+    if while_revalidate is None:
+        while_revalidate = policy.stale_while_revalidate if lifetime else 0
+    if if_error is None:
+        if_error = policy.stale_if_error if lifetime else 0
+    return Freshness(lifetime, initial_age(fields, requested_at, received_at), explicit, while_revalidate, if_error)
 
 
 def takes_default(status: int, policy: CachePolicy) -> bool:
@@ -72,34 +72,33 @@ def takes_default(status: int, policy: CachePolicy) -> bool:
 
 def age_field(fields: Fields) -> int:
     """The Age that came with a response: first member of the first line, 0 unless it is a number (§5.1)."""
-    first = fields.first(b"age")
-    if first is None:
+    lines = fields.index.get(b"age")
+    if lines is None:
         return 0
-    return delta_seconds(first.partition(b",")[0].strip(b" \t")) or 0
+    return delta_seconds(lines[0].partition(b",")[0].strip(b" \t")) or 0
 
 
 def initial_age(fields: Fields, requested_at: float, received_at: float) -> int:
     """The age on arrival: what the backend says plus the time that the exchange took, or what its Date implies if
     that is more (§4.2.3)."""
-    corrected = age_field(fields) + max(0, int(received_at - requested_at))
+    taken = int(received_at - requested_at)
+    age = age_field(fields) + (taken if taken > 0 else 0)
     apparent = int(received_at - date_of(fields, received_at))  # truncation forgives a Date that is up to 1 s ahead
-    return min(max(corrected, apparent), SATURATED)
+    if apparent > age:
+        age = apparent
+    return age if age < SATURATED else SATURATED
 
 
 def date_of(fields: Fields, received_at: float) -> int:
     """The moment of the response in POSIX seconds: its Date, or the time of receipt if that is missing or invalid."""
-    value = fields.first(b"date")
-    date = None if value is None else parse_date(value, received_at)
+    lines = fields.index.get(b"date")
+    date = None if lines is None else parse_date(lines[0], received_at)
     return int(received_at) if date is None else date
 
 
-def _stated(fields: Fields, control: CacheControl, use_expires: bool, received_at: float) -> int | None:
-    """The lifetime that the backend gave, None if it gave none: s-maxage, max-age, Expires − Date (§4.2.1)."""
-    for name in (b"s-maxage", b"max-age"):
-        seconds = control.seconds(name)
-        if seconds is not None:
-            return seconds
-    lines = fields.all(b"expires") if use_expires else ()
+def _until_expires(fields: Fields, received_at: float) -> int | None:
+    """Expires − Date, None where there is no Expires (§4.2.1)."""
+    lines = fields.all(b"expires")
     if not lines:
         return None
     expires = parse_date(lines[0], received_at) if len(lines) == 1 else None
@@ -127,9 +126,3 @@ def _tenth_since_modified(fields: Fields, policy: CachePolicy, received_at: floa
     if modified is None:
         return 0
     return min(max(0, date_of(fields, received_at) - modified) // 10, policy.heuristic_cap)
-
-
-def _window(stated: int | None, default: int, lifetime: int) -> int:
-    if stated is not None:
-        return stated
-    return default if lifetime > 0 else 0

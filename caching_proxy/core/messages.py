@@ -6,33 +6,81 @@ they arrived (RFC 9110 §5.3); look-ups take the name in lower case.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import TypeVar, cast
 
-import attrs
+from caching_proxy.core.transient import transient
 
 Field = tuple[bytes, bytes]
+T = TypeVar("T")
 
 
 class Fields:
-    """An ordered sequence of ``(name, value)`` lines, indexed by lower-case name on first use."""
+    """An ordered sequence of ``(name, value)`` lines.
 
-    __slots__ = ("_index", "pairs")
+    It has two forms, pairs and the bytes that stand on the wire; each is made from the other when first asked for,
+    as is the index by lower-case name.
+    """
+
+    __slots__ = ("_block", "_derived", "_index", "_pairs")
 
     def __init__(self, pairs: Iterable[Field] = ()) -> None:
-        self.pairs: tuple[Field, ...] = tuple(pairs)
+        self._pairs: tuple[Field, ...] | None = tuple(pairs)
+        self._block: bytes | None = None
         self._index: dict[bytes, list[bytes]] | None = None
+        self._derived: dict[object, object] | None = None
+
+    @classmethod
+    def decoded(cls, block: bytes) -> Fields:
+        """The inverse of :meth:`encoded`, for blocks that this class encoded."""
+        fields = cls()
+        fields._pairs = None
+        fields._block = block
+        return fields
+
+    @property
+    def pairs(self) -> tuple[Field, ...]:
+        pairs = self._pairs
+        if pairs is None:
+            lines = (self._block or b"").split(b"\r\n")
+            split = (line.partition(b": ") for line in lines if line)
+            pairs = self._pairs = tuple((name, value) for name, _, value in split)
+        return pairs
+
+    def encoded(self) -> bytes:
+        """The field lines as they stand on the wire, each ended by CRLF, without the empty line."""
+        block = self._block
+        if block is None:
+            block = self._block = b"".join([b"%b: %b\r\n" % pair for pair in self.pairs])
+        return block
 
     @property
     def index(self) -> dict[bytes, list[bytes]]:
         """Lower-case name → its values in order."""
-        if self._index is None:
-            index = {name.lower(): [value] for name, value in self.pairs}
-            if len(index) != len(self.pairs):  # a name occurs more than once
+        index = self._index
+        if index is None:
+            pairs = self.pairs
+            index = {name.lower(): [value] for name, value in pairs}
+            if len(index) != len(pairs):  # a name occurs more than once
                 index = {}
-                for name, value in self.pairs:
+                for name, value in pairs:
                     index.setdefault(name.lower(), []).append(value)
             self._index = index
-        return self._index
+        return index
+
+    def derived(self, rule: Callable[[Fields], T]) -> T:
+        """What ``rule`` makes of these fields, worked out once and kept as long as they are.
+
+        Clients repeat themselves: the parser hands out one object for the same field lines. ``rule`` must be pure and
+        live long, as a function of a module does, or a bound method that its owner keeps.
+        """
+        known = self._derived
+        if known is None:
+            known = self._derived = {}
+        elif rule in known:
+            return cast("T", known[rule])
+        value = known[rule] = rule(self)
+        return value
 
     def first(self, name: bytes) -> bytes | None:
         """The value of the first line called ``name`` (lower case), or None."""
@@ -50,21 +98,15 @@ class Fields:
 
     def without(self, names: Container[bytes]) -> Fields:
         """These fields less those whose lower-case name is in ``names``."""
-        return Fields(pair for pair in self.pairs if pair[0].lower() not in names)
+        return Fields([pair for pair in self.pairs if pair[0].lower() not in names])
 
     def plus(self, *pairs: Field) -> Fields:
         """These fields with ``pairs`` appended."""
         return Fields(self.pairs + pairs)
 
-    def encoded(self) -> bytes:
-        """The field lines as they stand on the wire, each ended by CRLF, without the empty line."""
-        return b"".join([b"%b: %b\r\n" % pair for pair in self.pairs])
-
-    @classmethod
-    def decoded(cls, block: bytes) -> Fields:
-        """The inverse of :meth:`encoded`, for blocks that this class encoded."""
-        lines = block.split(b"\r\n")
-        return cls((name, value) for name, _, value in (line.partition(b": ") for line in lines if line))
+    def plus_lines(self, block: bytes) -> Fields:
+        """These fields with the lines of ``block``, in the form of :meth:`encoded`, appended."""
+        return Fields.decoded(self.encoded() + block)
 
     def __contains__(self, name: object) -> bool:
         return name in self.index
@@ -88,7 +130,7 @@ class Fields:
 NO_FIELDS = Fields()
 
 
-@attrs.frozen(slots=True)
+@transient(slots=True)
 class RequestHead:
     """A request without its body.
 
@@ -103,7 +145,7 @@ class RequestHead:
     minor: int = 1
 
 
-@attrs.frozen(slots=True)
+@transient(slots=True)
 class ResponseHead:
     """A response without its body. ``reason`` may be empty; ``minor`` is the HTTP/1 minor version."""
 

@@ -23,9 +23,8 @@ class CacheStatus(enum.Enum):
     ERROR = b"ERROR"
     NOT_APPLICABLE = b"N/A"
 
-    @property
-    def text(self) -> str:
-        return self.value.decode()
+    def __init__(self, value: bytes) -> None:
+        self.text = value.decode()
 
 
 class Forward(enum.Enum):
@@ -62,11 +61,9 @@ class Refusal(enum.Enum):
 
 
 class Bypass(enum.Enum):
-    """Why the cache is neither read nor written for a request."""
+    """Why a request's fields forbid to read or write the cache."""
 
     COOKIE = "cookie"
-    REQUEST_BODY = "request-body"
     NO_STORE = "no-store"
-    TOKEN = "token"
     UPGRADE = "upgrade"
     PRECONDITION = "precondition"

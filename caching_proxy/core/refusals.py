@@ -7,23 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-
 from caching_proxy.core.cache_control import CacheControl, delta_seconds
 from caching_proxy.core.cookies import has_session_cookie
 from caching_proxy.core.entry import Flag, Selecting
 from caching_proxy.core.freshness import HEURISTIC_STATUSES, Freshness, takes_default
-from caching_proxy.core.messages import RequestHead, ResponseHead
+from caching_proxy.core.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.core.outcome import Refusal
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.provoked import provoked
 from caching_proxy.core.ranges import parse_content_range
+from caching_proxy.core.transient import transient
 
 UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | {302, 303, 307, 400, 401, 403, 451, 500, 502, 503, 504}
 """Statuses whose caching rules are implemented here, in the sense of must-understand (RFC 9111 §5.2.2.3)."""
 
+_UNPROBLEMATIC_STATUSES = frozenset(status for status in HEURISTIC_STATUSES if status < 400) - {206}
+_TELLING = frozenset((b"authorization", b"cookie", b"range"))
+_AUTHORIZATION = frozenset((b"authorization",))
 
-@attrs.frozen(slots=True)
+
+@transient(slots=True)
 class Case:
     """What the checks look at."""
 
@@ -40,6 +43,32 @@ class Case:
 
 
 _Check = Callable[[Case], Refusal | None]
+
+
+def clear_at_a_glance(
+    request: RequestHead,
+    response: ResponseHead,
+    policy: CachePolicy,
+    control: CacheControl,
+    established: bool,
+    has_body: bool,
+) -> bool:
+    """Whether none of the checks below, given a lifetime, could refuse a response to a GET: most are so ordinary.
+
+    Then nothing speaks against a guess about the lifetime either, no field is left out and none selects a variant.
+    False says nothing at all: then the checks decide.
+    """
+    if has_body or request.method != b"GET" or response.status not in _UNPROBLEMATIC_STATUSES:
+        return False
+    if not control.unobstructive:
+        return False
+    telling = request.fields.derived(_telling)
+    if telling and not (established and telling == _AUTHORIZATION):
+        return False
+    index = response.fields.index
+    if b"vary" in index or b"set-cookie" in index or b"set-cookie2" in index:
+        return False
+    return not _longer(response.fields, policy.max_body)
 
 
 def first_refusal(case: Case, *, any_method: bool = False) -> Refusal | None:
@@ -66,8 +95,7 @@ def _request_body(case: Case) -> Refusal | None:
 
 
 def _request_no_store(case: Case) -> Refusal | None:
-    lines = case.request.fields.all(b"cache-control")
-    return Refusal.REQUEST_NO_STORE if lines and CacheControl.parse(lines).has(b"no-store") else None
+    return Refusal.REQUEST_NO_STORE if _says_no_store(case.request.fields) else None
 
 
 def _no_store(case: Case) -> Refusal | None:
@@ -137,8 +165,25 @@ def _has_validator(case: Case) -> bool:
 
 def _too_large(case: Case) -> Refusal | None:
     """Known beforehand where the length is announced; what is not announced is found out on the way."""
-    length = delta_seconds(case.response.fields.first(b"content-length") or b"")
-    return Refusal.TOO_LARGE if length is not None and length > case.policy.max_body else None
+    return Refusal.TOO_LARGE if _longer(case.response.fields, case.policy.max_body) else None
+
+
+def _longer(fields: Fields, limit: int) -> bool:
+    """Whether more than ``limit`` bytes of body are announced."""
+    lines = fields.index.get(b"content-length")
+    length = None if lines is None else delta_seconds(lines[0])
+    return length is not None and length > limit
+
+
+def _says_no_store(fields: Fields) -> bool:
+    lines = fields.all(b"cache-control")
+    return bool(lines) and CacheControl.parse(lines).has(b"no-store")
+
+
+def _telling(fields: Fields) -> frozenset[bytes]:
+    """The names of the request's fields that a check, or the guess about a lifetime, takes notice of."""
+    found = _TELLING.intersection(fields.index)
+    return found | {b"cache-control"} if _says_no_store(fields) else found
 
 
 _CHECKS: tuple[_Check, ...] = (

@@ -6,12 +6,11 @@ The full path and the hot path both take them from here, which is why the two an
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from functools import lru_cache
 
 from caching_proxy.core import cache_status
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.messages import Field, Fields
+from caching_proxy.core.messages import Fields
 from caching_proxy.core.outcome import CacheStatus
 
 
@@ -27,41 +26,47 @@ def _to_the_second(moment: int) -> bytes:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)).encode()
 
 
-def expiry(entry: CacheEntry, now: float) -> tuple[Field, Field]:
-    """``X-Cache-Expires-In`` in seconds, never negative, and ``X-Cache-Expires-At``."""
-    return (
-        (b"X-Cache-Expires-In", b"%ds" % max(0, entry.ttl(now))),
-        (b"X-Cache-Expires-At", timestamp(entry.stale_at)),
+def expiry(entry: CacheEntry, now: float) -> bytes:
+    """``X-Cache-Expires-In`` in seconds, never negative, and ``X-Cache-Expires-At``, as field lines."""
+    return b"X-Cache-Expires-In: %ds\r\nX-Cache-Expires-At: %b\r\n" % (
+        max(0, entry.ttl(now)),
+        timestamp(entry.stale_at),
     )
 
 
-def stored_answer(
-    entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None, member: bytes | None = None
-) -> tuple[Field, ...]:
-    """What is added to an answer made from ``entry``; its ``Cache-Status`` lines must be taken out before.
+def with_explanation(
+    fields: Fields,
+    entry: CacheEntry,
+    status: CacheStatus,
+    now: float,
+    proxy_name: bytes | None,
+    member: bytes | None = None,
+) -> Fields:
+    """``fields`` of an answer made from ``entry`` with everything that explains it.
 
     ``proxy_name`` None leaves ``Cache-Status`` off; ``member`` replaces the plain hit member.
     """
-    added: tuple[Field, ...] = ((b"Age", b"%d" % entry.age(now)), (b"X-Cache-Status", status.value))
-    added += expiry(entry, now)
+    ours = b""
     if proxy_name is not None:
         ours = member or cache_status.member(proxy_name, hit=True, ttl=entry.ttl(now))
-        added += ((b"Cache-Status", cache_status.append(entry.fields.all(b"cache-status"), ours)),)
-    return added
+        if b"cache-status" in entry.head.lower():  # the origin's, or a value that only looks like it
+            existing = entry.fields.all(b"cache-status")
+            ours = cache_status.append(existing, ours)
+            if existing:
+                fields = fields.without((b"cache-status",))
+        ours = b"Cache-Status: %b\r\n" % ours
+    return fields.plus_lines(
+        b"Age: %d\r\nX-Cache-Status: %b\r\n%b%b" % (entry.age(now), status.value, expiry(entry, now), ours)
+    )
 
 
-def without_cache_status(fields: Fields, proxy_name: bytes | None) -> Fields:
-    """``fields`` less the origin's ``Cache-Status``, which :func:`stored_answer` repeats with our member."""
-    if proxy_name is None or b"cache-status" not in fields:
-        return fields
-    return fields.without((b"cache-status",))
-
-
-def replace_cache_status(fields: Fields, member: bytes | None) -> Fields:
-    """``fields`` with our member appended to the ``Cache-Status`` list (RFC 9211 §2); None changes nothing."""
+def with_member(fields: Fields, added: bytes, member: bytes | None) -> Fields:
+    """``fields`` of a relayed answer with the lines ``added``, and with our member at the end of the ``Cache-Status``
+    list (RFC 9211 §2) unless it is None."""
     if member is None:
-        return fields
-    existing: Sequence[bytes] = fields.all(b"cache-status")
-    if not existing:
-        return fields.plus((b"Cache-Status", member))
-    return fields.without((b"cache-status",)).plus((b"Cache-Status", cache_status.append(existing, member)))
+        return fields.plus_lines(added)
+    existing = fields.all(b"cache-status")
+    if existing:
+        fields = fields.without((b"cache-status",))
+        member = cache_status.append(existing, member)
+    return fields.plus_lines(b"%bCache-Status: %b\r\n" % (added, member))

@@ -7,8 +7,6 @@ request is outdated all the same: the caller drops it, unless the answer is an e
 
 from __future__ import annotations
 
-import attrs
-
 from caching_proxy.core.cache_control import CacheControl, delta_seconds
 from caching_proxy.core.cookies import has_session_cookie
 from caching_proxy.core.entry import NO_FLAGS, Flag, Selecting
@@ -16,14 +14,15 @@ from caching_proxy.core.freshness import Freshness, assess
 from caching_proxy.core.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.core.outcome import Refusal
 from caching_proxy.core.policy import CachePolicy
-from caching_proxy.core.refusals import Case, first_refusal
+from caching_proxy.core.refusals import Case, clear_at_a_glance, first_refusal
 from caching_proxy.core.targeted import select_control
+from caching_proxy.core.transient import transient
 from caching_proxy.core.variance import selecting_of
 
-__all__ = ["Verdict", "has_session_cookie", "is_complete", "judge", "judge_post"]
+__all__ = ["Verdict", "is_complete", "judge", "judge_post"]
 
 
-@attrs.frozen(slots=True)
+@transient(slots=True)
 class Verdict:
     """``refusal`` is None for a response that may be stored. ``drop`` holds the lower-case names of fields that the
     backend excluded from storing (``private="…"``, ``no-cache="…"``); the first client still receives them."""
@@ -54,7 +53,13 @@ def judge(
     ``established`` says that the key's role stands for whatever ``Authorization`` the request carried; ``has_body``
     is about the request. Times are POSIX seconds.
     """
-    case = _case(request, response, policy, established, has_body, requested_at, received_at)
+    control, use_expires = select_control(response.fields, policy.targets)
+    clear = clear_at_a_glance(request, response, policy, control, established, has_body)
+    personal = not clear and _may_be_personal(request, response.fields, policy, control)
+    freshness = assess(response, control, use_expires, policy, requested_at, received_at, guess=not personal)
+    if clear and freshness.lifetime:
+        return Verdict(None, freshness, control.flags)
+    case = _case(request, response, policy, established, has_body, control, freshness)
     return _verdict(case, first_refusal(case))
 
 
@@ -72,7 +77,10 @@ def judge_post(
 
     ``describes_target``: its Content-Location, resolved, is the target URI (``references.describes_target``).
     """
-    case = _case(request, response, policy, established, False, requested_at, received_at)
+    control, use_expires = select_control(response.fields, policy.targets)
+    personal = _may_be_personal(request, response.fields, policy, control)
+    freshness = assess(response, control, use_expires, policy, requested_at, received_at, guess=not personal)
+    case = _case(request, response, policy, established, False, control, freshness)
     status = response.status
     if request.method != b"POST" or not describes_target or not 200 <= status < 300 or status == 206:
         return _verdict(case, Refusal.METHOD)
@@ -95,12 +103,9 @@ def _case(
     policy: CachePolicy,
     established: bool,
     has_body: bool,
-    requested_at: float,
-    received_at: float,
+    control: CacheControl,
+    freshness: Freshness,
 ) -> Case:
-    control, use_expires = select_control(response.fields, policy.targets)
-    drop = frozenset(control.fields_of(b"private") + control.fields_of(b"no-cache"))
-    guess = not _may_be_personal(request, response.fields, policy, control)
     return Case(
         request=request,
         response=response,
@@ -108,9 +113,9 @@ def _case(
         established=established,
         has_body=has_body,
         control=control,
-        freshness=assess(response, control, use_expires, policy, requested_at, received_at, guess=guess),
-        flags=_flags(response, control),
-        drop=drop,
+        freshness=freshness,
+        flags=control.flags | Flag.PARTIAL if response.status == 206 else control.flags,
+        drop=control.excluded,
         selecting=selecting_of(request, response.fields),
     )
 
@@ -122,19 +127,6 @@ def _may_be_personal(request: RequestHead, fields: Fields, policy: CachePolicy, 
     if (b"set-cookie" in fields or b"set-cookie2" in fields) and not control.has(b"public"):
         return True
     return policy.cookie_bypass and has_session_cookie(request, policy)
-
-
-def _flags(response: ResponseHead, control: CacheControl) -> Flag:
-    flags = NO_FLAGS
-    if control.unqualified(b"no-cache"):
-        flags |= Flag.NO_CACHE | Flag.STRICT
-    if control.has(b"must-revalidate") or control.has(b"proxy-revalidate") or control.has(b"s-maxage"):
-        flags |= Flag.STRICT  # §4.2.4
-    if control.has(b"immutable"):
-        flags |= Flag.IMMUTABLE
-    if response.status == 206:
-        flags |= Flag.PARTIAL
-    return flags
 
 
 def _verdict(case: Case, refusal: Refusal | None) -> Verdict:

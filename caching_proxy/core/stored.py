@@ -7,7 +7,8 @@ reuse. It carries all that reuse needs, so that a hit parses nothing that was pa
 from __future__ import annotations
 
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.headers import OWN_RESPONSE_FIELDS, hop_by_hop, with_date
+from caching_proxy.core.freshness import Freshness
+from caching_proxy.core.headers import HOP_BY_HOP, OWN_RESPONSE_FIELDS, hop_by_hop, with_date
 from caching_proxy.core.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.ranges import parse_content_range
@@ -18,6 +19,8 @@ PROXY_AUTHENTICATION = frozenset((b"proxy-authenticate", b"proxy-authentication-
 
 NEVER_STORED = PROXY_AUTHENTICATION | OWN_RESPONSE_FIELDS | {b"age", b"content-length"}
 """Besides hop-by-hop fields; Age and Content-Length are written when the entry is used."""
+
+_USUALLY_GONE = HOP_BY_HOP | NEVER_STORED
 
 
 def make_entry(
@@ -37,39 +40,39 @@ def make_entry(
         raise ValueError(f"refused: {verdict.refusal.value} to {request.method!r}")
     freshness = verdict.freshness
     return CacheEntry(
-        key=key,
-        status=response.status,
-        reason=response.reason,
-        head=stored_fields(response.fields, verdict.drop, received_at).encoded(),
-        body=body,
-        received_at=received_at,
-        initial_age=freshness.initial_age,
-        lifetime=freshness.lifetime,
-        stale_while_revalidate=freshness.stale_while_revalidate,
-        stale_if_error=freshness.stale_if_error,
-        keep=keep_seconds(verdict, policy),
-        flags=verdict.flags,
-        selecting=verdict.selecting,
-        part=_part(response),
+        key,
+        response.status,
+        response.reason,
+        _fields(response.fields, verdict.drop, received_at).encoded(),
+        body,
+        received_at,
+        freshness.initial_age,
+        freshness.lifetime,
+        freshness.stale_while_revalidate,
+        freshness.stale_if_error,
+        _keep(freshness, policy),
+        verdict.flags,
+        verdict.selecting,
+        _part(response) if response.status == 206 else None,
     )
 
 
-def stored_fields(fields: Fields, drop: frozenset[bytes], received_at: float) -> Fields:
+def _fields(fields: Fields, drop: frozenset[bytes], received_at: float) -> Fields:
     """The fields that are kept: end-to-end ones less ``drop``, with a valid Date."""
-    return with_date(fields.without(hop_by_hop(fields) | NEVER_STORED | drop), received_at)
+    ending = hop_by_hop(fields)
+    gone = _USUALLY_GONE if ending is HOP_BY_HOP and not drop else ending | NEVER_STORED | drop
+    if b"date" in gone:
+        return with_date(fields.without(gone), received_at)
+    return with_date(fields, received_at).without(gone)
 
 
-def keep_seconds(verdict: Verdict, policy: CachePolicy) -> int:
-    """How long after its receipt a response is kept: freshness, then time for validation or stale use."""
-    freshness = verdict.freshness
-    windows = max(freshness.stale_while_revalidate, freshness.stale_if_error)
-    return freshness.remaining + max(policy.keep_stale, windows)
+def _keep(freshness: Freshness, policy: CachePolicy) -> int:
+    """How long after its receipt a response is kept: freshness, then time for validation or stale use, in seconds."""
+    return freshness.remaining + max(policy.keep_stale, freshness.stale_while_revalidate, freshness.stale_if_error)
 
 
-def _part(response: ResponseHead) -> tuple[int, int | None] | None:
-    """First position and total length of a single part."""
-    if response.status != 206:
-        return None
+def _part(response: ResponseHead) -> tuple[int, int | None]:
+    """First position and total length of the single part in a 206."""
     found = parse_content_range(response.fields.first(b"content-range") or b"")
     if found is None:
         raise ValueError("a 206 without a valid Content-Range")

@@ -50,13 +50,13 @@ def select_control(fields: Fields, targets: Sequence[bytes]) -> tuple[CacheContr
 
     ``targets`` are lower-case field names, most important first; the first that is valid and not empty decides (§2.2).
     """
+    index = fields.index
     for target in targets:
-        lines = fields.all(target)
-        if lines:
-            control = parse_targeted(lines)
+        if target in index:
+            control = parse_targeted(index[target])
             if control is not None and control.directives:
                 return control, False
-    return CacheControl.parse(fields.all(b"cache-control")), True
+    return CacheControl.parse(index.get(b"cache-control", ())), True
 
 
 def parse_targeted(lines: Sequence[bytes]) -> CacheControl | None:

@@ -17,6 +17,7 @@ PLAIN_VARIANT = b"-"
 """The hash field of a response that does not vary."""
 
 _PART_SUFFIX = b"+part"
+_PLAIN_PART = PLAIN_VARIANT + _PART_SUFFIX
 _UNORDERED = frozenset({b"accept-language", b"accept-encoding", b"accept-charset"})
 _QUOTED = re.compile(rb'("(?:[^"\\]|\\.)*"?)', re.DOTALL)
 _FULL_WEIGHT = re.compile(rb";q=1(?:\.0{0,3})?$")
@@ -58,9 +59,8 @@ def variant_id(selecting: Selecting, partial: bool = False) -> bytes:
 
     A part (206) of a variant has a place of its own, so that it never replaces the complete response.
     """
-    suffix = _PART_SUFFIX if partial else b""
     if not selecting:
-        return PLAIN_VARIANT + suffix
+        return _PLAIN_PART if partial else PLAIN_VARIANT
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(selecting, key=_name):
         digest.update(b"%d:%b" % (len(name), name))
@@ -69,7 +69,7 @@ def variant_id(selecting: Selecting, partial: bool = False) -> bytes:
         else:
             normal = normal_form(name, value)
             digest.update(b"%d:%b" % (len(normal), normal))
-    return digest.hexdigest().encode() + suffix
+    return digest.hexdigest().encode() + (_PART_SUFFIX if partial else b"")
 
 
 def normal_form(name: bytes, value: bytes) -> bytes:

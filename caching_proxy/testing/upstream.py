@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from caching_proxy.body import Body
 from caching_proxy.core.messages import Field, Fields, RequestHead, ResponseHead
+from caching_proxy.core.outgoing import OutgoingRequest
 from caching_proxy.interfaces import IncompleteBody, IUpstream, UpstreamResponse
 
 
@@ -136,11 +137,12 @@ class FakeUpstream:
 
     def fetch(
         self,
-        request: RequestHead,
+        request: RequestHead | OutgoingRequest,
         body: Body | None = None,
         on_interim: Callable[[ResponseHead], None] | None = None,
     ) -> Deferred[UpstreamResponse]:
-        fetch = Fetch(request, on_interim=on_interim)
+        head = request.head if isinstance(request, OutgoingRequest) else request
+        fetch = Fetch(head, on_interim=on_interim)
 
         def cancelled(_: Deferred[UpstreamResponse]) -> None:
             fetch.cancelled = True

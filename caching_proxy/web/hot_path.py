@@ -3,9 +3,9 @@
 A plain GET or HEAD whose entry is hot and fresh gets the very bytes that the pipeline would have sent; the decisions
 come from the same functions in ``core``. Everything unusual is declined and walks the full path.
 
-What a head asks for (its :class:`Plan`) is worked out once for each distinct head: the channel's parser hands out the
-same object for the same bytes. What an entry answers is rendered once for each second of its age, and kept with the
-hot tier's record, so that it goes when the record goes.
+What a head asks for (its :class:`Plan`) is worked out once for each distinct head, and most of it once for each
+distinct set of fields: the channel's parser hands out the same object for the same bytes. What an entry answers is
+rendered once for each second of its age, and kept with the hot tier's record, so that it goes when the record goes.
 """
 
 from __future__ import annotations
@@ -15,38 +15,37 @@ from collections.abc import Callable
 import attrs
 
 from caching_proxy.cache.hot import HotRecord, HotTier
-from caching_proxy.core.admission import why_bypass
 from caching_proxy.core.answer import answer
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.headers import connection_options, is_loop
 from caching_proxy.core.key import KeyPolicy, build_key, target_of
 from caching_proxy.core.lookup import Use, choose
-from caching_proxy.core.messages import RequestHead
+from caching_proxy.core.messages import Fields, RequestHead
 from caching_proxy.core.outcome import CacheStatus
 from caching_proxy.core.policy import CachePolicy
-from caching_proxy.core.reply import stored_answer, without_cache_status
-from caching_proxy.core.request_control import NO_WISHES, parse_request_control
+from caching_proxy.core.reply import with_explanation
+from caching_proxy.core.request_control import NO_WISHES
+from caching_proxy.core.terms import terms_under
 from caching_proxy.interfaces import Identity, ITokenVerifier
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.recorder import HotMeter, Recorder
 from caching_proxy.wire.channel import HTTPChannel
-
-PLANS = 4096
-"""Heads whose plans are remembered: those that came more than once."""
+from caching_proxy.wire.heads import ParsedHead
 
 CHOICES = 512
 """Heads for which a record remembers what answers them."""
 
-_SAME_ANYWAY = frozenset((b"keep-alive", b"close"))
 _KINDS = {b"GET": b"", b"HEAD": b"H"}
 
 
 @attrs.define(slots=True, eq=False)
 class Plan:
-    """What one head asks for. ``target`` None: always declined. ``key`` belongs to ``identity``."""
+    """What one head asks for. ``target`` None: always declined. ``key`` belongs to ``identity``.
+
+    ``kept``: the head came before, so what is chosen for it is worth remembering.
+    """
 
     head: RequestHead
-    target: bytes | None
+    target: bytes | None = None
     authorization: bytes | None = None
     conditional: bool = False
     identity: Identity | None = None
@@ -95,11 +94,15 @@ class HotPath:
         self._proxy_name = proxy_name
         self._recorder = recorder
         self._now = now
-        self._plans: dict[int, Plan] = {}
-        self._seen: set[int] = set()  # hashes of heads that came once
+        self._terms = terms_under(policy)
+        self._declined = self._declines  # one object, under which fields remember the answer
 
-    def __call__(self, head: RequestHead, channel: HTTPChannel) -> bytes | None:
-        plan = self._plans.get(id(head)) or self._planned(head)
+    def __call__(self, parsed: ParsedHead, channel: HTTPChannel) -> bytes | None:
+        plan = parsed.plan
+        if isinstance(plan, Plan):
+            plan.kept = True
+        else:
+            plan = parsed.plan = self._plan(parsed.head)
         if plan.target is None:
             return None
         if plan.authorization is not None and not self._identified(plan, plan.authorization):
@@ -121,51 +124,40 @@ class HotPath:
             rendering = choice.rendering = self._rendered(plan, record, entry, age, now)
         self._hot.hits += 1
         if plan.meter is None or plan.meter.status != rendering.status:
-            plan.meter = self._recorder.hot_meter(head, rendering.status, plan.identity)
+            plan.meter = self._recorder.hot_meter(plan.head, rendering.status, plan.identity)
         plan.meter.record(self._now() - now)
         return rendering.head + rendering.body
 
     # -- once for each head ----------------------------------------------------------------------
 
-    def _planned(self, head: RequestHead) -> Plan:
-        plan, mark = self._plan(head), hash(head)
-        if mark in self._seen:
-            if len(self._plans) >= PLANS:
-                self._plans.clear()
-            self._plans[id(head)] = plan  # the plan keeps the head, so its id stays taken
-            plan.kept = True
-        else:
-            if len(self._seen) >= PLANS:
-                self._seen.clear()
-            self._seen.add(mark)
-        return plan
-
     def _plan(self, head: RequestHead) -> Plan:
         fields = head.fields
+        if head.method not in _KINDS or fields.derived(self._declined):
+            return Plan(head)
+        target = target_of(head.target, self._keys, fields.first(b"host") or b"")
+        conditional = self._terms(fields).conditional
         credentials = fields.all(b"authorization")
-        declined = (
-            head.method not in _KINDS
-            or len(credentials) > 1
+        if credentials:
+            return Plan(head, target, credentials[0], conditional)
+        identity = self._verifier.identify(head)
+        if not isinstance(identity, Identity) or identity.role is None:
+            return Plan(head)
+        return Plan(head, target, None, conditional, identity, build_key(identity.role, target))
+
+    def _declines(self, fields: Fields) -> bool:
+        """Whether something in ``fields`` is for the full path to deal with."""
+        terms = self._terms(fields)
+        return (
+            terms.loop
+            or terms.bypass is not None
+            or terms.control is not NO_WISHES
+            or terms.passing is not None
+            or len(fields.all(b"authorization")) > 1
             or b"range" in fields
             or b"x-request-id" in fields
-            or not set(connection_options(fields)) <= _SAME_ANYWAY
-            or is_loop(fields, self._policy.proxy_name)
             or not self._hosts.admits(fields)
             or self._hosts.settles(fields)
-            or why_bypass(head, True, False, self._policy) is not None
-            or parse_request_control(fields, self._policy.client_refresh) is not NO_WISHES
         )
-        if declined:
-            return Plan(head, None)
-        target = target_of(head.target, self._keys, fields.first(b"host") or b"")
-        plan = Plan(head, target, credentials[0] if credentials else None)
-        plan.conditional = b"if-none-match" in fields or b"if-modified-since" in fields
-        if not credentials:
-            identity = self._verifier.identify(head)
-            if not isinstance(identity, Identity) or identity.role is None:
-                return Plan(head, None)
-            plan.identity, plan.key = identity, build_key(identity.role, target)
-        return plan
 
     def _identified(self, plan: Plan, authorization: bytes) -> bool:
         """Whether the token is one that was verified lately; its key is then in the plan."""
@@ -200,9 +192,8 @@ class HotPath:
             if isinstance(shared, Rendering) and shared.age == age:
                 return shared
         made = answer(plan.head, entry, now)
-        fields = without_cache_status(made.head.fields, self._proxy_name)
-        added = stored_answer(entry, CacheStatus.HOT_HIT, now, self._proxy_name)
-        head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (made.head.status, made.head.reason, fields.plus(*added).encoded())
+        fields = with_explanation(made.head.fields, entry, CacheStatus.HOT_HIT, now, self._proxy_name)
+        head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (made.head.status, made.head.reason, fields.encoded())
         rendering = Rendering(age, made.head.status, head, made.body)
         entry.slim()
         if not plan.conditional and record.rendered_at == age:

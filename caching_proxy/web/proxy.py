@@ -55,22 +55,30 @@ class ProxyResource(Resource):
         self._new_request_id = new_request_id
 
     def render(self, request: ProxyRequest) -> int:
-        if not self._hosts.admits(request.head.fields):
+        head, client_ip = request.head, request.client_ip
+        if not self._hosts.admits(head.fields):
             self._refuse(request, 421, b"Misdirected Request", "This host is not served here")
             return NOT_DONE_YET
-        trusted = self._peers.trusts(request.client_ip)
+        trusted = self._peers.trusts(client_ip)
         incoming = Incoming(
-            head=self._hosts.settled(request.head),
-            body=request.body,
-            client_ip=request.client_ip,
-            request_id=incoming_request_id(request.head.fields, trusted) or self._new_request_id(),
-            scheme=b"https" if request.isSecure() else b"http",
-            trusted=trusted,
-            on_interim=request.write_interim,
+            self._hosts.settled(head),
+            request.body,
+            client_ip,
+            incoming_request_id(head.fields, trusted) or self._new_request_id(),
+            b"https" if request.isSecure() else b"http",
+            trusted,
+            request.write_interim,
         )
-        work = Deferred.fromCoroutine(self._pipeline.handle(incoming))
-        request.on_lost = work.cancel
-        work.addCallback(self._send, request, incoming).addErrback(self._broken, request, incoming)
+        try:
+            reply = self._pipeline.handle(incoming)
+        except Exception:  # noqa: BLE001 a bug; it is logged and answered
+            self._broken(Failure(), request, incoming)
+            return NOT_DONE_YET
+        if isinstance(reply, Deferred):
+            request.on_lost = reply.cancel
+            reply.addCallback(self._send, request, incoming).addErrback(self._broken, request, incoming)
+        else:
+            self._send(reply, request, incoming)
         return NOT_DONE_YET
 
     def _send(self, reply: Reply, request: ProxyRequest, incoming: Incoming) -> None:
@@ -83,10 +91,8 @@ class ProxyResource(Resource):
             self._recorder.record(request, incoming, reply)
             return
         body = reply.body
-        if isinstance(body, Body) and body.complete and body.length == reply.length is not None:
-            body = body.take()  # all here already: one write instead of a stream
         if isinstance(body, bytes):
-            request.respond(reply.head, body)
+            request.respond(reply.head, body, reply.framed)
             self._recorder.record(request, incoming, reply)
             return
         sending = Sending(request, body, lambda: self._recorder.record(request, incoming, reply))

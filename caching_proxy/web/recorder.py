@@ -53,21 +53,12 @@ class Recorder:
     def record(self, request: ProxyRequest, incoming: Incoming, reply: Reply) -> None:
         """A request that the pipeline answered, once its last byte was handed to the connection."""
         duration = self._clock.seconds() - request.received_at
-        head, status = incoming.head, reply.status.text
-        path = self._paths.label(head.target)
-        meter = self._metrics.request_children(
-            normalise_method(head.method), path, reply.head.status, status, reply.role
-        )
-        meter.observe(duration)
-        self._access.log(
-            head.method,
-            head.target,
-            reply.head.status,
-            status,
-            reply.role,
-            duration,
-            incoming.request_id.decode("ascii"),
-        )
+        head, code, status = incoming.head, reply.head.status, reply.status.text
+        method, path = normalise_method(head.method), self._paths.label(head.target)
+        self._metrics.request_children(method, path, code, status, reply.role).observe(duration)
+        if self._access.enabled:
+            request_id = incoming.request_id.decode("ascii")
+            self._access.log(head.method, head.target, code, status, reply.role, duration, request_id)
 
     def refused(self, status: int, request: ProxyRequest | None = None) -> None:
         """A request that never reached the pipeline or was given up by its client (499, as nginx counts those).

@@ -19,10 +19,11 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from caching_proxy.core.framing import NONE, BadMessage, has_no_body
+from caching_proxy.wire.answers import Answers
 from caching_proxy.wire.heads import END, ParsedHead, check_unfinished
 from caching_proxy.wire.inbound import Inbound
 from caching_proxy.wire.outlet import Outlet
-from caching_proxy.wire.transport import HIGH_WATER, BytesProtocol
+from caching_proxy.wire.transport import BytesProtocol
 
 if TYPE_CHECKING:
     from caching_proxy.wire.request import ProxyRequest
@@ -116,7 +117,7 @@ class HTTPChannel(Outlet):
 
         None when ``_buffer`` already holds it and nothing may be served for now.
         """
-        site, answers, at = self.site, _Answers(self), 0
+        site, answers, at = self.site, Answers(self), 0
         try:
             while True:
                 if not self._skipped and data.startswith(b"\r\n", at):  # RFC 9112 §2.2
@@ -129,7 +130,7 @@ class HTTPChannel(Outlet):
                 at = end
                 self._skipped = False
                 if parsed.plain and site.hot is not None and not site.connections.draining:
-                    answer = site.hot(parsed.head, self)
+                    answer = site.hot(parsed, self)
                     if answer is not None:
                         if answers.add(answer):
                             continue
@@ -347,6 +348,10 @@ class HTTPChannel(Outlet):
         """Close after what has been written."""
         self._finish(lingers=False)
 
+    def cut(self) -> None:
+        """Close after what has been written, though the response is not complete."""
+        self._finish(lingers=self.inbound is not None)
+
     def take_over(self, tunnel: BytesProtocol) -> bytes:
         """Hand the connection's bytes to ``tunnel``; returns those already read."""
         self._state = State.TUNNEL
@@ -370,28 +375,3 @@ class HTTPChannel(Outlet):
         if self._peer_host is None:
             self._peer_host = str(getattr(self.getPeer(), "host", "")).encode("ascii", "replace")
         return self._peer_host
-
-
-class _Answers:
-    """Answers of the hot path to requests that arrived together, joined into few writes."""
-
-    __slots__ = ("_channel", "_parts", "_size")
-
-    def __init__(self, channel: HTTPChannel) -> None:
-        self._channel = channel
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def add(self, answer: bytes) -> bool:
-        """Queue one more; False when the client has to read first."""
-        self._parts.append(answer)
-        self._size += len(answer)
-        if self._size >= HIGH_WATER:
-            self.send()
-        return not self._channel.full
-
-    def send(self) -> None:
-        parts = self._parts
-        if parts:
-            self._parts, self._size = [], 0
-            self._channel.write(parts[0] if len(parts) == 1 else b"".join(parts))

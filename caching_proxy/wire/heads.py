@@ -40,13 +40,13 @@ _NOT_NOMINATED = frozenset((b"authorization", b"cookie", b"host", b"content-leng
 _LINE_FOR_LLHTTP = b"POST / HTTP/1.1\r\n"
 
 
-@attrs.frozen(slots=True, eq=False)
+@attrs.define(slots=True, eq=False)
 class ParsedHead:
     """A head with what follows from it for the connection.
 
     ``plain``: a GET or HEAD of HTTP/1.1 without body, Expect or Upgrade on a connection that persists, hence one that
     may be answered without building a request; ``persistent`` says the same but for the method. ``expects``: it waits
-    for 100 Continue (RFC 9110 §10.1.1).
+    for 100 Continue (RFC 9110 §10.1.1). ``plan`` is room for the hot path, as a head that repeats is one object.
     """
 
     head: RequestHead
@@ -55,6 +55,7 @@ class ParsedHead:
     plain: bool
     expects: bool
     persistent: bool = False
+    plan: object = None
 
 
 def parse_request_head(data: bytes, limits: Limits = DEFAULT_LIMITS) -> RequestHead:

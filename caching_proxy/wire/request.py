@@ -181,13 +181,24 @@ class ProxyRequest(server.Request):
         if self.channel is not None and not self.startedWriting:
             self.channel.write(self._head(head, length))
 
-    def respond(self, head: ResponseHead, body: bytes) -> None:
-        """The whole response in one write, and :meth:`finish`."""
-        if self.channel is None or self.startedWriting:
+    def respond(self, head: ResponseHead, body: bytes, framed: bool = False) -> None:
+        """The whole response in one write, and :meth:`finish`.
+
+        ``framed``: the fields have the Content-Length of ``body`` and nothing else about framing, and ``body`` does
+        go with the response.
+        """
+        channel = self.channel
+        if channel is None or self.startedWriting:
             return
-        data = self._head(head, len(body))
-        self.channel.write(data if self._silent else data + body)
-        self._left = 0
+        if framed:
+            self.startedWriting = 1
+            self._direct = True
+            self.code = head.status
+            channel.write(b"%b%b\r\n%b" % (_start(head), channel.connection_field(True), body))
+        else:
+            data = self._head(head, len(body))
+            channel.write(data if self._silent else data + body)
+            self._left = 0
         self.finish()
 
     def _head(self, head: ResponseHead, length: int | None) -> bytes:
@@ -268,9 +279,18 @@ class ProxyRequest(server.Request):
             self.channel.unregisterProducer()
 
     def abort(self) -> None:
-        """Drop the connection in the middle of the response, so that the client cannot take it for complete."""
-        if self.channel is not None:
-            self.channel.abort()
+        """End the connection in the middle of the response, so that the client cannot take it for complete.
+
+        Where the framing shows that something is missing, what was written is still sent (RFC 9112 §8); where only
+        the end of the connection would delimit the content, that end has to be a reset.
+        """
+        channel = self.channel
+        if channel is None:
+            return
+        if self._direct and (self.chunked or self._left is not None or self._silent):
+            channel.cut()
+        else:
+            channel.abort()
 
     def connectionLost(self, reason: Failure) -> None:
         """The client is gone, or its request turned out to be unusable: ``notifyFinish`` fails with ``reason``."""

@@ -69,8 +69,8 @@ def hopeless(data: bytes, seen: int = 0) -> bool:
 
 def settled(head: ResponseHead, framing: Framing) -> ResponseHead:
     """The head with at most one Content-Length, and only one that is true (RFC 9112 §6.3, RFC 9110 §8.6)."""
-    lengths = head.fields.all(b"content-length")
-    if not lengths:
+    lengths = head.fields.index.get(b"content-length")
+    if lengths is None:
         return head
     proper: list[bytes] = []
     if framing.kind is Kind.LENGTH:
@@ -92,7 +92,7 @@ def _describes_a_get(head: ResponseHead) -> bool:
 
 def keep_alive(head: ResponseHead) -> int | None:
     """Seconds for which the backend says it keeps an idle connection (``Keep-Alive: timeout=…``), if it does."""
-    for line in head.fields.all(b"keep-alive"):
+    for line in head.fields.index.get(b"keep-alive", ()):
         for part in line.split(b","):
             name, _, value = part.strip(b" \t").partition(b"=")
             if name.lower() == b"timeout" and value.isdigit() and len(value) < 10:

@@ -9,14 +9,13 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.web.resource import IResource, getChildForRequest
 
-from caching_proxy.core.messages import RequestHead
 from caching_proxy.wire.channel import HTTPChannel
 from caching_proxy.wire.connections import ConnectionSet
-from caching_proxy.wire.heads import HeadParser
+from caching_proxy.wire.heads import HeadParser, ParsedHead
 from caching_proxy.wire.limits import DEFAULT_LIMITS, Limits
 from caching_proxy.wire.request import ProxyRequest
 
-Hot = Callable[[RequestHead, HTTPChannel], bytes | None]
+Hot = Callable[[ParsedHead, HTTPChannel], bytes | None]
 """Answers a plain GET or HEAD with the exact bytes of a whole response, or None to decline."""
 
 

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from caching_proxy.body import Body
 from caching_proxy.core.messages import RequestHead, ResponseHead
+from caching_proxy.core.outgoing import OutgoingRequest
 from caching_proxy.interfaces import (
     IUpstream,
     UpstreamError,
@@ -41,13 +42,19 @@ OnInterim = Callable[[ResponseHead], None]
 
 
 class UpstreamObserver(Protocol):
-    """What metrics hear of."""
+    """What metrics and the log hear of."""
 
     def connected(self) -> None:
         """A new connection was made."""
 
     def reused(self) -> None:
         """A request went out on a connection that had served another."""
+
+    def answered(self, status: int, seconds: float) -> None:
+        """A final head or a 101 came, ``seconds`` after it was asked for."""
+
+    def unanswered(self, error: UpstreamError) -> None:
+        """A request will get no answer; nobody cancelled it."""
 
     def failed(self, kind: str) -> None:
         """A request failed (unreachable, timeout, protocol, request) or its answer was ``incomplete``."""
@@ -58,51 +65,52 @@ class _Nobody:
 
     def reused(self) -> None: ...
 
+    def answered(self, status: int, seconds: float) -> None: ...
+
+    def unanswered(self, error: UpstreamError) -> None: ...
+
     def failed(self, kind: str) -> None: ...
 
 
 class _Call:
     """One request: waiting, connecting or under way; an ``Exchange`` to its connection."""
 
-    __slots__ = (
-        "_pool",
-        "body",
-        "connecting",
-        "connection",
-        "data",
-        "fresh",
-        "on_interim",
-        "over",
-        "request",
-        "result",
-    )
+    connection: UpstreamConnection | None = None
+    connecting: Deferred[UpstreamConnection] | None = None
+    fresh = False  # wants a new connection: this is the second attempt
+    over = False
 
     def __init__(
-        self, pool: Upstream, request: RequestHead, data: bytes, body: Body | None, on_interim: OnInterim | None
+        self,
+        pool: Upstream,
+        request: OutgoingRequest,
+        data: bytes,
+        body: Body | None,
+        on_interim: OnInterim | None,
+        asked_at: float,
     ) -> None:
         self._pool = pool
         self.request = request
         self.data = data
         self.body = body
         self.on_interim = on_interim
-        self.connection: UpstreamConnection | None = None
-        self.connecting: Deferred[UpstreamConnection] | None = None
-        self.fresh = False  # wants a new connection: this is the second attempt
-        self.over = False
+        self._asked_at = asked_at
         self.result: Deferred[UpstreamResponse] = Deferred(self._cancelled)
 
-    def send(self, connection: UpstreamConnection) -> None:
+    def send(self, connection: UpstreamConnection, now: float) -> None:
         self.connection = connection
-        connection.start(self)
+        connection.start(self, now)
 
-    def responded(self, response: UpstreamResponse) -> None:
+    def responded(self, response: UpstreamResponse, now: float) -> None:
         self.over = True
+        self._pool.observer.answered(response.head.status, now - self._asked_at)
         self.result.callback(response)
 
     def failed(self, error: UpstreamError) -> None:
         if not self.over:
             self.over = True
             self._pool.observer.failed(_kind(error))
+            self._pool.observer.unanswered(error)
             self.result.errback(Failure(error))
 
     @property
@@ -162,6 +170,7 @@ class Upstream:
         self.connections = 0
         self.observer: UpstreamObserver = observer if observer is not None else _Nobody()
         self._clock = reactor
+        self._now: Callable[[], float] = reactor.seconds
         self._max_connections = max_connections
         self._timeout = timeout
         self._patience = connect_timeout + timeout
@@ -191,8 +200,13 @@ class Upstream:
     # -- IUpstream -------------------------------------------------------------------------------
 
     def fetch(
-        self, request: RequestHead, body: Body | None = None, on_interim: OnInterim | None = None
+        self,
+        request: RequestHead | OutgoingRequest,
+        body: Body | None = None,
+        on_interim: OnInterim | None = None,
     ) -> Deferred[UpstreamResponse]:
+        if isinstance(request, RequestHead):
+            request = OutgoingRequest.of(request)
         try:
             if self._stopping is not None:
                 raise UpstreamUnreachable("the client of the backend has been stopped")
@@ -200,9 +214,11 @@ class Upstream:
         except UpstreamError as error:
             if body is not None:
                 body.cancel()
+            self.observer.unanswered(error)
             return fail(error)
-        call = _Call(self, request, data, rest, on_interim)
-        self._begin(call)
+        now = self._now()
+        call = _Call(self, request, data, rest, on_interim, now)
+        self._begin(call, now)
         return call.result
 
     def stop(self) -> Deferred[None]:
@@ -218,8 +234,7 @@ class Upstream:
 
     # -- a request finds a connection --------------------------------------------------------------
 
-    def _begin(self, call: _Call) -> None:
-        now = self._clock.seconds()
+    def _begin(self, call: _Call, now: float) -> None:
         while self._idle and not call.fresh:
             connection = self._idle.pop()
             if connection.closing:
@@ -228,7 +243,7 @@ class Upstream:
                 connection.close()
                 continue
             self.observer.reused()
-            call.send(connection)
+            call.send(connection, now)
             return
         if self.connections < self._max_connections:
             self._open(call)
@@ -248,7 +263,7 @@ class Upstream:
         call.connecting = None
         connection.adopted = True
         self.observer.connected()
-        call.send(connection)
+        call.send(connection, self._now())
 
     def _unconnected(self, reason: Failure, call: _Call) -> None:
         call.connecting = None
@@ -261,11 +276,11 @@ class Upstream:
 
     # -- Owner: connections come back ---------------------------------------------------------------
 
-    def released(self, connection: UpstreamConnection) -> None:
-        call = self._first_waiting()
+    def released(self, connection: UpstreamConnection, now: float) -> None:
+        call = self._first_waiting() if self._waiting else None
         if call is not None:
             self.observer.reused()
-            call.send(connection)
+            call.send(connection, now)
             return
         if self._stopping is not None:
             connection.close()
@@ -276,7 +291,7 @@ class Upstream:
         if rest <= 0:
             connection.close()
             return
-        connection.expires_at = self._clock.seconds() + rest
+        connection.expires_at = now + rest
         self._idle.append(connection)
         if self._sweeper is None:
             self._sweeper = self._clock.callLater(rest, self._sweep)
@@ -297,7 +312,7 @@ class Upstream:
         if isinstance(exchange, _Call):
             if isinstance(error, Unanswered) and exchange.repeatable:
                 exchange.fresh = True
-                self._begin(exchange)
+                self._begin(exchange, self._now())
             else:
                 exchange.failed(error)
         self._next()
@@ -335,7 +350,7 @@ class Upstream:
 
     def _lose_patience(self) -> None:
         self._impatience = None
-        now = self._clock.seconds()
+        now = self._now()
         for call, until in list(self._waiting.items()):
             if until > now:
                 self._impatience = self._clock.callLater(until - now, self._lose_patience)
@@ -349,7 +364,7 @@ class Upstream:
     def _sweep(self) -> None:
         """Close what has rested too long."""
         self._sweeper = None
-        now = self._clock.seconds()
+        now = self._now()
         expired = [connection for connection in self._idle if connection.expires_at <= now]
         self._idle = [connection for connection in self._idle if connection.expires_at > now]
         if self._idle:

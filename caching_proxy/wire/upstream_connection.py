@@ -44,6 +44,7 @@ class UpstreamConnection(Protocol):
         self.expires_at = 0.0  # for the owner: when to close it if it still is idle
         self.keep_alive: int | None = None  # seconds that the backend keeps an idle connection, if it said so
         self._clock = clock
+        self._now: Callable[[], float] = clock.seconds
         self._timeout = timeout
         self._owner = owner
         self._receive: Callable[[bytes], None] = self._unexpected
@@ -64,19 +65,19 @@ class UpstreamConnection(Protocol):
 
     # -- for the owner ---------------------------------------------------------------------------
 
-    def start(self, exchange: Exchange) -> None:
+    def start(self, exchange: Exchange, now: float) -> None:
         """Send the request of ``exchange``; the connection must be idle."""
         self._exchange = exchange
         self._receive = self._head
         self._answered = self._expecting = False
         self.exchanges += 1
-        self._heard = self._clock.seconds()
+        self._heard = now
         if self._timer is None:
             self._timer = self._clock.callLater(self._timeout, self._check_silence)
         if exchange.body is None:
             self.transport.write(exchange.data)  # type: ignore[union-attr]
         else:
-            self._expecting = b"expect" in exchange.request.fields
+            self._expecting = b"expect" in exchange.request.head.fields
             self._upload = Upload(exchange.data, exchange.body, self.transport, self)  # type: ignore[arg-type]
             self._upload.start()
 
@@ -104,7 +105,7 @@ class UpstreamConnection(Protocol):
     # -- IProtocol -------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        self._heard = self._clock.seconds()
+        self._heard = self._now()
         self._receive(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -192,7 +193,7 @@ class UpstreamConnection(Protocol):
             self._await_body(framing, reusable)
             if rest:
                 self._receive(rest)
-        exchange.responded(UpstreamResponse(head, body, length, reused))
+        exchange.responded(UpstreamResponse(head, body, length, reused), self._heard)
 
     def _answered_early(self, head: ResponseHead, reusable: bool) -> None:
         """RFC 9112 §9.5: stop sending when the answer says that the rest is not wanted."""
@@ -200,7 +201,7 @@ class UpstreamConnection(Protocol):
             self._stop_upload()
 
     def _switch(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
-        if self._upload is not None or not switched(exchange.request, head):
+        if self._upload is not None or not switched(exchange.request.head, head):
             self._fail(UpstreamProtocolError("101 without a request to upgrade"))
             return
         self._exchange = None
@@ -208,7 +209,7 @@ class UpstreamConnection(Protocol):
         tunnel = self._tunnel = Tunnel(self, rest)
         self._receive = tunnel.received
         self._owner.switched(self)
-        exchange.responded(UpstreamResponse(head, Body.of(b""), 0, self.exchanges > 1, tunnel))
+        exchange.responded(UpstreamResponse(head, Body.of(b""), 0, self.exchanges > 1, tunnel), self._heard)
 
     # -- receiving: the body ---------------------------------------------------------------------
 
@@ -274,7 +275,8 @@ class UpstreamConnection(Protocol):
 
     def _finish(self, reusable: bool) -> None:
         """The response is complete: keep the connection or close it."""
-        self._stop_upload()
+        if self._upload is not None:
+            self._stop_upload()
         self._receive = self._unexpected
         if self._paused:
             self._paused = False
@@ -282,7 +284,7 @@ class UpstreamConnection(Protocol):
         if self.closing:
             return
         if reusable:
-            self._owner.released(self)
+            self._owner.released(self, self._heard)
         else:
             self.close()
 
@@ -306,7 +308,7 @@ class UpstreamConnection(Protocol):
     def resume_body(self) -> None:
         if self._paused:
             self._paused = False
-            self._heard = self._clock.seconds()
+            self._heard = self._now()
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def cancel_body(self) -> None:
@@ -316,13 +318,13 @@ class UpstreamConnection(Protocol):
     # -- Uploading: the request body ---------------------------------------------------------------
 
     def upload_moved(self) -> None:
-        self._heard = self._clock.seconds()
+        self._heard = self._now()
         if self._upload is not None and self._upload.started:
             self._expecting = False
 
     def upload_ended(self) -> None:
         self._upload = None
-        self._heard = self._clock.seconds()
+        self._heard = self._now()
 
     def upload_failed(self, error: UpstreamError) -> None:
         if self._exchange is not None:
@@ -345,7 +347,7 @@ class UpstreamConnection(Protocol):
         self._timer = None
         if self._exchange is None and self._body is None and not self.closing:
             return  # idle or a tunnel
-        now = self._clock.seconds()
+        now = self._now()
         if not self._backend_owes():
             self._heard = now
         left = self._heard + self._timeout - now

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from caching_proxy.body import Body
-from caching_proxy.core.messages import RequestHead, ResponseHead
+from caching_proxy.core.messages import ResponseHead
+from caching_proxy.core.outgoing import OutgoingRequest
 from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError, UpstreamResponse
 
 C = TypeVar("C", contravariant=True)
@@ -17,16 +18,18 @@ class Unanswered(UpstreamProtocolError):
 
 
 class Exchange(Protocol):
-    """A request under way, as its connection sees it; exactly one of the two methods is called, once."""
+    """A request under way, as its connection sees it; exactly one of the two methods is called, once.
 
-    request: RequestHead
+    ``now`` is the moment when the head arrived."""
+
+    request: OutgoingRequest
     data: bytes
     """The head; the whole body too where that was complete."""
     body: Body | None
     """What is to be streamed after ``data``."""
     on_interim: Callable[[ResponseHead], None] | None
 
-    def responded(self, response: UpstreamResponse) -> None: ...
+    def responded(self, response: UpstreamResponse, now: float) -> None: ...
 
     def failed(self, error: UpstreamError) -> None: ...
 
@@ -34,7 +37,7 @@ class Exchange(Protocol):
 class Owner(Protocol[C]):
     """Who keeps the connections."""
 
-    def released(self, connection: C) -> None:
+    def released(self, connection: C, now: float) -> None:
         """The exchange is over and the connection may serve another one."""
 
     def lost(self, connection: C, exchange: Exchange | None, error: UpstreamError) -> None:

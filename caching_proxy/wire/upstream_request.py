@@ -6,7 +6,6 @@ already complete goes out in the same write as the head; any other is streamed w
 
 from __future__ import annotations
 
-import sys
 from typing import Protocol
 
 from twisted.internet.interfaces import IPushProducer
@@ -14,10 +13,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.body import Body
-from caching_proxy.core.messages import NO_FIELDS, Fields, RequestHead
+from caching_proxy.core.messages import NO_FIELDS, Fields
+from caching_proxy.core.outgoing import OutgoingRequest
 from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError
 
-_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _EXPECTING_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
@@ -25,7 +24,7 @@ class RequestBodyFailed(UpstreamError):
     """The request's own body did not arrive whole; ``__cause__`` says why where that is known."""
 
 
-def request_bytes(request: RequestHead, body: Body | None) -> tuple[bytes, Body | None]:
+def request_bytes(request: OutgoingRequest, body: Body | None) -> tuple[bytes, Body | None]:
     """The head, with the whole body where that is here already, and else the body to stream after it.
 
     Raises :class:`UpstreamProtocolError` for a head that would read as something else on the wire.
@@ -34,24 +33,20 @@ def request_bytes(request: RequestHead, body: Body | None) -> tuple[bytes, Body 
         return _head(request, 0), None
     if not body.complete:
         return _head(request, body.length), body
-    pieces: list[bytes] = []
-    body.collect(sys.maxsize).addCallback(pieces.append)
-    return _head(request, len(pieces[0])) + pieces[0], None
+    content = body.take()
+    return _head(request, len(content)) + content, None
 
 
-def _head(request: RequestHead, length: int | None) -> bytes:
-    fields = request.fields
-    if not _FRAMING.isdisjoint([name.lower() for name, _ in fields.pairs]):
-        fields = fields.without(_FRAMING)
-    lines = fields.encoded()
+def _head(request: OutgoingRequest, length: int | None) -> bytes:
+    breaks = request.count + 3
     if length is None:
         framing = b"Transfer-Encoding: chunked\r\n"
     elif length or request.method in _EXPECTING_CONTENT:  # RFC 9110 §8.6
         framing = b"Content-Length: %d\r\n" % length
     else:
         framing = b""
-    head = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (request.method, request.target, lines, framing)
-    breaks = len(fields) + (3 if framing else 2)
+        breaks -= 1
+    head = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (request.method, request.target, request.lines, framing)
     if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b" " in request.target:
         raise UpstreamProtocolError("the request cannot be written: stray line break or space")
     return head

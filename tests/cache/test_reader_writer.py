@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from plugins.memory_proxy import MemoryProxy, down
 from twisted.internet.defer import CancelledError, Deferred
@@ -33,8 +35,11 @@ def put(proxy: MemoryProxy, field: bytes, value: bytes) -> None:
 
 
 def read(proxy: MemoryProxy) -> Found:
+    answer = reader(proxy).read(KEY)
+    if isinstance(answer, Found):
+        return answer
     found: list[Found] = []
-    reader(proxy).read(KEY).addCallback(found.append)
+    answer.addCallback(found.append)
     return found[0]
 
 
@@ -194,7 +199,7 @@ def test_writes_under_way_are_bounded(proxy: MemoryProxy, monkeypatch: pytest.Mo
 def test_failed_writes_free_what_they_held(proxy: MemoryProxy) -> None:
     proxy.store.failing = down()
     proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
-    assert (proxy.writer._pending_bytes, proxy.writer._turns, proxy.quiet) == (0, {}, True)
+    assert (proxy.writer._pending_bytes, len(proxy.writer._turns), proxy.quiet) == (0, 0, True)
 
 
 def keep(proxy: MemoryProxy, failing: Exception | None, seconds: float = 1) -> None:
@@ -238,6 +243,50 @@ def test_bug_while_writing_is_logged(proxy: MemoryProxy, logged_errors) -> None:
     assert proxy.writer._pending_bytes == 0
 
 
+def test_store_that_raises_does_not_hold_up_the_key(
+    proxy: MemoryProxy, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
+) -> None:
+    monkeypatch.setattr(proxy.store, "put", lambda *_: 1 // 0)
+    monkeypatch.setattr(proxy.store, "discard", lambda *_: 1 // 0)
+    proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+    proxy.writer.discard(entry(proxy))
+    assert len(logged_errors.flush()) == 2
+    assert (proxy.writer._pending_bytes, proxy.quiet) == (0, True)
+
+
+def test_entry_that_cannot_be_encoded_is_logged_and_kept_in_memory(proxy: MemoryProxy, logged_errors: Any) -> None:
+    odd = entry(proxy)
+    odd.status = 70_000
+    proxy.writer.keep([odd], proxy.tickets.open(KEY))
+    assert len(logged_errors.flush()) == 1
+    assert (proxy.hot.entries, proxy.store.fields_of(KEY), proxy.quiet) == (1, [], True)
+
+
+def test_ticket_is_closed_when_the_last_of_several_writes_is_over(proxy: MemoryProxy) -> None:
+    proxy.store.hold("put", "discard")
+    proxy.writer.keep([entry(proxy), entry(proxy, foo=b"1")], proxy.tickets.open(KEY), (), [entry(proxy, foo=b"2")])
+    for name in ("discard", "put"):
+        proxy.store.release_one(name)
+        assert len(proxy.tickets) == 1
+    proxy.store.release_one("put")
+    assert proxy.quiet
+
+
+def test_nothing_to_keep_closes_the_ticket(proxy: MemoryProxy) -> None:
+    proxy.writer.keep([], proxy.tickets.open(KEY))
+    assert (proxy.quiet, proxy.store.calls) == (True, [])
+
+
+def test_many_writes_that_fail_one_after_another(proxy: MemoryProxy) -> None:
+    """As when the breaker opens while they wait for their turn."""
+    proxy.store.hold("put")
+    for number in range(2000):
+        proxy.writer.keep([entry(proxy, b"%d" % number)], proxy.tickets.open(KEY))
+    proxy.store.failing = StoreUnavailable("open")
+    proxy.store.release()
+    assert (proxy.writer.failed, proxy.writer._pending_bytes, proxy.quiet) == (2000, 0, True)
+
+
 def test_drain_waits_for_everything(proxy: MemoryProxy) -> None:
     proxy.store.hold("put", "discard")
     proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
@@ -258,7 +307,7 @@ def test_no_turn_is_left_behind(proxy: MemoryProxy) -> None:
         proxy.writer.keep([entry(proxy, body)], proxy.tickets.open(KEY))
     assert len(proxy.writer._turns) == 1
     proxy.store.release()
-    assert proxy.writer._turns == {}
+    assert len(proxy.writer._turns) == 0
 
 
 # -- looking into the cache

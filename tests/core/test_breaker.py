@@ -158,6 +158,10 @@ class BreakerMachine(RuleBasedStateMachine):
             assert changed is None
 
     @invariant()
+    def calm_while_nothing_has_failed(self) -> None:
+        assert self.breaker.calm is (self.opened is None and self.row == 0)
+
+    @invariant()
     def phase_fits_the_history(self) -> None:
         if self.opened is None:
             assert self.breaker.phase(self.now) is CLOSED

@@ -56,7 +56,7 @@ entries = st.builds(
     stale_while_revalidate=seconds,
     stale_if_error=seconds,
     keep=seconds,
-    flags=st.integers(0, 15).map(Flag),
+    flags=st.integers(0, 31).map(Flag),
     selecting=st.lists(st.tuples(st.binary(max_size=20), st.none() | st.binary(max_size=20)), max_size=4).map(tuple),
     part=st.none() | st.tuples(positions, st.none() | positions),
 )

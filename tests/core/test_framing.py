@@ -82,6 +82,8 @@ def test_request_framing_refused(pairs, minor, status):
     [
         pytest.param(b"GET", 200, [(CL, b"5")], Framing.of(5), True, id="length"),
         pytest.param(b"GET", 200, [(CL, b"5, 5"), (CL, b"05")], Framing.of(5), True, id="X2-identical"),
+        pytest.param(b"GET", 200, [(CL, b"0" * 5000 + b"5")], Framing.of(5), True, id="X2-zeros"),
+        pytest.param(b"GET", 200, [(CL, b"0" * 5000)], Framing.of(0), True, id="X2-nothing-but-zeros"),
         pytest.param(b"GET", 200, [(TE, b"chunked")], CHUNKED, True, id="chunked"),
         pytest.param(b"GET", 200, [(TE, b"chunked"), (CL, b"5")], CHUNKED, False, id="X1-both"),
         pytest.param(b"GET", 200, [(TE, b"zzz")], CLOSE, False, id="X4-unknown"),
@@ -136,8 +138,9 @@ def test_chunked_from_http10_is_not_reused():
         (0, [b"Keep-Alive"], True),
         (0, [b"keep-alive, close"], False),
         (1, [b"closed"], True),
+        (1, [b", ".join([b"x" * 30] * 3) + b", close"], False),
     ],
-    ids=["1.1", "1.1-close", "1.1-close-in-a-list", "1.0", "1.0-keep-alive", "1.0-both", "1.1-other"],
+    ids=["1.1", "1.1-close", "1.1-close-in-a-list", "1.0", "1.0-keep-alive", "1.0-both", "1.1-other", "1.1-long"],
 )
 def test_keeps_alive(minor, lines, kept):
     assert keeps_alive(minor, Fields((b"Connection", line) for line in lines)) is kept

@@ -81,6 +81,14 @@ def test_H9_date_and_expires_are_kept_unchanged() -> None:
     assert kept(date, expires).fields.pairs == (date, expires)
 
 
+@pytest.mark.parametrize(
+    "pairs", [((b"Connection", b"Date"), FRESH), ((b"Cache-Control", b'no-cache="date", max-age=900'),)]
+)
+def test_D12_date_that_is_not_kept_gives_way_to_that_of_receipt(pairs: tuple[Field, ...]) -> None:
+    old = (b"Date", format_date(NOW - 60))
+    assert kept(old, *pairs).fields.pairs == (pairs[-1], (b"Date", b"Fri, 15 Jan 2027 08:00:00 GMT"))
+
+
 @pytest.mark.parametrize("pairs", [(), ((b"Date", b"soon"),)], ids=["none", "invalid"])
 def test_D12_date_of_receipt_is_added(pairs: tuple[Field, ...]) -> None:
     assert kept(*pairs, FRESH).fields.pairs == (FRESH, (b"Date", b"Fri, 15 Jan 2027 08:00:00 GMT"))

@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 import pytest
-from twisted.internet.defer import Deferred
+from plugins.upstream_net import Net
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError
-from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
-from caching_proxy.core.messages import RequestHead
 from caching_proxy.failure_log import SILENT_SECONDS
-from caching_proxy.gauges import MeteredUpstream
+from caching_proxy.gauges import BackendMeter
 from caching_proxy.interfaces import (
     UpstreamError,
     UpstreamProtocolError,
-    UpstreamResponse,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
 from caching_proxy.metrics import Metrics
-from caching_proxy.testing import FakeUpstream, Reply
 
 BEGINS = "the backend gave no usable response: "
 
 
 class Rig:
-    """A metered backend that fails as it is told."""
+    """A way to the backend that fails as it is told."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
-        self.backend = FakeUpstream()
-        self.upstream = MeteredUpstream(self.backend, Metrics(), self.clock)
+        self.metrics = Metrics()
+        self.net = Net()
+        self.clock = self.net.clock
+        self.net.upstream.observer = BackendMeter(self.metrics, self.clock)
 
     def fetch(self, outcome: Exception | None) -> object:
-        def script(head: object, body: object) -> Reply:
-            if outcome is not None:
-                raise outcome
-            return Reply()
-
-        self.backend.script = script
-        got: list[UpstreamResponse | Failure] = []
-        self.upstream.fetch(RequestHead(b"GET", b"/x?token=s3cret")).addBoth(got.append)
-        return got[0].value if isinstance(got[0], Failure) else got[0]
+        self.net.refuse = outcome
+        fetched = self.net.fetch()
+        if outcome is None:
+            self.net.answer()
+        return fetched.error or fetched.response
 
 
 def unreachable(cause: Exception) -> UpstreamUnreachable:
@@ -94,10 +86,8 @@ def test_kinds_do_not_silence_one_another(logged_lines: Lines) -> None:
 
 def test_answers_and_clients_that_leave_are_not_told(logged_lines: Lines) -> None:
     rig = Rig()
-    assert isinstance(rig.fetch(None), UpstreamResponse)
+    assert rig.fetch(None) is not None
     rig.fetch(UpstreamError("the client's body ended early"))
-    rig.backend.hold()
-    left: Deferred[object] = rig.upstream.fetch(RequestHead(b"GET", b"/"))  # type: ignore[assignment]
-    left.addErrback(lambda failure: None)
-    left.cancel()
+    left = rig.net.fetch()
+    left.deferred.cancel()
     assert logged_lines == []

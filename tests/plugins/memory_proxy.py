@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -307,7 +307,8 @@ class MemoryProxy:
         """Begin a request."""
         head = RequestHead(method.encode(), target.encode(), Fields([(b"Host", b"proxy.test"), *fields(*lines)]), minor)
         incoming = Incoming(head, Body.of(body), b"192.0.2.1", b"id-1", on_interim=self.interims.append)
-        return Exchange(Deferred.fromCoroutine(self.pipeline.handle(incoming)), read)
+        answer = self.pipeline.handle(incoming)
+        return Exchange(answer if isinstance(answer, Deferred) else succeed(answer), read)
 
     def ask(self, method: str, target: str, *lines: str, body: bytes = b"") -> Answer:
         """A whole exchange."""
@@ -333,7 +334,7 @@ class MemoryProxy:
     @property
     def quiet(self) -> bool:
         """Whether nothing is under way any more."""
-        return not len(self.tickets) and not len(self.flights) and not self.writer._under_way
+        return not len(self.tickets) and not len(self.flights) and not len(self.writer._turns)
 
     def invalidate(self, pattern: str) -> list[int | Failure]:
         """What became of it so far: empty while it waits."""

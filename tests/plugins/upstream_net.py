@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.body import Body
 from caching_proxy.core.messages import RequestHead
-from caching_proxy.interfaces import UpstreamResponse
+from caching_proxy.interfaces import UpstreamError, UpstreamResponse
 from caching_proxy.testing import MemoryWire, Recorder
 from caching_proxy.wire.upstream import Backend, Upstream
 from caching_proxy.wire.upstream_connect import Make
@@ -23,12 +23,20 @@ GET = RequestHead(b"GET", b"/")
 class Observer:
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.answers: list[tuple[int, float]] = []
+        self.reasons: list[UpstreamError] = []
 
     def connected(self) -> None:
         self.events.append("connected")
 
     def reused(self) -> None:
         self.events.append("reused")
+
+    def answered(self, status: int, seconds: float) -> None:
+        self.answers.append((status, seconds))
+
+    def unanswered(self, error: UpstreamError) -> None:
+        self.reasons.append(error)
 
     def failed(self, kind: str) -> None:
         self.events.append(kind)

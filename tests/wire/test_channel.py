@@ -101,7 +101,7 @@ def test_an_empty_line_before_a_request_is_skipped_once(wire):
 
 def test_hot_answers_are_joined_and_need_no_request(wire):
     writes = []
-    line = wire(hot=lambda head, channel: b"<%b>" % head.target)
+    line = wire(hot=lambda parsed, channel: b"<%b>" % parsed.head.target)
     line.transport.write = writes.append
     line.channel.dataReceived(get(b"/1") + get(b"/2") + get(b"/3"))
     assert writes == [b"</1></2></3>"]
@@ -109,12 +109,12 @@ def test_hot_answers_are_joined_and_need_no_request(wire):
 
 
 def test_hot_declines_keep_the_order(wire):
-    line = wire(hot=lambda head, channel: None if head.target == b"/2" else b"<%b>" % head.target)
+    line = wire(hot=lambda parsed, channel: None if parsed.head.target == b"/2" else b"<%b>" % parsed.head.target)
     assert line.send(get(b"/1") + get(b"/2") + get(b"/3")) == b"</1>" + answer(b"GET /2 ") + b"</3>"
 
 
 def test_hot_answers_stop_when_the_client_does_not_read(wire):
-    line = wire(hot=lambda head, channel: b"x" * 40_000)
+    line = wire(hot=lambda parsed, channel: b"x" * 40_000)
     write = line.transport.write
 
     def congested(data):
@@ -133,7 +133,7 @@ def test_hot_answers_stop_when_the_client_does_not_read(wire):
 
 def test_hot_is_not_asked_while_a_request_is_under_way(wire):
     late = Late()
-    line = wire(late, hot=lambda head, channel: None if head.target == b"/slow" else b"hot")
+    line = wire(late, hot=lambda parsed, channel: None if parsed.head.target == b"/slow" else b"hot")
     assert line.send(get(b"/slow") + get(b"/")) == b""
     late.answer()
     assert line.take() == answer(b"late") + b"hot"
@@ -156,7 +156,7 @@ SCRIPT = (
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(st.lists(st.integers(0, len(SCRIPT)), max_size=12), st.booleans())
 def test_any_split_gives_the_same_answers(wire, cuts, hot):
-    line = wire(hot=(lambda head, channel: answer(b"GET %b " % head.target)) if hot else None)
+    line = wire(hot=(lambda parsed, channel: answer(b"GET %b " % parsed.head.target)) if hot else None)
     edges = [0, *sorted(cuts), len(SCRIPT)]
     data = b"".join(line.send(SCRIPT[a:b]) for a, b in itertools.pairwise(edges) if a < b)
     assert data == (

@@ -7,6 +7,7 @@ from plugins.upstream_net import GET, Fetched, Net
 from twisted.internet.defer import CancelledError
 
 from caching_proxy.core.messages import Fields, RequestHead
+from caching_proxy.core.outgoing import OutgoingRequest
 from caching_proxy.interfaces import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
 
 
@@ -192,11 +193,43 @@ def test_the_next_fetch_from_within_an_answer_uses_the_same_connection() -> None
         pytest.param(RequestHead(b"GET", b"/", Fields([(b"A", b"b\r\nEvil: 1")])), id="field"),
         pytest.param(RequestHead(b"GET", b"/ HTTP/1.1\r\nA: b\r\n\r\nGET /x"), id="target"),
         pytest.param(RequestHead(b"GET", b"/a b"), id="space"),
+        pytest.param(OutgoingRequest(b"GET", b"/", b"A: b\r\nC: d\r\n", 1), id="line-too-many"),
+        pytest.param(OutgoingRequest(b"GET", b"/", b"A: b\nc\r\n", 1), id="lf"),
     ],
 )
-def test_a_request_that_would_read_as_another_is_not_written(request_head: RequestHead) -> None:
+def test_a_request_that_would_read_as_another_is_not_written(request_head: RequestHead | OutgoingRequest) -> None:
     net = Net()
     fetch = Fetched(net.upstream.fetch(request_head))
     assert isinstance(fetch.error, UpstreamProtocolError)
     assert net.peers == []
+    assert (net.observer.reasons, net.observer.events) == ([fetch.error], []), "no fault of the backend"
+    net.settle()
+
+
+def test_the_observer_hears_how_long_an_answer_took() -> None:
+    net = Net(max_connections=1, asking=True)
+    net.fetch()
+    net.fetch()
+    net.clock.advance(1)
+    net.attempts[0]()
+    net.clock.advance(2)
+    net.answer(0, b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    net.clock.advance(4)
+    net.answer()
+    net.clock.advance(8)
+    net.answer(0, b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+    assert net.observer.answers == [(200, 7), (500, 15)]
+    assert net.observer.reasons == []
+    net.settle()
+
+
+def test_the_observer_hears_why_there_is_no_answer() -> None:
+    net = Net()
+    failed, left = net.fetch(b"POST"), net.fetch()
+    left.deferred.cancel()
+    net.peers[0].close()
+    net.pump()
+    assert net.observer.reasons == [failed.error], "a client that leaves is no failure"
+    assert net.observer.events == ["connected", "connected", "protocol"]
+    assert net.observer.answers == []
     net.settle()

@@ -1,0 +1,78 @@
+"""The head of an answer fetched from the backend: made from what is stored, or line by line, it says the same."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caching_proxy.body import Body
+from caching_proxy.cache.exchange import Incoming, Question
+from caching_proxy.cache.replies import Replies
+from caching_proxy.core.lookup import Lookup, Use
+from caching_proxy.core.messages import Field, Fields, RequestHead, ResponseHead
+from caching_proxy.core.outcome import Forward
+from caching_proxy.core.policy import CachePolicy
+from caching_proxy.core.storability import judge
+from caching_proxy.core.stored import make_entry
+from caching_proxy.core.terms import terms_under
+from caching_proxy.interfaces import Identity, UpstreamResponse
+
+NOW = 1_700_000_000.0
+KEY = b"cache:GET:anonymous:/x"
+BODY = b"content"
+POLICY = CachePolicy()
+FETCH = Lookup(Use.FETCH, forward=Forward.URI_MISS)
+REQUEST = RequestHead(b"GET", b"/x", Fields([(b"Host", b"a")]))
+LINES: list[Field] = [
+    (b"Date", b"Tue, 14 Nov 2023 22:13:20 GMT"),
+    (b"Date", b"nonsense"),
+    (b"Content-Length", b"%d" % len(BODY)),
+    (b"Transfer-Encoding", b"chunked"),
+    (b"Age", b"5"),
+    (b"Connection", b"keep-alive"),
+    (b"Connection", b"x-hop, date"),
+    (b"X-Hop", b"1"),
+    (b"Keep-Alive", b"timeout=5"),
+    (b"X-Cache-Status", b"HIT"),
+    (b"Cache-Status", b"other; hit"),
+    (b"Proxy-Authenticate", b"Basic"),
+    (b"Cache-Control", b'max-age=60, no-cache="x-hop"'),
+    (b"Cache-Control", b"max-age=60"),
+    (b"ETag", b'"a"'),
+    (b"X-More", b"1"),
+    (b"X-More", b"2"),
+]
+
+
+def question() -> Question:
+    incoming = Incoming(REQUEST, Body.of(b""), b"", b"id")
+    return Question(incoming, Identity(b"anonymous", "anonymous"), KEY, terms_under(POLICY)(REQUEST.fields))
+
+
+def by_name(fields: Fields) -> dict[bytes, list[bytes]]:
+    """What a client reads: fields of different names have no order among them (RFC 9110 §5.3)."""
+    return fields.index
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    name=st.sampled_from([b"us", None]),
+    pairs=st.lists(st.sampled_from(LINES), unique=True, max_size=8),
+    status=st.sampled_from([200, 204, 404]),
+)
+def test_lines_that_are_stored_serve_the_client(name: bytes | None, pairs: list[Field], status: int) -> None:
+    body = b"" if status == 204 else BODY
+    head = ResponseHead(status, b"Said", Fields(pairs))
+    verdict = judge(REQUEST, head, policy=POLICY, established=True, has_body=False, requested_at=NOW, received_at=NOW)
+    if verdict.refusal is not None or verdict.drop:
+        return
+    made = make_entry(KEY, REQUEST, head, body, verdict, POLICY, NOW)
+    response, replies = UpstreamResponse(head, Body.of(body), len(body)), Replies(name)
+    whole = replies.fetched_whole(question(), FETCH, response, made, NOW)
+    lines = replies.fetched(question(), FETCH, response, body, made, NOW)
+    found, expected = by_name(whole.head.fields), by_name(lines.head.fields)
+    if whole.framed and not lines.framed:  # the other leaves it to whoever sends it
+        expected = {**expected, b"content-length": [b"%d" % len(body)]}
+    assert found == expected
+    assert (whole.head.status, whole.head.reason, whole.body) == (status, b"Said", body)
+    assert not whole.framed or status != 204

@@ -34,6 +34,7 @@ from caching_proxy.core.terms import Terms, terms_under
 from caching_proxy.interfaces import Identity, ITokenVerifier, UpstreamError
 
 CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
+_HIT = Use.HIT  # finding a member costs several times what a name of the module does
 _ANSWERS = frozenset({Use.HIT, Use.STALE_HIT, Use.STALE_WHILE_REVALIDATE})
 
 FLIGHTS = 2
@@ -94,7 +95,7 @@ class Pipeline:
         record = p.hot.get(question.key, now)
         if record is not None:
             lookup = self._choose(question, record.entries)
-            if lookup.use is Use.HIT and lookup.entry is not None:
+            if lookup.use is _HIT and lookup.entry is not None:
                 p.hot.hits += 1
                 return p.replies.stored(question, lookup.entry, CacheStatus.HOT_HIT, now)
         p.hot.misses += 1
@@ -116,7 +117,7 @@ class Pipeline:
         lookup = choose(question.head, question.control, known, now)
         use, entry = lookup.use, lookup.entry
         if entry is not None and use in _ANSWERS:
-            if use is Use.HIT:
+            if use is _HIT:
                 if stored and found.current:
                     p.hot.put_all(question.key, known, now, inf if record is None else record.expires_at)
                 return p.replies.stored(question, entry, CacheStatus.HIT, now)
@@ -174,7 +175,7 @@ class Pipeline:
                 return self._p.replies.stored(question, entry, CacheStatus.STALE, now)
             return None
         found = self._choose(question, (result,))
-        if found.use is not Use.HIT or found.entry is None:
+        if found.use is not _HIT or found.entry is None:
             return None
         question.collapsed = True
         return self._p.replies.stored(question, found.entry, question.fetch_status, now, lookup)

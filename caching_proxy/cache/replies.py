@@ -74,7 +74,7 @@ class Replies:
     ) -> Reply:
         """The backend's own answer; ``entry`` is what is stored of it, if anything."""
         status = question.fetch_status
-        added = b"X-Cache-Status: %b\r\n%b" % (status.value, b"" if entry is None else reply.expiry(entry, now))
+        added = b"X-Cache-Status: %b\r\n%b" % (status.token, b"" if entry is None else reply.expiry(entry, now))
         member = self._fetched_member(question, lookup, entry, now)
         return self._relay(question.head.method, response, body, added, member, status, question.identity.label, now)
 
@@ -90,7 +90,7 @@ class Replies:
         block = b"%bContent-Length: %d\r\nX-Cache-Status: %b\r\n%b%b" % (
             entry.head,
             len(entry.body),
-            status.value,
+            status.token,
             reply.expiry(entry, now),
             b"" if member is None else b"Cache-Status: %b\r\n" % member,
         )
@@ -110,7 +110,7 @@ class Replies:
         """The backend's answer to a request that was not looked up; ``entry`` is what is stored of it all the same,
         ``body`` stands for the response's own then."""
         forward = Forward.METHOD if status is CacheStatus.NOT_APPLICABLE else Forward.BYPASS
-        added = b"X-Cache-Status: %b\r\n%b" % (status.value, b"" if entry is None else reply.expiry(entry, now))
+        added = b"X-Cache-Status: %b\r\n%b" % (status.token, b"" if entry is None else reply.expiry(entry, now))
         member = self._member(forward, None if entry is None else entry.ttl(now), entry is not None)
         sent = response.body if body is None else body
         return self._relay(method, response, sent, added, member, status, identity.label, now)
@@ -146,7 +146,7 @@ class Replies:
         """OPTIONS or TRACE whose Max-Forwards ended here (RFC 9110 §7.6.2)."""
         status, allow = CacheStatus.NOT_APPLICABLE, (b"Allow", b"GET, HEAD, OPTIONS")
         if incoming.head.method == b"OPTIONS":
-            fields = Fields((allow, (b"X-Cache-Status", status.value)))
+            fields = Fields((allow, (b"X-Cache-Status", status.token)))
             return Reply(ResponseHead(204, b"No Content", fields), b"", 0, status, "unknown")
         return self._error(405, b"Method Not Allowed", "TRACE is not answered here", "unknown", None, status, allow)
 

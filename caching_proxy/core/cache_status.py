@@ -37,7 +37,7 @@ def member(
     if hit:
         parts.append(b"hit")
     if forward is not None:
-        parts.append(b"fwd=" + forward.value)
+        parts.append(b"fwd=" + forward.token)
     if forward_status is not None:
         parts.append(b"fwd-status=%d" % forward_status)
     if ttl is not None:

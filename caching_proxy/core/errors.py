@@ -19,7 +19,7 @@ def error_response(
             (b"Content-Type", b"application/json"),
             (b"Content-Length", b"%d" % len(body)),
             (b"Cache-Control", b"no-store"),
-            (b"X-Cache-Status", status.value),
+            (b"X-Cache-Status", status.token),
             *more,
         )
     )

@@ -54,10 +54,17 @@ class Lookup:
     others: tuple[CacheEntry, ...] = ()
 
 
+_HIT = Use.HIT
+_UNKNOWN = Lookup(Use.FETCH, forward=Forward.URI_MISS)
+
+
 def choose(request: RequestHead, control: RequestControl, entries: Sequence[CacheEntry], now: float) -> Lookup:
     """Decide about a GET or HEAD that may be answered from ``entries``, everything stored for its key."""
-    if len(entries) == 1 and control is NO_WISHES and _answers_plainly(request, entries[0], now):
-        return Lookup(Use.HIT, entries[0])
+    if control is NO_WISHES and not has_precondition(request.fields):  # the ordinary cases, at a fraction of the cost
+        if not entries:
+            return _UNKNOWN
+        if len(entries) == 1 and _answers_plainly(entries[0], now):
+            return Lookup(_HIT, entries[0])
     decision = _decide(request, control, entries, now)
     if control.only_if_cached and decision.forward is not None:  # RFC 9111 §5.2.1.7
         return Lookup(Use.UNSATISFIABLE, decision.entry, decision.forward)
@@ -82,14 +89,13 @@ def may_serve_disconnected(entry: CacheEntry, now: float) -> bool:
     return Flag.STRICT not in entry.flags or entry.fresh(now)
 
 
-def _answers_plainly(request: RequestHead, entry: CacheEntry, now: float) -> bool:
-    """The ordinary case, at a fraction of the cost: fresh, whole, the only one, and nothing special about it."""
+def _answers_plainly(entry: CacheEntry, now: float) -> bool:
+    """Whether the only entry there is answers every request without wishes: fresh, whole, one for all."""
     return (
         not entry.selecting
         and not int.__and__(entry.flags, _NOT_PLAIN)  # the operator of flags would cost as much as all the rest
         and now < entry.gone_at
         and entry.fresh(now)
-        and not has_precondition(request.fields)
     )
 
 
@@ -98,7 +104,7 @@ def _decide(request: RequestHead, control: RequestControl, entries: Sequence[Cac
         return Lookup(Use.FETCH, forward=Forward.BYPASS)
     live = [entry for entry in entries if now < entry.gone_at]
     if not live:
-        return Lookup(Use.FETCH, forward=Forward.URI_MISS)
+        return _UNKNOWN
     matching = _matching(request, live)
     if not matching:
         candidates = tuple(entry for entry in live if Flag.PARTIAL not in entry.flags and _has_tag(entry))

@@ -56,7 +56,7 @@ def with_explanation(
                 fields = fields.without((b"cache-status",))
         ours = b"Cache-Status: %b\r\n" % ours
     return fields.plus_lines(
-        b"Age: %d\r\nX-Cache-Status: %b\r\n%b%b" % (entry.age(now), status.value, expiry(entry, now), ours)
+        b"Age: %d\r\nX-Cache-Status: %b\r\n%b%b" % (entry.age(now), status.token, expiry(entry, now), ours)
     )
 
 

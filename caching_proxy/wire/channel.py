@@ -43,6 +43,9 @@ class State(enum.Enum):
     GONE = "gone"
 
 
+_HEAD, _BUSY, _CLOSING, _TUNNEL, _GONE = State  # finding a member costs several times what a name of the module does
+
+
 class HTTPChannel(Outlet):
     """One connection; what a ``twisted.web`` Request expects of its channel, and the site's ``Connection``."""
 
@@ -54,7 +57,7 @@ class HTTPChannel(Outlet):
         self.request: ProxyRequest | None = None
         self.inbound: Inbound | None = None
         self.persists = True
-        self._state = State.HEAD
+        self._state = _HEAD
         self._buffer = b""
         self._skipped = False  # the one empty line that may precede a request line has been passed over
         self._serving = False
@@ -73,16 +76,16 @@ class HTTPChannel(Outlet):
 
     def dataReceived(self, data: bytes) -> None:
         state = self._state
-        if state is State.HEAD and not self.full and not self._serving:
+        if state is _HEAD and not self.full and not self._serving:
             seen = len(self._buffer)
             self._serve(self._buffer + data if seen else data, seen)
-        elif state is State.TUNNEL:
+        elif state is _TUNNEL:
             cast("BytesProtocol", self._tunnel).dataReceived(data)
-        elif state is State.BUSY or state is State.HEAD:
+        elif state is _BUSY or state is _HEAD:
             self._ahead(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._state = State.GONE
+        self._state = _GONE
         self.connected = 0
         self.due = self._write_due = inf
         self._buffer = b""
@@ -138,7 +141,7 @@ class HTTPChannel(Outlet):
                 answers.send()
                 self._buffer = data[at:]
                 self._begin(parsed)
-                if self._state is not State.HEAD or self.full:
+                if self._state is not _HEAD or self.full:
                     return None
                 data, at, seen = self._buffer, 0, 0
         finally:
@@ -159,7 +162,7 @@ class HTTPChannel(Outlet):
         framing, limit = parsed.framing, self.limits.body_bytes
         if limit is not None and framing.length is not None and framing.length > limit:
             raise BadMessage(413, "request body too large")
-        self._state = State.BUSY
+        self._state = _BUSY
         self.due = inf
         self.persists = parsed.keep_alive
         inbound = None
@@ -183,7 +186,7 @@ class HTTPChannel(Outlet):
                 return
             if self.inbound is not None and self.inbound.complete:
                 self._body_complete()
-            if not data or self._state is not State.BUSY:
+            if not data or self._state is not _BUSY:
                 if data:
                     self.dataReceived(data)
                 return
@@ -231,7 +234,7 @@ class HTTPChannel(Outlet):
     def _hold(self) -> None:
         if self._body_held or self._ahead_held:
             self.transport.pauseProducing()  # type: ignore[attr-defined]
-        elif self._state is not State.GONE:
+        elif self._state is not _GONE:
             self.transport.resumeProducing()  # type: ignore[attr-defined]
 
     # -- the end of a request --------------------------------------------------------------------
@@ -254,7 +257,7 @@ class HTTPChannel(Outlet):
         if not self.persists or self.site.connections.draining:
             self._finish(lingers=bool(self._buffer))
             return
-        self._state = State.HEAD
+        self._state = _HEAD
         if self._ahead_held:
             self._ahead_held = False
             self._hold()
@@ -278,8 +281,8 @@ class HTTPChannel(Outlet):
         self._finish(lingers=True)
 
     def _finish(self, *, lingers: bool) -> None:
-        if self._state in (State.HEAD, State.BUSY):
-            self._state = State.CLOSING
+        if self._state in (_HEAD, _BUSY):
+            self._state = _CLOSING
             self._buffer = b""
             if self.inbound is not None:
                 self.inbound.broken = True
@@ -288,7 +291,7 @@ class HTTPChannel(Outlet):
     # -- Outlet's questions, deadlines and draining ----------------------------------------------
 
     def drained(self) -> None:
-        if self._state is State.HEAD and not self._serving:
+        if self._state is _HEAD and not self._serving:
             self._next()
 
     def read_on(self) -> None:
@@ -297,14 +300,14 @@ class HTTPChannel(Outlet):
 
     def overdue(self, now: float) -> None:
         self.due = inf
-        if self._state is State.HEAD:
+        if self._state is _HEAD:
             if self.full:
                 return  # the answer is still being read; drained() sets the next deadline
             if self._buffer:
                 self.refuse(BadMessage(408, "request head took too long"))
             else:
                 self._finish(lingers=False)
-        elif self._state is State.BUSY and self.inbound is not None:
+        elif self._state is _BUSY and self.inbound is not None:
             late = self.inbound.overdue(now)
             if late < 0:
                 self.due = now - late
@@ -313,7 +316,7 @@ class HTTPChannel(Outlet):
 
     @property
     def idle(self) -> bool:
-        return self._state is State.HEAD and not self._buffer
+        return self._state is _HEAD and not self._buffer
 
     def close_idle(self) -> None:
         self._finish(lingers=False)
@@ -354,7 +357,7 @@ class HTTPChannel(Outlet):
 
     def take_over(self, tunnel: BytesProtocol) -> bytes:
         """Hand the connection's bytes to ``tunnel``; returns those already read."""
-        self._state = State.TUNNEL
+        self._state = _TUNNEL
         self._tunnel = tunnel
         self.due = inf
         self.detach()

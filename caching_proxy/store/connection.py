@@ -1,9 +1,9 @@
-"""One connection to a Redis server: txredisapi's protocol on hiredis, with batches on top.
+"""One connection to a Redis server: txredisapi's protocol on hiredis, with several commands to a call.
 
-Commands are pipelined: any number may be under way, answers come in order. ``send`` writes several commands in one
-go and gathers their replies in one Deferred; txredisapi's own methods work too, on the same queue. Login, database
-and the server's clock are settled by ``handshake``, not by txredisapi, whose handshake gives up for good after one
-loss. Values stay bytes: no charset, no numbers made of digits.
+Commands are pipelined: any number may be under way, answers come in order. ``send`` writes the commands of a call in
+one go and hands it their replies; txredisapi's own methods work too, on the same queue. Login, database and the
+server's clock are settled by ``handshake``, not by txredisapi, whose handshake gives up for good after one loss.
+Values stay bytes: no charset, no numbers made of digits.
 
 Importing txredisapi installs the default reactor: import this module only when a reactor has been chosen.
 """
@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITCPTransport
 from twisted.python.failure import Failure
 from txredisapi import HiredisProtocol, RedisError, ResponseError
 
+from caching_proxy.interfaces import StoreError
 from caching_proxy.store.errors import ConnectionGone, from_reply
 from caching_proxy.store.topology import RedisTopology
 
@@ -31,6 +32,12 @@ def pack(*parts: bytes) -> bytes:
     return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
 
 
+def form(*parts: bytes, blanks: int) -> bytes:
+    """A command that begins with ``parts``; each of its ``blanks`` takes the length of a part, then the part."""
+    opening = pack(*parts).partition(b"\r\n")[2].replace(b"%", b"%%")
+    return b"*%d\r\n%b%b" % (len(parts) + blanks, opening, b"$%d\r\n%b\r\n" * blanks)
+
+
 def checked(reply: Reply) -> Reply:
     """``reply``, unless it is an error: that is raised as a :class:`StoreError`."""
     if isinstance(reply, ResponseError):
@@ -38,77 +45,75 @@ def checked(reply: Reply) -> Reply:
     return reply
 
 
+class Waiter(Protocol):
+    """Whoever waits for replies: ``wanted`` of them go into ``replies``, then either method is called, once."""
+
+    replies: list[Reply]
+
+    @property
+    def wanted(self) -> int: ...
+
+    def answered(self) -> None: ...
+
+    def lost(self, error: StoreError) -> None: ...
+
+
 class _Batch:
-    """The replies of commands that were written together."""
+    """The replies of commands that no pool knows of."""
 
-    __slots__ = ("done", "missing", "replies")
+    __slots__ = ("done", "replies", "wanted")
 
-    def __init__(self, missing: int) -> None:
+    def __init__(self, wanted: int) -> None:
         self.done: Deferred[list[Reply]] = Deferred()
-        self.missing = missing
+        self.wanted = wanted
         self.replies: list[Reply] = []
 
+    def answered(self) -> None:
+        if not self.done.called:  # else cancelled
+            self.done.callback(self.replies)
 
-class _Slots:
-    """Who waits for the next replies, in order; stands in for txredisapi's queue, which knows no batches."""
+    def lost(self, error: StoreError) -> None:
+        if not self.done.called:
+            self.done.errback(Failure(error))
+
+
+class _Queue:
+    """Who waits for the next replies, in order; stands in for txredisapi's queue, which knows only single replies."""
 
     def __init__(self) -> None:
-        self.waiting: deque[_Batch | Deferred[Reply]] = deque()
+        self.waiting: deque[Waiter] = deque()
 
     def get(self) -> Deferred[Reply]:
         """For txredisapi: the one reply of one command."""
         # A cancelled call still gets its reply, else all later ones would be taken for another's.
-        slot: Deferred[Reply] = Deferred()
-        self.waiting.append(slot)
-        return slot
-
-    def batch(self, size: int) -> Deferred[list[Reply]]:
-        batch = _Batch(size)
+        batch = _Batch(1)
         self.waiting.append(batch)
-        return batch.done
-
-    def put(self, reply: Reply) -> None:
-        slot = self.waiting[0]
-        if isinstance(slot, _Batch):
-            slot.replies.append(reply)
-            slot.missing -= 1
-            if not slot.missing:
-                self.waiting.popleft()
-                if not slot.done.called:  # else cancelled
-                    slot.done.callback(slot.replies)
-        else:
-            self.waiting.popleft()
-            if not slot.called:
-                slot.callback(reply)
-
-    def fail(self, error: ConnectionGone) -> None:
-        """No more replies will come."""
-        slots, self.waiting = self.waiting, deque()
-        for slot in slots:
-            if isinstance(slot, _Batch):
-                if not slot.done.called:
-                    slot.done.errback(Failure(error))
-            elif not slot.called:
-                slot.callback(error)  # txredisapi raises what it finds in its queue
+        return batch.done.addCallback(lambda replies: replies[0])
 
 
 class RedisConnection(HiredisProtocol):  # type: ignore[misc]
-    """A connection that its pool owns. ``load`` counts the pool's calls under way, ``last_used`` is when one began.
+    """A connection that its pool owns; ``last_used`` is when a call began.
 
-    ``server_ahead`` is what to add to our clock to get the server's, in seconds.
+    ``waiting`` is who waits for replies, in order, ``server_ahead`` what to add to our clock to get the server's, in
+    seconds.
     """
 
     transport: ITCPTransport
 
     def __init__(self, lost: Callable[[RedisConnection, Failure], None] | None = None) -> None:
         super().__init__(charset=None, convertNumbers=False)
-        self.replyQueue = _Slots()
-        self.load = 0
+        self.replyQueue = _Queue()
+        self.waiting = self.replyQueue.waiting
         self.last_used = 0.0
         self.ready_since = 0.0
         self.server_ahead = 0.0
         self.on_lost = lost
         self._write: Callable[[bytes], None]
+
+    @property
+    def load(self) -> int:
+        """Calls under way."""
+        return len(self.waiting)
 
     def connectionMade(self) -> None:
         """The transport is up; the pool runs the handshake."""
@@ -120,26 +125,32 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
             on_lost(self, why)
-        self.replyQueue.fail(ConnectionGone(f"connection lost: {why.getErrorMessage()}"))
+        error = ConnectionGone(f"connection lost: {why.getErrorMessage()}")
+        while self.waiting:
+            self.waiting.popleft().lost(error)
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        reader, slots = self._reader, self.replyQueue
+        waiting, gets = self.waiting, self._reader.gets
         try:
-            reader.feed(data)
-            reply = reader.gets()
+            self._reader.feed(data)
+            reply = gets()
             while reply is not False:
-                slots.put(reply)
-                reply = reader.gets()
+                waiter = waiting[0]
+                waiter.replies.append(reply)
+                if len(waiter.replies) == waiter.wanted:
+                    waiting.popleft()
+                    waiter.answered()
+                reply = gets()
         except (RedisError, IndexError):  # not RESP, or a reply that nobody asked for
             self.abort()
 
-    def send(self, payload: bytes, replies: int) -> Deferred[list[Reply]]:
-        """Write commands made by :func:`pack`; fires with their ``replies`` replies, error replies among them."""
-        if not self.connected:
-            return fail(ConnectionGone("not connected"))
-        answer = self.replyQueue.batch(replies)
-        self._write(payload)
-        return answer
+    def send(self, payload: bytes, waiter: Waiter) -> None:
+        """Write commands made by :func:`pack`; ``waiter`` gets their replies, error replies among them."""
+        if self.connected:
+            self.waiting.append(waiter)
+            self._write(payload)
+        else:
+            waiter.lost(ConnectionGone("not connected"))
 
     def abort(self) -> None:
         """Close at once; calls under way fail."""
@@ -155,7 +166,9 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
         if topology.db:  # left out for database 0, which some servers know no SELECT for
             commands.append(pack(b"SELECT", b"%d" % topology.db))
         commands.append(pack(b"TIME"))
-        replies = await self.send(b"".join(commands), len(commands))
+        batch = _Batch(len(commands))
+        self.send(b"".join(commands), batch)
+        replies = await batch.done
         for reply in replies:
             checked(reply)
         self.compare_clock(cast("list[bytes]", replies[-1]), seconds())

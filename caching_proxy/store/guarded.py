@@ -8,7 +8,7 @@ Calls that the caller cancels prove nothing either way.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -21,6 +21,7 @@ from caching_proxy.interfaces import IStore, Stored, StoreError, StoreUnavailabl
 from caching_proxy.store.errors import tells_of_health
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 MIN_PROBE_SECONDS = 0.1
 
@@ -52,22 +53,22 @@ class GuardedStore:
         return self.breaker.phase(self._clock.seconds())
 
     def lookup(self, key: bytes) -> Deferred[Stored | None]:
-        return self._guard(lambda: self.store.lookup(key))
+        return self._guard(self.store.lookup, key)
 
     def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
-        return self._guard(lambda: self.store.put(key, field, value, ttl_ms))
+        return self._guard(self.store.put, key, field, value, ttl_ms)
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
-        return self._guard(lambda: self.store.discard(key, field))
+        return self._guard(self.store.discard, key, field)
 
     def delete(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
-        return self._guard(lambda: self.store.delete(keys))
+        return self._guard(self.store.delete, keys)
 
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
-        return self._guard(lambda: self.store.delete_target(target))
+        return self._guard(self.store.delete_target, target)
 
     def scan(self, pattern: bytes, limit: int | None = None) -> Deferred[list[bytes]]:
-        return self._guard(lambda: self.store.scan(pattern, limit))
+        return self._guard(self.store.scan, pattern, limit)
 
     def ping(self) -> Deferred[None]:
         return self._guard(self.store.ping)
@@ -83,15 +84,20 @@ class GuardedStore:
             self._probe_timer = None
         return self.store.stop()
 
-    def _guard(self, call: Callable[[], Deferred[T]]) -> Deferred[T]:
-        if not self.breaker.allow(self._clock.seconds()):
+    def _guard(self, call: Callable[[*Args], Deferred[T]], *args: *Args) -> Deferred[T]:
+        if not self.breaker.calm and not self._allowed():
             return fail(StoreUnavailable("the circuit breaker is open"))
-        if self._seen is not Phase.CLOSED:
+        return call(*args).addCallbacks(self._succeeded, self._failed)
+
+    def _allowed(self) -> bool:
+        allowed = self.breaker.allow(self._clock.seconds())
+        if allowed and self._seen is not Phase.CLOSED:
             self._entered(Phase.HALF_OPEN)
-        return call().addCallbacks(self._succeeded, self._failed)
+        return allowed
 
     def _succeeded(self, result: T) -> T:
-        self._entered(self.breaker.success(self._clock.seconds()))
+        if not self.breaker.calm:
+            self._entered(self.breaker.success(self._clock.seconds()))
         return result
 
     def _failed(self, failure: Failure) -> Failure:

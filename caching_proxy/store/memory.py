@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import TypeVar
 
 import attrs
@@ -17,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from caching_proxy.core.glob import compile_glob
-from caching_proxy.core.key import parse_key
+from caching_proxy.core.key import target_in
 from caching_proxy.interfaces import IStore, Stored
 
 T = TypeVar("T")
@@ -35,9 +36,12 @@ SCAN_STEP = 2000
 
 @attrs.define(slots=True, eq=False)
 class _Slot:
-    variants: dict[bytes, bytes]
-    expires_at: float
+    """One key. ``due`` is when to look whether its time is over; a later look is set when that one comes too early."""
+
     size: int
+    variants: dict[bytes, bytes] = attrs.Factory(dict)
+    expires_at: float = 0.0
+    due: float = inf
 
 
 @implementer(IStore)
@@ -49,7 +53,7 @@ class MemoryStore:
         self._max_bytes = max_bytes
         self._slots: OrderedDict[bytes, _Slot] = OrderedDict()
         self._targets: dict[bytes, set[bytes]] = {}
-        self._expiries: list[tuple[float, bytes]] = []  # a heap; may hold outdated times
+        self._expiries: list[tuple[float, bytes]] = []  # a heap: when a key is due; may hold outdated times
         self._timer: IDelayedCall | None = None
         self._scans: set[_Scan] = set()
         self._stopped = False
@@ -62,28 +66,30 @@ class MemoryStore:
         return len(self._slots)
 
     def lookup(self, key: bytes) -> Deferred[Stored | None]:
-        slot = self._live(key)
+        now = self._clock.seconds()
+        slot = self._live(key, now)
         if slot is None:
             return succeed(None)
         self._slots.move_to_end(key)
-        left = (slot.expires_at - self._clock.seconds()) * 1000
-        return succeed(Stored(dict(slot.variants), max(1, int(left))))
+        return succeed(Stored(slot.variants.copy(), max(1, int((slot.expires_at - now) * 1000))))
 
     def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
-        slot = self._live(key)
-        if slot is not None:
-            self._forget_variant(key, slot, field)
+        now = self._clock.seconds()
+        slot = self._live(key, now)
         size = len(field) + len(value) + VARIANT_OVERHEAD
         if ttl_ms > 0 and size + len(key) + KEY_OVERHEAD <= self._max_bytes:
-            self._write(key, field, value, size, self._clock.seconds() + ttl_ms / 1000)
+            self._write(key, slot or self._made(key), field, value, now + ttl_ms / 1000)
+        elif slot is not None:
+            self._forget_variant(key, slot, field)
         return succeed(None)
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
-        slot = self._live(key)
+        slot = self._live(key, self._clock.seconds())
         return succeed(slot is not None and self._forget_variant(key, slot, field))
 
     def delete(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
-        return succeed({key for key in keys if self._live(key) is not None and self._forget(key)})
+        now = self._clock.seconds()
+        return succeed({key for key in keys if self._live(key, now) is not None and self._forget(key)})
 
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
         return self.delete(list(self._targets.get(target, ())))
@@ -119,28 +125,45 @@ class MemoryStore:
 
     def _matcher(self, pattern: bytes) -> Callable[[bytes], bool]:
         matches = compile_glob(pattern)
-        return lambda key: matches(key) and self._live(key) is not None
+        return lambda key: matches(key) and self._live(key, self._clock.seconds()) is not None
 
-    def _live(self, key: bytes) -> _Slot | None:
+    def _live(self, key: bytes, now: float) -> _Slot | None:
         slot = self._slots.get(key)
-        if slot is not None and slot.expires_at <= self._clock.seconds():
+        if slot is not None and slot.expires_at <= now:
             self._forget(key)
             return None
         return slot
 
-    def _write(self, key: bytes, field: bytes, value: bytes, size: int, expires_at: float) -> None:
-        slot = self._slots.get(key)
-        if slot is None:
-            slot = self._slots[key] = _Slot({}, 0.0, len(key) + KEY_OVERHEAD)
-            self.bytes += slot.size
-            self._targets.setdefault(parse_key(key).target, set()).add(key)
-        slot.variants[field] = value
-        slot.size += size
-        self.bytes += size
-        if expires_at > slot.expires_at:
+    def _made(self, key: bytes) -> _Slot:
+        slot = self._slots[key] = _Slot(len(key) + KEY_OVERHEAD)
+        self.bytes += slot.size
+        target = target_in(key)
+        keys = self._targets.get(target)
+        if keys is None:
+            self._targets[target] = {key}
+        else:
+            keys.add(key)
+        return slot
+
+    def _write(self, key: bytes, slot: _Slot, field: bytes, value: bytes, expires_at: float) -> None:
+        variants = slot.variants
+        replaced = variants.pop(field, None)
+        if not variants or expires_at > slot.expires_at:
             slot.expires_at = expires_at
-            self._remember_expiry(expires_at, key)
+        variants[field] = value
+        growth = len(value) - len(replaced) if replaced is not None else len(field) + len(value) + VARIANT_OVERHEAD
+        slot.size += growth
+        self.bytes += growth
         self._slots.move_to_end(key)
+        if slot.expires_at < slot.due:
+            self._remember_expiry(key, slot)
+            if self._timer is None:
+                self._arm()
+        if self.bytes > self._max_bytes or len(variants) > MAX_VARIANTS:
+            self._make_room(key, slot)
+
+    def _make_room(self, key: bytes, slot: _Slot) -> None:
+        """Within one key first, then by dropping the least recently used others."""
         while len(slot.variants) > MAX_VARIANTS or slot.size > self._max_bytes:
             self._forget_variant(key, slot, next(iter(slot.variants)))
         while self.bytes > self._max_bytes:
@@ -160,19 +183,19 @@ class MemoryStore:
 
     def _forget(self, key: bytes) -> bool:
         self.bytes -= self._slots.pop(key).size
-        target = parse_key(key).target
+        target = target_in(key)
         keys = self._targets[target]
         keys.discard(key)
         if not keys:
             del self._targets[target]
         return True
 
-    def _remember_expiry(self, expires_at: float, key: bytes) -> None:
-        heappush(self._expiries, (expires_at, key))
+    def _remember_expiry(self, key: bytes, slot: _Slot) -> None:
+        slot.due = slot.expires_at
+        heappush(self._expiries, (slot.due, key))
         if len(self._expiries) > 2 * len(self._slots) + 1000:
-            self._expiries = [(slot.expires_at, held) for held, slot in self._slots.items()]
+            self._expiries = [(held.due, name) for name, held in self._slots.items()]
             heapify(self._expiries)
-        self._arm()
 
     def _arm(self) -> None:
         if self._timer is None and self._expiries and not self._stopped:
@@ -183,10 +206,14 @@ class MemoryStore:
         self._timer = None
         now = self._clock.seconds()
         while self._expiries and self._expiries[0][0] <= now:
-            _, key = heappop(self._expiries)
+            due, key = heappop(self._expiries)
             slot = self._slots.get(key)
-            if slot is not None and slot.expires_at <= now:  # else gone already, or its life was prolonged
+            if slot is None or slot.due != due:  # gone already, perhaps replaced, or due earlier and looked at then
+                continue
+            if slot.expires_at <= now:
                 self._forget(key)
+            else:  # its life was prolonged
+                self._remember_expiry(key, slot)
         self._arm()
 
 

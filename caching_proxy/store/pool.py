@@ -7,9 +7,10 @@ to ``maximum``; connections above ``minimum`` that nobody used for ``idle_second
 
 Every call has ``command_timeout`` seconds, its wait for a connection included. A connection that leaves a call
 unanswered that long is dropped, whether or not anybody still wants the answer: answers come in order, so nothing
-behind it would be answered either. When the last attempt to connect failed and no connection is left, calls fail at
-once instead of waiting for the next attempt; attempts go on by themselves, at most ``MAX_BACKOFF`` seconds apart.
-Calls that were still waiting when the trouble began have failed, so nothing old is sent once the server is back.
+behind it would be answered either. What becomes of the other calls on a connection that is lost, they say themselves
+(``Call.if_lost``). When the last attempt to connect failed and no connection is left, calls fail at once instead of
+waiting for the next attempt; attempts go on by themselves, at most ``MAX_BACKOFF`` seconds apart. Calls that were
+still waiting when the trouble began have failed, so nothing old is sent once the server is back.
 """
 
 from __future__ import annotations
@@ -18,35 +19,21 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.python.failure import Failure
-from txredisapi import RedisError
 
 from caching_proxy.interfaces import StoreError, StoreUnavailable
+from caching_proxy.store.calls import Ask, Call
 from caching_proxy.store.connection import RedisConnection, pack
 from caching_proxy.store.endpoint import endpoint_for
-from caching_proxy.store.errors import ConnectionGone, TimedOut, from_reply
+from caching_proxy.store.errors import TimedOut
 from caching_proxy.store.supply import Supply
 from caching_proxy.store.topology import RedisTopology
 
 T = TypeVar("T")
 
 _PING = pack(b"PING")
-
-
-class _Call:
-    """One call: waiting when ``connection`` is None, else under way. Times in seconds of the reactor's clock."""
-
-    __slots__ = ("answer", "connection", "deadline", "func", "retry", "since")
-
-    def __init__(self, func: Callable[[RedisConnection], Deferred[Any]], since: float, deadline: float) -> None:
-        self.func: Callable[[RedisConnection], Deferred[Any]] | None = func
-        self.since = since
-        self.deadline = deadline
-        self.retry = False
-        self.connection: RedisConnection | None = None
-        self.answer: Deferred[Any] = Deferred()
 
 
 class RedisPool:
@@ -90,8 +77,8 @@ class RedisPool:
         self._supply.on_ready = self._drain
         self._supply.on_hopeless = self._fail_waiting
         self._supply.check = self._check
-        self._waiting: OrderedDict[_Call, None] = OrderedDict()
-        self._calls: dict[_Call, None] = {}  # unfinished, oldest first; cancelled ones stay until their reply came
+        self._waiting: OrderedDict[Call[Any], None] = OrderedDict()
+        self._calls: dict[Call[Any], None] = {}  # unfinished, oldest first; cancelled ones stay until their reply came
         self._deadline_timer: IDelayedCall | None = None
         self._drain_timer: IDelayedCall | None = None
         self._running = False
@@ -116,7 +103,7 @@ class RedisPool:
 
     @property
     def pending(self) -> int:
-        """Calls waiting or under way; cancelled ones that still await their reply included."""
+        """Calls waiting, under way or held; cancelled ones that still await their reply included."""
         return len(self._calls)
 
     # -- for stores ----------------------------------------------------------------------------------
@@ -129,7 +116,7 @@ class RedisPool:
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
-        """Take no more calls, fail those that wait, let those under way finish, then close every connection."""
+        """Take no more calls, fail those that wait or are held, let the others finish, then close every connection."""
         if not self._running:
             return succeed(None)
         self._running = False
@@ -137,37 +124,42 @@ class RedisPool:
             self._drain_timer.cancel()
             self._drain_timer = None
         self._fail_waiting(StoreUnavailable("the store is stopping"))
+        self._fail_held()
         self._idle = Deferred()
         self._note_idle()
         return self._idle.addCallback(self._close)
 
-    def execute(self, func: Callable[[RedisConnection], Deferred[T]], *, retry: bool = False) -> Deferred[T]:
-        """What ``func`` answers when given a connection; it may write to it at once and must not keep it.
+    def execute(self, call: Call[T]) -> Deferred[T]:
+        """Send ``call`` as soon as a connection has room for it; fires with its answer.
 
-        ``retry`` is for calls without effect: tried once more, on a later reactor turn, if the connection is lost.
         Fails with :class:`StoreUnavailable` if too many calls wait already, with another :class:`StoreError` for
         timeouts, lost or impossible connections and error replies.
         """
         if not self._running:
             return fail(StoreUnavailable("the store is not running"))
-        now = self.clock.seconds()
-        call = _Call(func, now, now + self.command_timeout)
-        call.retry = retry
-        answer: Deferred[T] = Deferred(lambda _: self._cancelled(call))
-        call.answer = answer
         connection = None if self._waiting else self._free()
         if connection is None:
             refusal = self._refusal()
             if refusal is not None:
                 return fail(refusal)
             self._waiting[call] = None
-        self._calls[call] = None
-        if self._deadline_timer is None:
-            self._arm()
+        answer = self._admit(call)
         if connection is not None:
             self._run(call, connection, 0.0)
         else:
             self._supply.fill(demand=True)
+        return answer
+
+    def _admit(self, call: Call[T]) -> Deferred[T]:
+        call.pool = self
+        call.since = now = self.clock.seconds()
+        call.deadline = now + self.command_timeout
+        call.connection = call.trouble = None
+        answer: Deferred[T] = Deferred(call.cancel)
+        call.answer = answer
+        self._calls[call] = None  # at the end, so the first is the one that is due first
+        if self._deadline_timer is None:
+            self._arm()
         return answer
 
     def _refusal(self) -> StoreError | None:
@@ -182,21 +174,23 @@ class RedisPool:
         """The least loaded connection that has room."""
         best, load = None, self._depth
         for connection in self._supply.live:
-            if connection.load < load:
-                best, load = connection, connection.load
+            if len(connection.waiting) < load:
+                best, load = connection, len(connection.waiting)
         return best
 
-    def _run(self, call: _Call, connection: RedisConnection, waited: float) -> None:
-        func = call.func
-        assert func is not None
+    def _run(self, call: Call[Any], connection: RedisConnection, waited: float) -> None:
         call.connection = connection
-        connection.load += 1
         connection.last_used = call.since + waited
         if self._on_acquired is not None:
             self._on_acquired(waited)
-        maybeDeferred(func, connection).addCallbacks(
-            self._answered, self._failed, callbackArgs=(call,), errbackArgs=(call,)
-        )
+        call.replies = []
+        try:
+            payload = call.payload(connection)
+        except Exception:  # noqa: BLE001  a bug; whoever asked is told
+            self.finished(call)
+            call.fail(Failure())
+            return
+        connection.send(payload, call)
 
     def _drain(self) -> None:
         """Hand waiting calls to connections with room; grow if that is not enough."""
@@ -207,32 +201,12 @@ class RedisPool:
         if self._waiting:
             self._supply.fill(demand=True)
 
-    def _answered(self, result: object, call: _Call) -> None:
-        self._finish(call)
-        if not call.answer.called:  # else cancelled, or out of time
-            call.answer.callback(result)
-
-    def _failed(self, failure: Failure, call: _Call) -> None:
-        if failure.check(ConnectionGone) and call.retry and not call.answer.called and self._running:
-            self._again(call)
-            return
-        self._finish(call)
-        if call.answer.called:
-            return
-        if failure.check(RedisError):
-            failure = Failure(from_reply(failure.value))
-        call.answer.errback(failure)
-
-    def _again(self, call: _Call) -> None:
+    def _again(self, call: Call[Any]) -> None:
         """Once more, on a later turn: connections to a server that died are all lost in the same one."""
-        assert call.connection is not None
-        call.connection.load -= 1
-        call.connection = None
-        call.retry = False
         refusal = self._refusal()
         if refusal is not None:
             del self._calls[call]
-            call.answer.errback(Failure(refusal))
+            call.fail(refusal)
             return
         self._waiting[call] = None
         if self._drain_timer is None:
@@ -242,40 +216,57 @@ class RedisPool:
         self._drain_timer = None
         self._drain()
 
-    def _finish(self, call: _Call) -> None:
-        assert call.connection is not None
-        call.connection.load -= 1
+    def _fail_waiting(self, error: StoreError) -> None:
+        waiting, self._waiting = self._waiting, OrderedDict()
+        for call in waiting:
+            self._calls.pop(call, None)
+        for call in waiting:
+            call.fail(error)
+
+    def _fail_held(self) -> None:
+        for call in [call for call in self._calls if call.connection is None]:
+            self._expire(call)
+
+    def _check(self, connection: RedisConnection) -> None:
+        """Make an idle connection prove that it lives; if it does not answer in time, it is dropped as any is."""
+        call = Ask(_PING, 1, list)
+        self._admit(call).addErrback(lambda failure: failure.trap(StoreError))
+        used = connection.last_used
+        self._run(call, connection, 0.0)
+        connection.last_used = used
+
+    # -- for calls -----------------------------------------------------------------------------------
+
+    def renew(self, call: Call[Any]) -> None:
+        """``call`` has come some way; its time begins anew."""
+        call.deadline = self.clock.seconds() + self.command_timeout
+        del self._calls[call]
+        self._calls[call] = None
+
+    def finished(self, call: Call[Any]) -> None:
+        """``call`` is over, and its connection has room for another."""
         self._calls.pop(call, None)
         if self._waiting:
             self._drain()
         elif self._idle is not None:
             self._note_idle()
 
-    def _cancelled(self, call: _Call) -> None:
+    def lost(self, call: Call[Any], error: StoreError) -> None:
+        """The connection of ``call`` is gone."""
+        call.connection = None
+        if call.answer.called or not self._running or call.if_lost == "fail" or call.trouble is not None:
+            self.finished(call)
+            call.fail(error)
+            return
+        call.trouble = error
+        if call.if_lost == "retry":
+            self._again(call)
+
+    def cancelled(self, call: Call[Any]) -> None:
+        """Nobody wants the answer of ``call`` any more; if it is under way, its connection must answer all the same."""
         if call.connection is None:
             self._waiting.pop(call, None)
             self._calls.pop(call, None)
-        else:  # its replies are still to come, or the deadline of its connection
-            call.func = None
-
-    def _fail_waiting(self, error: StoreError) -> None:
-        waiting, self._waiting = self._waiting, OrderedDict()
-        for call in waiting:
-            self._calls.pop(call, None)
-        for call in waiting:
-            call.answer.errback(Failure(error))
-
-    def _check(self, connection: RedisConnection) -> None:
-        """Make an idle connection prove that it lives; if it does not answer in time, it is dropped as any is."""
-        now = self.clock.seconds()
-        call = _Call(lambda connection: connection.send(_PING, 1), now, now + self.command_timeout)
-        call.answer.addErrback(lambda failure: failure.trap(StoreError))
-        self._calls[call] = None
-        used = connection.last_used
-        self._run(call, connection, 0.0)
-        connection.last_used = used
-        if self._deadline_timer is None:
-            self._arm()
 
     # -- deadlines -----------------------------------------------------------------------------------
 
@@ -298,17 +289,19 @@ class RedisPool:
         if self._deadline_timer is None:
             self._arm()
 
-    def _expire(self, call: _Call) -> None:
+    def _expire(self, call: Call[Any]) -> None:
         if self._calls.pop(call, self) is self:  # finished by what the expiry of another set off
             return
-        connection, call.func = call.connection, None
-        if connection is None:
-            self._waiting.pop(call, None)
+        connection = call.connection
+        if connection is not None:
+            error: StoreError = TimedOut(f"no answer within {self.command_timeout:g} s")
+        elif call in self._waiting:
+            del self._waiting[call]
             error = TimedOut(f"no connection within {self.command_timeout:g} s")
-        else:
-            error = TimedOut(f"no answer within {self.command_timeout:g} s")
-        if not call.answer.called:
-            call.answer.errback(Failure(error))
+        else:  # held
+            assert call.trouble is not None
+            error = call.trouble
+        call.fail(error)
         if connection is not None and connection in self._supply.live:
             self._supply.drop(connection, error)
 

@@ -6,37 +6,32 @@ that evicts may lose an index before the entries it lists; an entry that its ind
 with its target, so it counts as unreadable. A user restricted by an ACL needs ``~cache:* ~cacheindex:*``.
 
 A write carries the latest time at which the server may carry it out, in the server's own time: one that was stuck in
-a frozen server would otherwise put back, after the thaw, what has been invalidated meanwhile.
+a frozen server would otherwise put back, after the thaw, what has been invalidated meanwhile. For the same reason a
+write whose connection was lost counts as under way until that time has come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Sequence
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from txredisapi import ResponseError
 from zope.interface import implementer
 
-from caching_proxy.core.key import GET_PREFIX
 from caching_proxy.interfaces import IStore, Stored, Unreadable
-from caching_proxy.store.connection import RedisConnection, Reply, checked, pack
-from caching_proxy.store.errors import TimedOut
+from caching_proxy.store.calls import Ask
+from caching_proxy.store.connection import Reply, checked, form, pack
 from caching_proxy.store.pool import RedisPool
-from caching_proxy.store.scripts import DELETE_TARGET, PUT
-from caching_proxy.store.targets import INDEX_PREFIX, index_key, indexed, known_keys
-
-T = TypeVar("T")
-
-MAX_VARIANTS = 64
-"""Variants of one key; past that arbitrary others go."""
+from caching_proxy.store.scripts import DropTarget, Put
+from caching_proxy.store.targets import INDEX_PREFIX, index_key, indexed
 
 SCAN_COUNT = 1000
 DELETE_STEP = 500
-ROLES_STEP = 1000
 
 _PING = pack(b"PING")
-_LOOKUP = b"*2\r\n$7\r\nHGETALL\r\n$%(size)d\r\n%(key)b\r\n*2\r\n$4\r\nPTTL\r\n$%(size)d\r\n%(key)b\r\n"
+_LOOKUP = form(b"HGETALL", blanks=1) + form(b"PTTL", blanks=1)
+_LISTED_LOOKUP = form(b"ZSCORE", blanks=2) + _LOOKUP
 
 
 @implementer(IStore)
@@ -48,44 +43,22 @@ class RedisStore:
         self.bulk = bulk or pool
 
     def lookup(self, key: bytes) -> Deferred[Stored | None]:
-        payload = _LOOKUP % {b"key": key, b"size": len(key)}
+        size = len(key)
         where = indexed(key)
         if where is None:
-            return self.pool.execute(lambda connection: connection.send(payload, 2).addCallback(_stored), retry=True)
+            return self.pool.execute(Ask(_LOOKUP % (size, key, size, key), 2, _stored, "retry"))
         role, target = where
-        listed = pack(b"ZSCORE", index_key(target), role) + payload
-        return self.pool.execute(lambda connection: connection.send(listed, 3).addCallback(_listed), retry=True)
+        index = index_key(target)
+        payload = _LISTED_LOOKUP % (len(index), index, len(role), role, size, key, size, key)
+        return self.pool.execute(Ask(payload, 3, _listed, "retry"))
 
     def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
         if ttl_ms <= 0:
             return self.discard(key, field).addCallback(_nothing)
-        keys, args = [key], [field, value, b"%d" % ttl_ms, b"", b"%d" % MAX_VARIANTS]
-        where = indexed(key)
-        if where is not None:
-            keys.append(index_key(where[1]))
-            args.append(where[0])
-        deadline = self.pool.clock.seconds() + self.pool.command_timeout
-        return self.pool.execute(lambda connection: self._write(connection, keys, args, deadline, 1))
-
-    def _write(
-        self, connection: RedisConnection, keys: list[bytes], args: list[bytes], deadline: float, retries: int
-    ) -> Deferred[None]:
-        args[3] = b"%d" % ((deadline + connection.server_ahead) * 1000)
-
-        def written(reply: Reply) -> Deferred[None] | None:
-            if reply == 0:
-                return None
-            now = self.pool.clock.seconds()
-            connection.server_ahead = cast("int", reply) / 1000 - now  # perhaps only its clock has been set
-            if retries and now < deadline:
-                return self._write(connection, keys, args, deadline, retries - 1)
-            raise TimedOut("the server came to the write too late and left it out")
-
-        return PUT.run(connection, keys, args).addCallback(written)
+        return self.pool.execute(Put(key, field, value, ttl_ms))
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
-        payload = pack(b"HDEL", key, field)
-        return self._one(payload, lambda reply: reply == 1)
+        return self.pool.execute(Ask(pack(b"HDEL", key, field), 1, _there_was))
 
     def delete(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
         return Deferred.fromCoroutine(self._delete(list(dict.fromkeys(keys))))
@@ -100,17 +73,7 @@ class RedisStore:
         return gone
 
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
-        return Deferred.fromCoroutine(self._delete_target(target))
-
-    async def _delete_target(self, target: bytes) -> set[bytes]:
-        gone: set[bytes] = set()
-        keys, args = [index_key(target)], [GET_PREFIX, target, b"%d" % ROLES_STEP, *known_keys(target)]
-        roles = ROLES_STEP
-        while roles == ROLES_STEP:  # a step at a time: a script holds up everybody
-            reply = await self.pool.execute(lambda connection: DELETE_TARGET.run(connection, keys, args))
-            roles, some = cast("tuple[int, list[bytes]]", reply)
-            gone.update(some)
-        return gone
+        return self.pool.execute(DropTarget(target))
 
     def scan(self, pattern: bytes, limit: int | None = None) -> Deferred[list[bytes]]:
         return Deferred.fromCoroutine(self._scan(pattern, limit))
@@ -128,7 +91,7 @@ class RedisStore:
         return list(found)[:limit]
 
     def ping(self) -> Deferred[None]:
-        return self._one(_PING, _nothing)
+        return self.pool.execute(Ask(_PING, 1, _there_was)).addCallback(_nothing)
 
     def start(self) -> Deferred[None]:
         self.bulk.start()
@@ -141,28 +104,29 @@ class RedisStore:
             stopped.addCallback(lambda _: bulk)
         return stopped
 
-    def _one(self, payload: bytes, convert: Callable[[Reply], T]) -> Deferred[T]:
-        return self._send(payload, 1).addCallback(lambda replies: convert(checked(replies[0])))
-
     def _send(self, payload: bytes, replies: int, pool: RedisPool | None = None) -> Deferred[list[Reply]]:
-        return (pool or self.pool).execute(lambda connection: connection.send(payload, replies))
+        return (pool or self.pool).execute(Ask(payload, replies, list))
 
 
 def _nothing(_: object) -> None:
     """Drops what was answered."""
 
 
+def _there_was(replies: list[Reply]) -> bool:
+    """The reply to a command that tells how many were removed."""
+    return checked(replies[0]) == 1
+
+
 def _stored(replies: list[Reply]) -> Stored | None:
     """The replies to HGETALL and PTTL."""
-    flat, ttl_ms = replies
+    flat, ttl_ms = cast("tuple[list[bytes], int]", replies)
     if isinstance(flat, ResponseError) or isinstance(ttl_ms, ResponseError):
         checked(flat)
         checked(ttl_ms)
     if not flat or ttl_ms == -2:  # -2: expired between the two commands
         return None
-    parts = iter(cast("list[bytes]", flat))
-    # -1: no expiry, so not written by us; let nobody keep it
-    return Stored(dict(zip(parts, parts, strict=True)), max(0, cast("int", ttl_ms)))
+    variants = {flat[0]: flat[1]} if len(flat) == 2 else dict(zip(flat[::2], flat[1::2], strict=True))
+    return Stored(variants, max(0, ttl_ms))  # -1: no expiry, so not written by us; let nobody keep it
 
 
 def _listed(replies: list[Reply]) -> Stored | None:

@@ -6,57 +6,99 @@ A script is called by its digest and sent whole only to a server that does not k
 from __future__ import annotations
 
 from hashlib import sha1
+from typing import TypeVar, cast
 
-from twisted.internet.defer import Deferred
 from txredisapi import ResponseError
 
-from caching_proxy.store.connection import RedisConnection, Reply, checked, pack
+from caching_proxy.core.key import GET_PREFIX
+from caching_proxy.store.calls import Call, OnceLost, SendAgain
+from caching_proxy.store.connection import RedisConnection, Reply, form
+from caching_proxy.store.errors import TimedOut, from_reply
+from caching_proxy.store.targets import KNOWN_PREFIXES, index_key, indexed
+
+T = TypeVar("T")
+
+MAX_VARIANTS = 64
+"""Variants of one key; past that arbitrary others go."""
+
+ROLES_STEP = 1000
+"""Roles of a target that are dropped at a time: a script holds up everybody."""
 
 
 class Script:
-    """A Lua script."""
+    """A Lua script as it is called with so many keys and arguments: forms for the length and the bytes of each.
 
-    def __init__(self, source: bytes) -> None:
-        self._source = source
-        self._digest = sha1(source, usedforsecurity=False).hexdigest().encode()
+    ``known`` is for servers that have it, ``whole`` for others.
+    """
 
-    def run(self, connection: RedisConnection, keys: list[bytes], args: list[bytes]) -> Deferred[Reply]:
-        """Its reply; a :class:`StoreError` for an error reply."""
-        rest = (b"%d" % len(keys), *keys, *args)
+    __slots__ = ("known", "whole")
 
-        def answered(replies: list[Reply]) -> Reply | Deferred[Reply]:
-            reply = replies[0]
-            if isinstance(reply, ResponseError) and str(reply).startswith("NOSCRIPT"):
-                whole = connection.send(pack(b"EVAL", self._source, *rest), 1)
-                return whole.addCallback(lambda replies: checked(replies[0]))
-            return checked(reply)
-
-        return connection.send(pack(b"EVALSHA", self._digest, *rest), 1).addCallback(answered)
+    def __init__(self, source: bytes, keys: int, args: int) -> None:
+        digest = sha1(source, usedforsecurity=False).hexdigest().encode()
+        self.known = form(b"EVALSHA", digest, b"%d" % keys, blanks=keys + args)
+        self.whole = form(b"EVAL", source, b"%d" % keys, blanks=keys + args)
 
 
-PUT = Script(b"""\
--- KEYS: entry [, index of its target]; ARGV: field, value, ttl, latest time to write, variants at most [, role].
+class ScriptCall(Call[T]):
+    """A call of ``script``."""
+
+    __slots__ = ("_sent_whole", "script")
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self._sent_whole = False
+
+    def payload(self, connection: RedisConnection) -> bytes:
+        script = self.script
+        return (script.whole if self._sent_whole else script.known) % self.parts(connection)
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        """Keys and arguments, the length of each before it."""
+        raise NotImplementedError
+
+    def read(self, replies: list[Reply]) -> T:
+        reply = replies[0]
+        if isinstance(reply, ResponseError):
+            if self._sent_whole or not str(reply).startswith("NOSCRIPT"):
+                raise from_reply(reply)
+            self._sent_whole = True
+            raise SendAgain
+        return self.told(reply)
+
+    def told(self, reply: Reply) -> T:
+        """What the script's reply means."""
+        raise NotImplementedError
+
+
+_PUT = (
+    b"""\
+-- KEYS: entry [, index of its target]; ARGV: field, value, ttl, latest time to write [, role].
 -- Times in milliseconds. 0 = written; else nothing was written, it is too late: the server's time.
+-- Every call costs more than all that is between them: what is new needs no looking into.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if now > tonumber(ARGV[4]) then return now end
-local function cleared(key, wanted)
-  local kind = redis.call('TYPE', key)['ok']
-  if kind ~= wanted and kind ~= 'none' then redis.call('UNLINK', key) end
+local function remaining(key, wanted)
+  local left = redis.call('PTTL', key)
+  if left ~= -2 and redis.call('TYPE', key)['ok'] ~= wanted then
+    redis.call('UNLINK', key)
+    return -2
+  end
+  return left
 end
 local ttl = tonumber(ARGV[3])
-cleared(KEYS[1], 'hash')
-local left = redis.call('PTTL', KEYS[1])
-if left > ttl then ttl = left end
+local left = remaining(KEYS[1], 'hash')
 if KEYS[2] then
-  cleared(KEYS[2], 'zset')
-  redis.call('ZADD', KEYS[2], now + ttl, ARGV[6])
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-  if redis.call('PTTL', KEYS[2]) < ttl then redis.call('PEXPIRE', KEYS[2], ttl) end
+  local life = math.max(left, ttl)
+  local listed = remaining(KEYS[2], 'zset')
+  redis.call('ZADD', KEYS[2], now + life, ARGV[5])
+  if listed ~= -2 then redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now) end
+  if listed < life then redis.call('PEXPIRE', KEYS[2], life) end
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ttl)
-local surplus = redis.call('HLEN', KEYS[1]) - tonumber(ARGV[5])
+local added = redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if left < ttl then redis.call('PEXPIRE', KEYS[1], ttl) end
+if left == -2 or added == 0 then return 0 end
+local surplus = redis.call('HLEN', KEYS[1]) - %d
 if surplus > 0 then
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     if surplus > 0 and field ~= ARGV[1] then
@@ -66,23 +108,99 @@ if surplus > 0 then
   end
 end
 return 0
-""")
+"""
+    % MAX_VARIANTS
+)
 
-DELETE_TARGET = Script(b"""\
--- KEYS: index; ARGV: what a key begins with, target, roles at most, keys known by name...
+PUT = Script(_PUT, keys=1, args=4)
+PUT_LISTED = Script(_PUT, keys=2, args=5)
+
+
+class Put(ScriptCall[None]):
+    """Write one variant; ``ttl_ms`` in milliseconds.
+
+    It carries the latest time at which the server may carry it out. A server that thinks that it is too late, though
+    it is not, has had its clock set: it is asked once more, by its new time.
+    """
+
+    __slots__ = ("_clock_set", "_field", "_key", "_ttl", "_value", "_where")
+
+    if_lost: OnceLost = "hold"
+
+    def __init__(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> None:
+        self._where = where = indexed(key)
+        super().__init__(PUT if where is None else PUT_LISTED)
+        self._clock_set = False
+        self._key = key
+        self._field = field
+        self._value = value
+        self._ttl = b"%d" % ttl_ms
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        key, field, value, ttl = self._key, self._field, self._value, self._ttl
+        latest = b"%d" % ((self.deadline + connection.server_ahead) * 1000)
+        own = (len(field), field, len(value), value, len(ttl), ttl, len(latest), latest)
+        if self._where is None:
+            return len(key), key, *own
+        role, target = self._where
+        index = index_key(target)
+        return len(key), key, len(index), index, *own, len(role), role
+
+    def told(self, reply: Reply) -> None:
+        if reply == 0:
+            return
+        assert self.connection is not None
+        now = self.pool.clock.seconds()
+        self.connection.server_ahead = cast("int", reply) / 1000 - now
+        if self._clock_set or now >= self.deadline:
+            raise TimedOut("the server came to the write too late and left it out")
+        self._clock_set = True
+        raise SendAgain
+
+
+DROP_TARGET = Script(
+    b"""\
+-- KEYS: index; ARGV: target, roles at most.
 -- Answers how many roles were taken off the index, and the keys that existed.
 local gone = {}
 local function drop(key)
   if redis.call('UNLINK', key) == 1 then gone[#gone + 1] = key end
 end
-for i = 4, #ARGV do drop(ARGV[i]) end
+for _, prefix in ipairs({'%b'}) do drop(prefix .. ARGV[1]) end
 local kind = redis.call('TYPE', KEYS[1])['ok']
 if kind == 'none' then return {0, gone} end
 if kind ~= 'zset' then
   redis.call('UNLINK', KEYS[1])
   return {0, gone}
 end
-local roles = redis.call('ZPOPMIN', KEYS[1], ARGV[3])
-for i = 1, #roles, 2 do drop(ARGV[1] .. roles[i] .. ':' .. ARGV[2]) end
+local roles = redis.call('ZPOPMIN', KEYS[1], ARGV[2])
+for i = 1, #roles, 2 do drop('%b' .. roles[i] .. ':' .. ARGV[1]) end
 return {#roles / 2, gone}
-""")
+"""
+    % (b"', '".join(KNOWN_PREFIXES), GET_PREFIX),
+    keys=1,
+    args=2,
+)
+
+
+class DropTarget(ScriptCall[set[bytes]]):
+    """Drop the entries of one target, a step at a time, each with its own deadline; the keys that existed."""
+
+    __slots__ = ("_gone", "_target")
+
+    def __init__(self, target: bytes) -> None:
+        super().__init__(DROP_TARGET)
+        self._target = target
+        self._gone: set[bytes] = set()
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        index, target, roles = index_key(self._target), self._target, b"%d" % ROLES_STEP
+        return len(index), index, len(target), target, len(roles), roles
+
+    def told(self, reply: Reply) -> set[bytes]:
+        roles, some = cast("tuple[int, list[bytes]]", reply)
+        self._gone.update(some)
+        if roles == ROLES_STEP:
+            self.pool.renew(self)
+            raise SendAgain
+        return self._gone

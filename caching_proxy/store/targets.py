@@ -15,6 +15,9 @@ INDEX_PREFIX = b"cacheindex:"
 _BUILT_IN = tuple(role.identifier for role in (ANONYMOUS, AUTHENTICATED, ADMIN, OPAQUE))
 _START = len(GET_PREFIX)
 
+KNOWN_PREFIXES = (*(GET_PREFIX + role + b":" for role in _BUILT_IN), GET_PREFIX)
+"""What stands before the target in keys that no index lists: of the built-in roles, and old ones without a role."""
+
 
 def indexed(key: bytes) -> tuple[bytes, bytes] | None:
     """The role and the target of a key that an index must list; None for one that is found by its name."""
@@ -25,11 +28,6 @@ def indexed(key: bytes) -> tuple[bytes, bytes] | None:
     if role in _BUILT_IN or not role or b"/" in role:  # a slash: an old key without a role
         return None
     return role, key[colon + 1 :]
-
-
-def known_keys(target: bytes) -> list[bytes]:
-    """The keys of ``target`` that no index lists: those of the built-in roles and the old form without a role."""
-    return [*(b"%b%b:%b" % (GET_PREFIX, role, target) for role in _BUILT_IN), GET_PREFIX + target]
 
 
 def index_key(target: bytes) -> bytes:

@@ -20,9 +20,9 @@ from twisted.python.failure import Failure
 from caching_proxy.core.breaker import Phase
 from caching_proxy.interfaces import IStore, StoreError, StoreUnavailable
 from caching_proxy.store.build import StoreConfig, build_store
+from caching_proxy.store.calls import Call
 from caching_proxy.store.errors import Sick
 from caching_proxy.store.guarded import GuardedStore
-from caching_proxy.store.pool import _Call
 
 KEY = b"cache:GET:anonymous:/x"
 HOUR = 3_600_000
@@ -214,7 +214,7 @@ async def test_cancelled_calls_leave_nothing_behind(rig_for: Callable[..., Rig],
     del calls, call
     gc.collect()
     assert rig.pool.pending == 0  # type: ignore[attr-defined]
-    left = [thing for thing in gc.get_objects() if isinstance(thing, _Call)]
+    left = [thing for thing in gc.get_objects() if isinstance(thing, Call)]
     assert len(left) <= 1  # the one whose answer led here
 
 

@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from caching_proxy.store.calls import Ask, OnceLost
 from caching_proxy.store.connection import RedisConnection, pack
 from caching_proxy.store.errors import ConnectionGone
 from caching_proxy.store.pool import RedisPool
@@ -138,7 +139,7 @@ class Rig:
 
     def echo(self, text: bytes, retry: bool = False) -> list[object]:
         """Ask for ``text``; the list gets the answer or the error."""
-        return outcome(self.pool.execute(lambda connection: connection.send(pack(b"ECHO", text), 1), retry=retry))
+        return outcome(self.pool.execute(echo(text, "retry" if retry else "fail")))
 
     def finish(self) -> None:
         self.server.thaw()
@@ -149,7 +150,20 @@ class Rig:
         assert self.pool.pending == self.pool.waiting == self.pool.size == 0
 
 
+def echo(text: bytes, if_lost: OnceLost = "fail") -> Ask[list[object]]:
+    """A call that is answered with ``text``."""
+    return Ask(pack(b"ECHO", text), 1, list, if_lost)
+
+
 def outcome(deferred: Deferred[Any]) -> list[object]:
     results: list[object] = []
     deferred.addBoth(lambda result: results.append(result.value if isinstance(result, Failure) else result))
     return results
+
+
+def settled(rig: Rig, deferred: Deferred[Any]) -> object:
+    """The answer or the error that ``deferred`` has when all that is due has happened."""
+    results = outcome(deferred)
+    rig.settle()
+    (result,) = results
+    return result

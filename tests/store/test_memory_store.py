@@ -75,10 +75,45 @@ def test_a_prolonged_life_is_not_cut_short_by_the_sweep() -> None:
     assert store.entries == 0
 
 
+def test_a_variant_that_replaces_the_only_one_may_live_shorter() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    store.put(b"a", b"f", b"x", 60_000)
+    store.put(b"a", b"f", b"y", 2000)
+    assert now(store.lookup(b"a")).ttl_ms == 2000
+    clock.pump([1.0] * 3)
+    assert now(store.lookup(b"a")) is None
+    clock.pump([1.0] * 60)
+    assert store.entries == len(store._expiries) == 0
+
+
+def test_a_key_that_comes_back_lives_its_own_time() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    for ttl_ms in (3000, 2000, 5000):
+        store.put(b"a", b"f", b"x", ttl_ms)
+        store.delete([b"a"])
+    store.put(b"a", b"f", b"x", 10_000)
+    clock.pump([1.0] * 9)
+    assert store.entries == len(store._expiries) == 1
+    clock.pump([1.0] * 3)
+    assert store.entries == len(store._expiries) == 0
+
+
+def test_replacing_takes_no_memory() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    for _ in range(100):
+        clock.advance(0.001)
+        store.put(b"a", b"f", b"x", 60_000)
+    assert len(store._expiries) == 1
+
+
 def test_memory_of_expiries_is_bounded() -> None:
     store = MemoryStore(Clock())
     for number in range(20_000):
         store.put(b"a", b"f", b"x", 60_000 + number)
+        store.delete([b"a"])
     assert len(store._expiries) < 2000
 
 

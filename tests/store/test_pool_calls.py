@@ -7,10 +7,12 @@ import weakref
 from collections.abc import Callable
 
 import pytest
-from plugins.redis_in_memory import Rig, outcome
-from twisted.internet.defer import CancelledError, Deferred
+from plugins.redis_in_memory import Rig, echo, outcome, settled
+from twisted.internet.defer import CancelledError
+from txredisapi import ResponseError
 
 from caching_proxy.interfaces import StoreError
+from caching_proxy.store.calls import Ask, Call
 from caching_proxy.store.connection import RedisConnection, pack
 from caching_proxy.store.errors import ConnectionGone, Refused, Sick, TimedOut
 from caching_proxy.store.redis import RedisStore
@@ -115,7 +117,7 @@ def test_a_cancelled_call_that_waits_leaves_nothing(rigs: Callable[..., Rig]) ->
     for _ in range(500):
         token = Token()
         tokens.append(weakref.ref(token))
-        call = rig.pool.execute(lambda connection, token=token: connection.send(pack(b"ECHO", b"%d" % id(token)), 1))
+        call = rig.pool.execute(Ask(pack(b"ECHO", b"x"), 1, lambda replies, token=token: token))
         call.addErrback(lambda failure: failure.trap(CancelledError))
         call.cancel()
     del token, call
@@ -128,7 +130,7 @@ def test_a_cancelled_call_that_waits_leaves_nothing(rigs: Callable[..., Rig]) ->
 def test_a_cancelled_call_under_way_keeps_the_order_of_replies(rigs: Callable[..., Rig]) -> None:
     rig = rigs(minimum=1, maximum=1, depth=5).started()
     rig.server.freeze()
-    call = rig.pool.execute(lambda connection: connection.send(pack(b"ECHO", b"1"), 1))
+    call = rig.pool.execute(echo(b"1"))
     cancelled, after = outcome(call), rig.echo(b"2")
     call.cancel()
     assert isinstance(cancelled[0], CancelledError)
@@ -142,7 +144,7 @@ def test_a_cancelled_call_under_way_keeps_the_order_of_replies(rigs: Callable[..
 def test_a_frozen_connection_is_found_out_even_if_every_caller_gave_up(rigs: Callable[..., Rig]) -> None:
     rig = rigs(minimum=1).started()
     rig.server.freeze()
-    call = rig.pool.execute(lambda connection: connection.send(pack(b"ECHO", b"1"), 1))
+    call = rig.pool.execute(echo(b"1"))
     call.addErrback(lambda failure: failure.trap(CancelledError))
     call.cancel()
     rig.server.clock.advance(3)
@@ -153,28 +155,49 @@ def test_a_frozen_connection_is_found_out_even_if_every_caller_gave_up(rigs: Cal
 @pytest.mark.parametrize(
     ("reply", "kind"), [(b"-LOADING wait\r\n", Sick), (b"-ERR no\r\n", Refused)], ids=["LOADING", "ERR"]
 )
-def test_txredisapi_methods_work_and_their_errors_are_ours(
-    rigs: Callable[..., Rig], reply: bytes, kind: type[StoreError]
-) -> None:
+def test_errors_of_the_server_are_ours(rigs: Callable[..., Rig], reply: bytes, kind: type[StoreError]) -> None:
     rig = rigs().started()
-    good = outcome(rig.pool.execute(lambda connection: connection.ping()))
-    rig.settle()
-    assert good == [b"PONG"]
+    store = RedisStore(rig.pool)
+    assert settled(rig, store.ping()) is None
     rig.server.special = lambda command: reply
-    (error,) = [outcome(rig.pool.execute(lambda connection: connection.ping()))]
+    assert type(settled(rig, store.ping())) is kind
+    assert type(settled(rig, store.lookup(b"k"))) is kind
+
+
+def test_txredisapi_methods_work_beside_calls(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=1, maximum=1, depth=5).started()
+    rig.server.special = lambda command: b"$1\r\nv\r\n" if command[0] == b"GET" else None
+    connection = rig.server.wires[0].client
+    before, theirs, after = rig.echo(b"1"), outcome(connection.get("k")), rig.echo(b"2")
     rig.settle()
-    assert type(error[0]) is kind
+    assert (before, theirs, after) == ([[b"1"]], [b"v"], [[b"2"]])
+    rig.server.special = lambda command: b"-ERR no\r\n"
+    assert isinstance(settled(rig, connection.ping()), ResponseError)
+    lost = outcome(connection.ping())
+    rig.server.wires[0].lose()
+    rig.settle()
+    assert isinstance(lost[0], ConnectionGone)
 
 
-def test_a_function_that_raises_frees_its_connection(rigs: Callable[..., Rig]) -> None:
-    rig = rigs().started()
+class Broken(Call[None]):
+    """Fails where a bug in ``part`` would make it fail."""
 
-    def broken(connection: RedisConnection) -> Deferred[None]:
+    def __init__(self, part: str) -> None:
+        self.part = part
+
+    def payload(self, connection: RedisConnection) -> bytes:
+        return pack(b"PING") if self.part != "payload" else b"%d" % (1 // 0)
+
+    def read(self, replies: list[object]) -> None:
         raise ZeroDivisionError
 
-    (error,) = outcome(rig.pool.execute(broken))
-    assert isinstance(error, ZeroDivisionError)
+
+@pytest.mark.parametrize("part", ["payload", "read"])
+def test_a_call_that_raises_frees_its_connection(rigs: Callable[..., Rig], part: str) -> None:
+    rig = rigs(minimum=1, maximum=1).started()
+    assert isinstance(settled(rig, rig.pool.execute(Broken(part))), ZeroDivisionError)
     assert rig.pool.in_use == rig.pool.pending == 0
+    assert settled(rig, rig.pool.execute(echo(b"next"))) == [b"next"]
 
 
 @pytest.mark.parametrize("key", [b"cache:GET:anonymous:/x", b"cache:GET:editor:/x"], ids=["plain", "indexed"])

@@ -12,9 +12,10 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.ssl import Certificate
 
 from caching_proxy.interfaces import StoreError, Unreadable
-from caching_proxy.store import redis as redis_module
+from caching_proxy.store import scripts
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.connection import RedisConnection
+from caching_proxy.store.calls import Ask
+from caching_proxy.store.connection import RedisConnection, pack
 from caching_proxy.store.endpoint import endpoint_for
 from caching_proxy.store.guarded import GuardedStore
 from caching_proxy.store.redis import RedisStore
@@ -80,6 +81,19 @@ async def test_a_foreign_value_is_unreadable_and_can_be_replaced_or_deleted(
     assert dict((await store.lookup(key)).variants) == {b"f": b"v"}
 
 
+@pytest.mark.parametrize("key", [PLAIN, EDITOR])
+@pytest_twisted.ensureDeferred
+async def test_what_replaces_a_foreign_value_has_its_own_time(
+    store: RedisStore, redis_server: RedisServer, key: bytes
+) -> None:
+    for foreign in (key, INDEX):
+        redis_server.cli("SET", foreign, "x", "PX", HOUR)
+    await store.put(key, b"f", b"v", 5000)
+    assert 0 < redis_server.cli("PTTL", key) <= 5000
+    if key == EDITOR:
+        assert 0 < redis_server.cli("PTTL", INDEX) <= 5000
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_foreign_hash_without_expiry_may_not_be_kept(store: RedisStore, redis_server: RedisServer) -> None:
     redis_server.cli("HSET", PLAIN, "f", "v")
@@ -107,6 +121,21 @@ async def test_an_entry_that_lost_its_index_is_unreadable(
     assert redis_server.cli("EXISTS", INDEX) == 0
 
 
+@pytest.mark.parametrize(("first", "second"), [(HOUR, 5000), (5000, HOUR)], ids=["shorter", "longer"])
+@pytest.mark.parametrize("later", [EDITOR, b"cache:GET:author:/x"], ids=["variant", "role"])
+@pytest_twisted.ensureDeferred
+async def test_the_index_lives_and_lists_as_long_as_the_entries(
+    store: RedisStore, redis_server: RedisServer, later: bytes, first: int, second: int
+) -> None:
+    await store.put(EDITOR, b"f", b"v", first)
+    await store.put(later, b"g", b"v", second)
+    assert redis_server.cli("PTTL", INDEX) > HOUR - 5000
+    now = int(redis_server.cli("TIME")[0]) * 1000
+    for role in redis_server.cli("ZRANGE", INDEX, 0, -1):
+        listed = int(redis_server.cli("ZSCORE", INDEX, role)) - now
+        assert abs(listed - redis_server.cli("PTTL", b"cache:GET:%b:/x" % role)) < 3000
+
+
 @pytest_twisted.ensureDeferred
 async def test_the_index_forgets_roles_whose_entries_have_expired(store: RedisStore, redis_server: RedisServer) -> None:
     for number in range(10):
@@ -120,7 +149,7 @@ async def test_the_index_forgets_roles_whose_entries_have_expired(store: RedisSt
 async def test_a_target_with_many_roles_is_dropped_in_steps(
     store: RedisStore, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_module, "ROLES_STEP", 4)
+    monkeypatch.setattr(scripts, "ROLES_STEP", 4)
     keys = [b"cache:GET:r%d:/x" % number for number in range(8)]
     await gatherResults([store.put(key, b"f", b"v", HOUR) for key in keys])
     assert await store.delete_target(b"/x") == set(keys)
@@ -138,16 +167,23 @@ async def test_scripts_are_sent_again_to_a_server_that_forgot_them(
         assert await store.delete_target(b"/x") == {EDITOR}
 
 
+class Shift(Ask[list[object]]):
+    """Makes its connection believe that the server's clock has been set."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(pack(b"PING"), 1, list)
+        self.seconds = seconds
+
+    def payload(self, connection: RedisConnection) -> bytes:
+        connection.server_ahead += self.seconds
+        return super().payload(connection)
+
+
 @pytest.mark.parametrize("seconds", [-3600, 3600, -(10**9)])
 @pytest_twisted.ensureDeferred
 async def test_a_clock_that_was_set_costs_no_write(store: RedisStore, seconds: int) -> None:
     await store.ping()
-
-    def shift(connection: RedisConnection) -> object:
-        connection.server_ahead += seconds
-        return store.pool.execute(lambda connection: connection.ping())
-
-    await store.pool.execute(shift)
+    await store.pool.execute(Shift(seconds))
     await store.put(PLAIN, b"f", b"v", HOUR)
     assert await store.lookup(PLAIN) is not None
 

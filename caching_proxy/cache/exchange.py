@@ -8,6 +8,7 @@ from collections.abc import Callable
 import attrs
 
 from caching_proxy.body import Body
+from caching_proxy.cache.single_flight import Flight
 from caching_proxy.cache.tickets import Ticket, Tickets
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.headers import end_to_end
@@ -76,6 +77,7 @@ class Question:
     __slots__ = (
         "collapsed",
         "control",
+        "flight",
         "head",
         "identity",
         "incoming",
@@ -102,6 +104,8 @@ class Question:
         """Whether the backend's answer to this very request can serve others: no conditions, no part."""
         self.trouble: Trouble | None = None
         self.ticket: Ticket | None = None
+        self.flight: Flight | None = None
+        """What others may wait for while the backend is asked this question."""
         self.known: tuple[CacheEntry, ...] = ()
         """Every variant of the key that was found, as far as ``ticket`` is still current."""
         self.collapsed: bool | None = None

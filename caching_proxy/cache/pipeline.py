@@ -99,16 +99,17 @@ class Pipeline:
                 p.hot.hits += 1
                 return p.replies.stored(question, lookup.entry, CacheStatus.HOT_HIT, now)
         p.hot.misses += 1
-        found = p.reader.read(question.key)
-        if isinstance(found, Found):
-            return self._found(found, question)
-        return found.addCallback(self._found, question)
+        visit = Visit(self, question)
+        found = p.reader.read(question.key, visit.found)
+        if found is not None:
+            visit.found(found)
+        return visit.answer
 
     def _choose(self, question: Question, entries: Sequence[CacheEntry]) -> Lookup:
         return choose(question.head, question.control, entries, self._now())
 
-    def _found(self, found: Found, question: Question) -> Reply | Deferred[Reply]:
-        """Decide on both tiers' variants."""
+    def decide(self, found: Found, question: Question) -> Reply | Deferred[Reply]:
+        """What the variants in both tiers come to."""
         p, now = self._p, self._now()
         question.trouble = found.trouble
         stored = found.entries  # without what was invalidated meanwhile
@@ -185,8 +186,8 @@ class Pipeline:
             question.take_ticket(self._p.tickets)
             question.known = ()
             lookup = self._choose(question, ())
-        fetch = self._p.fetcher.fetch(question, lookup, flight)
-        return fetch if flight is None else Led(fetch, flight).answer
+        question.flight = flight
+        return self._p.fetcher.fetch(question, lookup, flight)
 
     def _revalidate_behind(self, question: Question, lookup: Lookup, entry: CacheEntry) -> None:
         """Start one validation in the background, unless the key is being fetched already (RFC 5861 §3)."""
@@ -201,21 +202,40 @@ class Pipeline:
         fetch.addErrback(lambda failure: self._log.failure("background validation failed", failure))
 
 
-class Led:
-    """A fetch that others may wait for too: a cancellation of ``answer`` reaches it only if nobody does."""
+class Visit:
+    """A request that waits: for the store, then perhaps for the backend or for what another fetches from there.
 
-    __slots__ = ("_fetch", "_flight", "answer")
+    A cancellation of ``answer`` ends the waiting, and the fetch too unless others wait for the same flight.
+    """
+
+    __slots__ = ("_pipeline", "_question", "_work", "answer")
     _log = Logger()
 
-    def __init__(self, fetch: Deferred[Reply], flight: Flight) -> None:
-        self._fetch = fetch
-        self._flight = flight
+    def __init__(self, pipeline: Pipeline, question: Question) -> None:
+        self._pipeline = pipeline
+        self._question = question
+        self._work: Deferred[Reply] | None = None
         self.answer: Deferred[Reply] = Deferred(self._leave)
-        fetch.addBoth(self._deliver)
+
+    def found(self, found: Found) -> None:
+        """What the store had to say."""
+        if self.answer.called:  # the client left; the others who wait for this read go on
+            return
+        try:
+            outcome = self._pipeline.decide(found, self._question)
+        except Exception:  # noqa: BLE001 a bug, which must not stop the others who wait for this read
+            self.answer.errback(Failure())
+            return
+        if isinstance(outcome, Deferred):
+            self._work = outcome
+            outcome.addBoth(self._deliver)
+        else:
+            self.answer.callback(outcome)
 
     def _leave(self, _: Deferred[Reply]) -> None:
-        if not self._flight.followers:
-            self._fetch.cancel()
+        flight = self._question.flight
+        if self._work is not None and (flight is None or not flight.followers):
+            self._work.cancel()
 
     def _deliver(self, result: Reply | Failure) -> None:
         if not self.answer.called:

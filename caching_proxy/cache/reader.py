@@ -35,6 +35,7 @@ class Found:
 
 
 NOTHING = Found()
+Receiver = Callable[[Found], None]
 
 
 @transient(slots=True, eq=False)
@@ -43,7 +44,7 @@ class _Read:
 
     ticket: Ticket
     horizon: float
-    waiting: list[Deferred[Found]]
+    waiting: list[Receiver]
 
 
 class StoreReader:
@@ -69,25 +70,23 @@ class StoreReader:
         self._horizon = horizon
         self._reads: dict[bytes, _Read] = {}
 
-    def read(self, key: bytes) -> Found | Deferred[Found]:
-        """Everything stored for ``key``, at once if it is known; concurrent reads of a key share one round trip."""
+    def read(self, key: bytes, receiver: Receiver) -> Found | None:
+        """Everything stored for ``key`` if it is known; else ``receiver`` is called with it once.
+
+        Concurrent reads of a key share one round trip, which goes on for the others and the burst tier whoever leaves.
+        """
         remembered = self._burst.get(key, self._clock.seconds())
         if remembered is not None and remembered.entries is not None:
             return Found(remembered.entries)
         read = self._reads.get(key)
         if read is not None and read.ticket.current:
             self._burst.shared_reads += 1
-            return self._wait(read)
-        read = self._reads[key] = _Read(self._tickets.open(key), self._horizon(key), [])
-        answer = self._wait(read)
+            read.waiting.append(receiver)
+            return None
+        read = self._reads[key] = _Read(self._tickets.open(key), self._horizon(key), [receiver])
         lookup = self._store.lookup(key)
         lookup.addCallbacks(self._answered, self._failed, callbackArgs=(read,), errbackArgs=(read,))
-        return answer
-
-    def _wait(self, read: _Read) -> Deferred[Found]:
-        answer: Deferred[Found] = Deferred(read.waiting.remove)  # the read goes on for the others and the burst tier
-        read.waiting.append(answer)
-        return answer
+        return None
 
     def _answered(self, stored: Stored | None, read: _Read) -> None:
         found = NOTHING if read.ticket.current else Found(current=False)
@@ -137,12 +136,12 @@ class StoreReader:
         return Trouble.FAILED
 
     def _deliver(self, found: Found, read: _Read) -> None:
-        key, waiting = read.ticket.key, read.waiting
+        key = read.ticket.key
         read.ticket.close()
         if self._reads.get(key) is read:
             del self._reads[key]
-        while waiting:  # one by one: who is answered may make another leave
-            waiting.pop(0).callback(found)
+        for receiver in read.waiting:
+            receiver(found)
 
     def _drop(self, removal: Deferred[bool] | Deferred[set[bytes]]) -> None:
         removal.addErrback(lambda failure: failure.trap(StoreError))

@@ -137,7 +137,8 @@ def test_websocket_end_to_end(backend, start_proxy):
     began = time.monotonic()
     assert proxy.stop() == 0  # an open tunnel does not outlive the grace time
     assert time.monotonic() - began < 8
-    assert ws.file.read() == b""
+    with pytest.raises(ConnectionResetError):  # cut off, not ended in good order
+        ws.file.read()
     ws.close()
     paths = [line["path"] for line in proxy.log_lines() if line.get("status") == 101]
     assert paths == ["/ws", "/last", "/ws"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from plugins.memory_proxy import MemoryProxy, down
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from caching_proxy.cache import writer as module
@@ -34,13 +34,16 @@ def put(proxy: MemoryProxy, field: bytes, value: bytes) -> None:
     proxy.store.inner.put(KEY, field, value, 900_000)
 
 
-def read(proxy: MemoryProxy) -> Found:
-    answer = reader(proxy).read(KEY)
-    if isinstance(answer, Found):
-        return answer
+def begin(proxy: MemoryProxy) -> list[Found]:
+    """Begin a read; the list gets what it finds."""
     found: list[Found] = []
-    answer.addCallback(found.append)
-    return found[0]
+    at_once = reader(proxy).read(KEY, found.append)
+    return found if at_once is None else [at_once]
+
+
+def read(proxy: MemoryProxy) -> Found:
+    (found,) = begin(proxy)
+    return found
 
 
 # -- reading
@@ -49,11 +52,10 @@ def read(proxy: MemoryProxy) -> Found:
 def test_concurrent_reads_share_a_round_trip(proxy: MemoryProxy) -> None:
     put(proxy, b"-", encode(entry(proxy)))
     proxy.store.hold("lookup")
-    found: list[Found] = []
-    for _ in range(5):
-        reader(proxy).read(KEY).addCallback(found.append)
+    begun = [begin(proxy) for _ in range(5)]
+    assert begun == [[]] * 5
     proxy.store.release()
-    assert (len(found), proxy.store.calls.count("lookup"), proxy.burst.shared_reads) == (5, 1, 4)
+    assert (sum(map(len, begun)), proxy.store.calls.count("lookup"), proxy.burst.shared_reads) == (5, 1, 4)
     assert read(proxy).entries[0].body == b"one"
     assert proxy.store.calls.count("lookup") == 1, "the burst tier has it now"
     proxy.advance(10)
@@ -68,36 +70,37 @@ def test_absence_is_not_remembered(proxy: MemoryProxy) -> None:
 
 
 def test_who_leaves_a_shared_read(proxy: MemoryProxy) -> None:
+    put(proxy, b"-", encode(entry(proxy)))
     proxy.store.hold("lookup")
-    first, second = reader(proxy).read(KEY), reader(proxy).read(KEY)
-    second.addCallback(lambda _: done.append(1))
-    done: list[int] = []
-    first.addErrback(lambda failure: failure.trap(CancelledError))
-    first.cancel()
+    first, second = proxy.start("GET", "/x"), proxy.start("GET", "/x")
+    first.leave()
     proxy.store.release()
-    assert done == [1]
+    assert first.failure is not None
+    assert second.answer is not None
+    assert (second.answer.cache, proxy.quiet) == ("HIT", True)
 
 
 def test_who_is_answered_makes_another_leave(proxy: MemoryProxy) -> None:
+    put(proxy, b"-", encode(entry(proxy)))
     proxy.store.hold("lookup")
-    first, second = reader(proxy).read(KEY), reader(proxy).read(KEY)
-    second.addErrback(lambda failure: failure.trap(CancelledError))
-    first.addCallback(lambda _: second.cancel())
+    first, second = proxy.start("GET", "/x"), proxy.start("GET", "/x")
+    first.work.addCallback(lambda _: second.leave())
     proxy.store.release()
+    assert first.answer is not None
+    assert (second.answer, second.failure is None, proxy.quiet) == (None, False, True)
 
 
 @pytest.mark.parametrize("event", ["invalidated", "written", "discarded"])
 def test_read_after_an_event_is_not_shared_with_one_from_before(proxy: MemoryProxy, event: str) -> None:
     proxy.store.delay("lookup")
-    reader(proxy).read(KEY)
+    begin(proxy)
     if event == "invalidated":
         proxy.invalidate("cache:*")
     elif event == "written":
         proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
     else:
         proxy.writer.discard(entry(proxy))
-    found: list[Found] = []
-    reader(proxy).read(KEY).addCallback(found.append)
+    found = begin(proxy)
     assert proxy.store.waiting("lookup") == 2
     proxy.store.release()
     assert len(found[0].entries) == (event == "written")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gc
 
-YOUNG = 5_000
-"""Objects made since the last look at the young ones; 700 by default."""
+YOUNG = 50_000
+"""Objects made since the last look at the young ones; 700 by default. Cycles wait that long: some megabytes at most."""
 
 OLDER = 20
 """Looks at one generation before the next older one is looked at as well; 10 by default."""

@@ -111,19 +111,19 @@ class HotTier:
         kept = [entry for entry in known if now < entry.gone_at and field_name(entry) not in names]
         self.put_all(key, [*kept, *put], now, ends if kept else inf)
 
-    def put_all(self, key: bytes, entries: Iterable[CacheEntry], now: float, ends: float = inf) -> None:
-        """Make ``entries`` the only variants of ``key``, until ``ends`` at the latest. What cannot fit is not taken."""
+    def put_all(self, key: bytes, entries: Iterable[CacheEntry], now: float, ends: float = inf) -> bool:
+        """Make ``entries`` the only variants of ``key``, until ``ends`` at the latest, if they fit; whether they do."""
         self._remove(key)
         kept = tuple(entries)[-MAX_VARIANTS:]
         if not kept or self._max_entries <= 0:
-            return
+            return False
         ends = min(ends, now + self._ttl)
         for entry in kept:
             if entry.gone_at < ends:
                 ends = entry.gone_at
         record = HotRecord(kept, ends)
         if record.size > self._max_bytes or len(kept) > self._max_entries or now >= record.expires_at:
-            return
+            return False
         self._records[key] = record
         self._targets.add(key)
         self.entries += len(kept)
@@ -131,6 +131,7 @@ class HotTier:
         while self.entries > self._max_entries or self.bytes > self._max_bytes:
             self._remove(next(iter(self._records)))
             self.evictions += 1
+        return True
 
     def remove(self, key: bytes) -> bool:
         """Drop ``key``; whether it was here."""

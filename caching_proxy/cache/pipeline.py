@@ -120,7 +120,8 @@ class Pipeline:
         if entry is not None and use in _ANSWERS:
             if use is _HIT:
                 if stored and found.current:
-                    p.hot.put_all(question.key, known, now, inf if record is None else record.expires_at)
+                    ends = inf if record is None else record.expires_at
+                    found.kept = p.hot.put_all(question.key, known, now, ends) or found.kept
                 return p.replies.stored(question, entry, CacheStatus.HIT, now)
             if use is Use.STALE_WHILE_REVALIDATE:
                 self._revalidate_behind(question, lookup, entry)

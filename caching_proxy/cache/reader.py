@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -22,19 +23,24 @@ from caching_proxy.core.transient import transient
 from caching_proxy.interfaces import IStore, Stored, StoreError, StoreUnavailable, Unreadable
 
 
-@transient(slots=True)
+@attrs.define(slots=True)
 class Found:
     """Usable and stale entries of one key, perhaps with what went wrong.
 
-    ``current``: nothing was written to the key, nor invalidated, while the store was read.
+    ``kept`` is for whoever put them into the hot tier to set: the burst tier need not have them as well.
     """
 
     entries: tuple[CacheEntry, ...] = ()
     trouble: Trouble | None = None
-    current: bool = True
+    _ticket: Ticket | None = attrs.field(default=None, eq=False)
+    kept: bool = attrs.field(default=False, eq=False)
+
+    @property
+    def current(self) -> bool:
+        """Whether nothing was written to the key, nor invalidated, since the store was asked."""
+        return self._ticket is None or self._ticket.current
 
 
-NOTHING = Found()
 Receiver = Callable[[Found], None]
 
 
@@ -48,7 +54,8 @@ class _Read:
 
 
 class StoreReader:
-    """Reads through the burst tier; each answer fills it unless the key was written to or invalidated in between.
+    """Reads through the burst tier; an answer fills it unless the key was written to or invalidated in between, or
+    the hot tier has taken it.
 
     ``horizon`` tells up to which moment the store's content of a key is invalid (:meth:`Invalidator.horizon`).
     """
@@ -89,18 +96,18 @@ class StoreReader:
         return None
 
     def _answered(self, stored: Stored | None, read: _Read) -> None:
-        found = NOTHING if read.ticket.current else Found(current=False)
-        if stored is not None:
-            try:
-                found = self._decoded(stored, read)
-            except Exception:  # noqa: BLE001 a bug in decoding must not strand those who wait
-                self._log.failure("decoding {key} failed", key=read.ticket.key.decode("latin-1"))
-                found = Found((), Trouble.FAILED, read.ticket.current)
-        self._deliver(found, read)
+        if stored is None:
+            self._deliver(Found((), None, read.ticket), read)
+            return
+        try:
+            found = self._decoded(stored, read)
+        except Exception:  # noqa: BLE001 a bug in decoding must not strand those who wait
+            self._log.failure("decoding {key} failed", key=read.ticket.key.decode("latin-1"))
+            found = Found((), Trouble.FAILED, read.ticket)
+        self._deliver(found, read, stored)
 
     def _failed(self, failure: Failure, read: _Read) -> None:
-        trouble = self._explained(failure, read.ticket.key)
-        self._deliver(Found((), trouble, read.ticket.current), read)
+        self._deliver(Found((), self._explained(failure, read.ticket.key), read.ticket), read)
 
     def _decoded(self, stored: Stored, read: _Read) -> Found:
         key, now = read.ticket.key, self._clock.seconds()
@@ -119,10 +126,7 @@ class StoreReader:
             else:
                 if now < entry.gone_at and entry.received_at > horizon:
                     entries.append(entry)
-        shown, current = tuple(entries), read.ticket.current
-        if shown and trouble is None and current:
-            self._burst.put(key, stored, shown, now)
-        return Found(shown, trouble, current)
+        return Found(tuple(entries), trouble, read.ticket)
 
     def _explained(self, failure: Failure, key: bytes) -> Trouble:
         if failure.check(StoreUnavailable):
@@ -135,13 +139,15 @@ class StoreReader:
             self._log.failure("lookup of {key} failed", failure, key=key.decode("latin-1"))
         return Trouble.FAILED
 
-    def _deliver(self, found: Found, read: _Read) -> None:
-        key = read.ticket.key
-        read.ticket.close()
-        if self._reads.get(key) is read:
-            del self._reads[key]
+    def _deliver(self, found: Found, read: _Read, stored: Stored | None = None) -> None:
+        ticket = read.ticket
+        if self._reads.get(ticket.key) is read:
+            del self._reads[ticket.key]
         for receiver in read.waiting:
             receiver(found)
+        if stored is not None and found.entries and not found.kept and found.trouble is None and ticket.current:
+            self._burst.put(ticket.key, stored, found.entries, self._clock.seconds())
+        ticket.close()
 
     def _drop(self, removal: Deferred[bool] | Deferred[set[bytes]]) -> None:
         removal.addErrback(lambda failure: failure.trap(StoreError))

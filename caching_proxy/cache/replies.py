@@ -46,6 +46,10 @@ class Replies:
 
         ``lookup`` explains a forward that led here, ``forward_status`` is what the backend answered to it.
         """
+        if lookup is None and question.plain and question.head.method == b"GET":
+            whole = self._whole(question, entry, status, now)
+            if whole is not None:
+                return whole
         made = answer(question.head, entry, now)
         member = None
         if lookup is not None and self.proxy_name is not None:
@@ -62,6 +66,18 @@ class Replies:
         framed = question.head.method == b"GET" and head.status not in _WITHOUT_CONTENT
         head = ResponseHead(head.status, head.reason, fields)
         return Reply(head, body, len(body), status, question.identity.label, framed=framed)
+
+    def _whole(self, question: Question, entry: CacheEntry, status: CacheStatus, now: float) -> Reply | None:
+        """:meth:`stored` for the ordinary request, if there is nothing particular about the entry either."""
+        if entry.status in _WITHOUT_CONTENT or (self.proxy_name is not None and reply.has_cache_status(entry)):
+            return None
+        block = b"%bContent-Length: %d\r\n%b" % (
+            entry.head,
+            len(entry.body),
+            reply.explanation(entry, status, now, self.proxy_name),
+        )
+        head = ResponseHead(entry.status, entry.reason, Fields.decoded(block))
+        return Reply(head, entry.body, len(entry.body), status, question.identity.label, framed=True)
 
     def fetched(
         self,

@@ -73,7 +73,11 @@ class Tickets:
 
     def voided_at(self, key: bytes) -> float:
         """Until when the store's content of ``key`` cannot be trusted: a voided write may still land there."""
-        return max((ticket.voided_at for ticket in self._open.get(key, ())), default=NEVER)
+        moment = NEVER
+        for ticket in self._open.get(key, ()):
+            if ticket.voided_at > moment:
+                moment = ticket.voided_at
+        return moment
 
     def __len__(self) -> int:
         return len(self._open)

@@ -16,6 +16,7 @@ _IDENTIFIER = re.compile(
     rb"(?<=/)(?:[0-9]+|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{16,})(?=/|\Z)"
 )
 _UNPRINTABLE = re.compile(rb"[^!-~]")
+_PRINTABLE = bytes(range(ord("!"), ord("~") + 1))
 _METHODS = {
     method: method.decode("ascii")
     for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"CONNECT")
@@ -27,8 +28,10 @@ def normalise_path(path: bytes) -> str:
 
     Bytes that are not printable ASCII become ``?``. What is cut off ends in ``...``.
     """
-    path = path.partition(b"?")[0]
-    text = _UNPRINTABLE.sub(b"?", _IDENTIFIER.sub(b":id", path)).decode("ascii")
+    path = _IDENTIFIER.sub(b":id", path.partition(b"?")[0])
+    if path.translate(None, _PRINTABLE):
+        path = _UNPRINTABLE.sub(b"?", path)
+    text = path.decode("ascii")
     return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 3] + "..."
 
 

@@ -34,6 +34,27 @@ def expiry(entry: CacheEntry, now: float) -> bytes:
     )
 
 
+def explanation(
+    entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None, member: bytes | None = None
+) -> bytes:
+    """The field lines that explain an answer made from ``entry``; they end with the whole ``Cache-Status`` list.
+
+    ``proxy_name`` None leaves ``Cache-Status`` off; ``member`` replaces the plain hit member.
+    """
+    ours = b""
+    if proxy_name is not None:
+        ours = member or cache_status.member(proxy_name, hit=True, ttl=entry.ttl(now))
+        if has_cache_status(entry):
+            ours = cache_status.append(entry.fields.all(b"cache-status"), ours)
+        ours = b"Cache-Status: %b\r\n" % ours
+    return b"Age: %d\r\nX-Cache-Status: %b\r\n%b%b" % (entry.age(now), status.token, expiry(entry, now), ours)
+
+
+def has_cache_status(entry: CacheEntry) -> bool:
+    """Whether the origin sent ``Cache-Status``; true also where something else in the head only looks like it."""
+    return b"cache-status" in entry.head.lower()
+
+
 def with_explanation(
     fields: Fields,
     entry: CacheEntry,
@@ -42,22 +63,11 @@ def with_explanation(
     proxy_name: bytes | None,
     member: bytes | None = None,
 ) -> Fields:
-    """``fields`` of an answer made from ``entry`` with everything that explains it.
-
-    ``proxy_name`` None leaves ``Cache-Status`` off; ``member`` replaces the plain hit member.
-    """
-    ours = b""
-    if proxy_name is not None:
-        ours = member or cache_status.member(proxy_name, hit=True, ttl=entry.ttl(now))
-        if b"cache-status" in entry.head.lower():  # the origin's, or a value that only looks like it
-            existing = entry.fields.all(b"cache-status")
-            ours = cache_status.append(existing, ours)
-            if existing:
-                fields = fields.without((b"cache-status",))
-        ours = b"Cache-Status: %b\r\n" % ours
-    return fields.plus_lines(
-        b"Age: %d\r\nX-Cache-Status: %b\r\n%b%b" % (entry.age(now), status.token, expiry(entry, now), ours)
-    )
+    """``fields`` of an answer made from ``entry`` with its :func:`explanation`."""
+    lines = explanation(entry, status, now, proxy_name, member)
+    if proxy_name is not None and has_cache_status(entry):
+        fields = fields.without((b"cache-status",))
+    return fields.plus_lines(lines)
 
 
 def with_member(fields: Fields, added: bytes, member: bytes | None) -> Fields:

@@ -56,16 +56,18 @@ class ProxyResource(Resource):
 
     def render(self, request: ProxyRequest) -> int:
         head, client_ip = request.head, request.client_ip
-        if not self._hosts.admits(head.fields):
-            self._refuse(request, 421, b"Misdirected Request", "This host is not served here")
-            return NOT_DONE_YET
+        if self._hosts.particular:
+            if not self._hosts.admits(head.fields):
+                self._refuse(request, 421, b"Misdirected Request", "This host is not served here")
+                return NOT_DONE_YET
+            head = self._hosts.settled(head)
         trusted = self._peers.trusts(client_ip)
         incoming = Incoming(
-            self._hosts.settled(head),
+            head,
             request.body,
             client_ip,
-            incoming_request_id(head.fields, trusted) or self._new_request_id(),
-            b"https" if request.isSecure() else b"http",
+            (trusted and incoming_request_id(head.fields, True)) or self._new_request_id(),
+            request.scheme,
             trusted,
             request.write_interim,
         )

@@ -18,7 +18,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
-from caching_proxy.core.framing import NONE, BadMessage, has_no_body
+from caching_proxy.body import Body
+from caching_proxy.core.framing import NONE, BadMessage, Framing, has_no_body
 from caching_proxy.wire.answers import Answers
 from caching_proxy.wire.heads import END, ParsedHead, check_unfinished
 from caching_proxy.wire.inbound import Inbound
@@ -66,6 +67,7 @@ class HTTPChannel(Outlet):
         self._tunnel: BytesProtocol | None = None
         self._peer: IAddress | None = None
         self._peer_host: bytes | None = None
+        self._scheme: bytes | None = None
 
     # -- the connection --------------------------------------------------------------------------
 
@@ -165,16 +167,24 @@ class HTTPChannel(Outlet):
         self._state = _BUSY
         self.due = inf
         self.persists = parsed.keep_alive
-        inbound = None
-        if framing is not NONE and framing.length != 0:
-            inbound = Inbound(self, framing, self.limits)
-            if self._buffer:
-                self._buffer = inbound.feed(self._buffer)
-            if not inbound.complete:
-                self.inbound = inbound
-                self.due = self.seconds() + self.limits.body_seconds
-        self.request = request = self.site.requestFactory(self, parsed, inbound)
+        inbound, body, length = None, None, framing.length
+        if framing is not NONE and length != 0:
+            if length is not None and len(self._buffer) >= length:  # all here: nothing to count or to wait for
+                body, self._buffer = Body.of(self._buffer[:length]), self._buffer[length:]
+            else:
+                inbound = self._await_body(framing)
+                body = inbound.body
+        self.request = request = self.site.requestFactory(self, parsed, body, inbound)
         request.process()
+
+    def _await_body(self, framing: Framing) -> Inbound:
+        inbound = Inbound(self, framing, self.limits)
+        if self._buffer:
+            self._buffer = inbound.feed(self._buffer)
+        if not inbound.complete:
+            self.inbound = inbound
+            self.due = self.seconds() + self.limits.body_seconds
+        return inbound
 
     def _ahead(self, data: bytes) -> None:
         """Bytes while a request is under way: its body, and what the client sends ahead."""
@@ -372,6 +382,13 @@ class HTTPChannel(Outlet):
 
     def getHost(self) -> IAddress:
         return self.transport.getHost()
+
+    @property
+    def scheme(self) -> bytes:
+        """``http`` or ``https``: how the client reached us."""
+        if self._scheme is None:
+            self._scheme = b"https" if self.isSecure() else b"http"
+        return self._scheme
 
     @property
     def peer_host(self) -> bytes:

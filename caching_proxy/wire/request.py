@@ -44,7 +44,9 @@ class ProxyRequest(server.Request):
     site: ProxySite  # type: ignore[assignment]
     _log = Logger()
 
-    def __init__(self, channel: HTTPChannel, parsed: ParsedHead, inbound: Inbound | None) -> None:
+    def __init__(
+        self, channel: HTTPChannel, parsed: ParsedHead, body: Body | None, inbound: Inbound | None = None
+    ) -> None:
         # Not the base's __init__: it builds header objects and addresses that most requests never look at.
         head = parsed.head
         self.head: RequestHead = head
@@ -61,7 +63,7 @@ class ProxyRequest(server.Request):
         self.queued = False
         self._connection = channel
         self._inbound = inbound
-        self._body = inbound.body if inbound is not None else None
+        self._body = body
         self._expects = parsed.expects
         self._adapterCache: dict[object, object] = {}
         self._direct = False
@@ -87,6 +89,11 @@ class ProxyRequest(server.Request):
     def client_ip(self) -> bytes:
         """The peer's address in text; empty on a Unix socket."""
         return self._connection.peer_host
+
+    @property
+    def scheme(self) -> bytes:
+        """``http`` or ``https``."""
+        return self._connection.scheme
 
     @property
     def client(self) -> IAddress:

@@ -1,4 +1,4 @@
-"""The head of an answer fetched from the backend: made from what is stored, or line by line, it says the same."""
+"""The heads of answers: those of ordinary ones, made of encoded lines, say what any other way of making them would."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from caching_proxy.body import Body
 from caching_proxy.cache.exchange import Incoming, Question
 from caching_proxy.cache.replies import Replies
+from caching_proxy.core.answer import answer
 from caching_proxy.core.lookup import Lookup, Use
 from caching_proxy.core.messages import Field, Fields, RequestHead, ResponseHead
-from caching_proxy.core.outcome import Forward
+from caching_proxy.core.outcome import CacheStatus, Forward
 from caching_proxy.core.policy import CachePolicy
+from caching_proxy.core.reply import with_explanation
 from caching_proxy.core.storability import judge
 from caching_proxy.core.stored import make_entry
 from caching_proxy.core.terms import terms_under
@@ -76,3 +78,24 @@ def test_lines_that_are_stored_serve_the_client(name: bytes | None, pairs: list[
     assert found == expected
     assert (whole.head.status, whole.head.reason, whole.body) == (status, b"Said", body)
     assert not whole.framed or status != 204
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    st.sampled_from([b"us", None]),
+    st.lists(st.sampled_from(LINES), unique=True, max_size=8),
+    st.sampled_from([200, 204, 404]),
+)
+def test_the_short_way_from_the_store_says_what_the_long_one_does(
+    name: bytes | None, pairs: list[Field], status: int
+) -> None:
+    head, body = ResponseHead(status, b"Said", Fields(pairs)), b"" if status == 204 else BODY
+    verdict = judge(REQUEST, head, policy=POLICY, established=True, has_body=False, requested_at=NOW, received_at=NOW)
+    if verdict.refusal is not None:
+        return
+    made = make_entry(KEY, REQUEST, head, body, verdict, POLICY, NOW)
+    short = Replies(name).stored(question(), made, CacheStatus.HIT, NOW + 1)
+    long = answer(REQUEST, made, NOW + 1)
+    fields = with_explanation(long.head.fields, made, CacheStatus.HIT, NOW + 1, name)
+    assert (short.head.status, short.head.reason, short.head.fields) == (long.head.status, long.head.reason, fields)
+    assert (short.body, short.length, short.framed) == (long.body, len(body), status != 204)

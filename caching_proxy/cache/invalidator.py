@@ -166,7 +166,8 @@ class Invalidator:
     ) -> Deferred[int]:
         """The rest of an invalidation; ``removed`` are the keys that left the memory tiers."""
         now = self._clock.seconds()
-        self._flights.forget(self._tickets.void(matches, now))
+        if len(self._tickets):
+            self._flights.forget(self._tickets.void(matches, now))
         pending = self._waiting.get(name)
         if pending is None:
             if self.pending >= MAX_PENDING:
@@ -216,7 +217,10 @@ class Invalidator:
         """The one whose turn it is; the same as one under way waits for its end, to serve all who ask meanwhile."""
         if not self._waiting or self._timer is not None or self._stopped or len(self._working) >= AT_ONCE:
             return None
-        return next((pending for name, pending in self._waiting.items() if name not in self._working), None)
+        for name, pending in self._waiting.items():
+            if name not in self._working:
+                return pending
+        return None
 
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
         del self._working[pending.name]

@@ -109,11 +109,12 @@ class PassThrough:
         begun: list[Deferred[int]] = []
         if 200 <= status < 400:
             host = request.fields.first(b"host") or b""
-            targets = {target_of(request.target, self._keys, host)}
+            own = target_of(request.target, self._keys, host)
+            begun.append(self._invalidator.invalidate_target(own))
             if not _NAMING.isdisjoint(response.fields.index):
                 named = self._named(incoming.scheme, host, request, response)
-                targets.update(target_of(target, self._keys, host) for target in named)
-            begun += [self._invalidator.invalidate_target(target) for target in targets]
+                others = {target_of(target, self._keys, host) for target in named} - {own}
+                begun += [self._invalidator.invalidate_target(target) for target in others]
         rules = self._rules()
         if rules and 200 <= status < 300:
             patterns = resolve(rules, request.method, request.target)

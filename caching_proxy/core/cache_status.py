@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from caching_proxy.core.outcome import Forward
 
@@ -15,6 +16,7 @@ _UNSAFE = re.compile(rb"[^\x20-\x7e]")
 _LARGEST = 10**15 - 1  # RFC 8941 §3.3.1
 
 
+@lru_cache(1024)
 def member(
     proxy_name: bytes,
     *,

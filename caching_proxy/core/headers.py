@@ -77,9 +77,12 @@ def response_to_client(fields: Fields) -> Fields:
 
     With a Transfer-Encoding, Content-Length means nothing and goes as well (RFC 9112 §6.3).
     """
-    ending = hop_by_hop(fields)
+    return _less(fields, hop_by_hop(fields))
+
+
+def _less(fields: Fields, ending: frozenset[bytes]) -> Fields:
     gone = FORWARD_CLIENT_DROP if ending is HOP_BY_HOP else ending | OWN_RESPONSE_FIELDS
-    if b"transfer-encoding" in fields:
+    if b"transfer-encoding" in fields.index:
         gone |= {b"content-length"}
     return fields.without(gone)
 
@@ -99,9 +102,10 @@ def with_date(fields: Fields, received_at: float) -> Fields:
 
 def relayed(fields: Fields, received_at: float) -> Fields:
     """What a client receives of a backend's response: :func:`response_to_client` :func:`with_date`."""
-    kept = response_to_client(fields)
-    plain = HOP_BY_HOP.issuperset(connection_options(fields))  # else Connection might name Date
-    return kept if plain and dated(fields, received_at) else with_date(kept, received_at)
+    ending = hop_by_hop(fields)
+    kept = _less(fields, ending)
+    said = fields if ending is HOP_BY_HOP else kept  # Connection might name Date
+    return kept if dated(said, received_at) else with_date(kept, received_at)
 
 
 def upgrade_wish(request: RequestHead) -> bytes | None:

@@ -36,6 +36,10 @@ DELETE_BATCH = 500
 EVERYTHING = b"cache:*"
 
 
+Told = Callable[[int | Failure], object]
+"""Hears once how many keys were removed, or that the store could not carry it out yet."""
+
+
 @attrs.define(slots=True, eq=False)
 class Pending:
     """An invalidation that the store has not confirmed; ``at`` is POSIX seconds."""
@@ -46,7 +50,7 @@ class Pending:
     at: float
     removed: set[bytes]
     counted: bool = True
-    waiters: list[Deferred[int]] = attrs.field(factory=list)
+    waiters: list[Told] = attrs.field(factory=list)
     work: Deferred[set[bytes]] | None = None
 
 
@@ -89,23 +93,28 @@ class Invalidator:
         matches = tests[0] if len(tests) == 1 else lambda key: any(test(key) for test in tests)
         removed = {*self._hot.remove_matching(matches), *self._burst.remove_matching(matches)}
         name = patterns[0] if len(patterns) == 1 else b"any of %a" % (patterns,)
-        return self._add(name, matches, lambda: self._delete_matching(*patterns), removed)
+        answer: Deferred[int] = Deferred()
+        self._add(name, matches, lambda: self._delete_matching(*patterns), removed, answer.callback)
+        return answer
 
-    def invalidate_target(self, target: bytes) -> Deferred[int]:
-        """Remove what is stored for one target (as it stands in keys), for every role, every variant."""
+    def invalidate_target(self, target: bytes, told: Told) -> None:
+        """Remove what is stored for one target (as it stands in keys), for every role, every variant.
+
+        Every change that passes through comes here: hence no Deferred; ``told`` hears what :meth:`invalidate` fires
+        or fails with.
+        """
 
         def matches(key: bytes) -> bool:
             return key.endswith(target) and target_in(key) == target
 
         removed = {*self._hot.remove_target(target), *self._burst.remove_target(target)}
-        return self._add(b"target " + target, matches, lambda: self._store.delete_target(target), removed)
+        self._add(b"target " + target, matches, lambda: self._store.delete_target(target), removed, told)
 
     def forsake(self, key: bytes) -> None:
         """Remove one key that could not be put right in the store; tried until it succeeds."""
         self._hot.remove(key)
         self._burst.remove(key)
-        gone = self._add(b"key " + key, key.__eq__, lambda: self._store.delete([key]), set(), counted=False)
-        gone.addErrback(lambda failure: failure.trap(StoreError))
+        self._add(b"key " + key, key.__eq__, lambda: self._store.delete([key]), set(), _nobody, counted=False)
 
     def horizon(self, key: bytes) -> float:
         """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
@@ -162,8 +171,9 @@ class Invalidator:
         matches: KeyTest,
         carry_out: Callable[[], Deferred[set[bytes]]],
         removed: set[bytes],
+        told: Told,
         counted: bool = True,
-    ) -> Deferred[int]:
+    ) -> None:
         """The rest of an invalidation; ``removed`` are the keys that left the memory tiers."""
         now = self._clock.seconds()
         if len(self._tickets):
@@ -176,10 +186,8 @@ class Invalidator:
         else:  # the same once more before its turn came: the store's part serves both
             pending.at = now
             pending.removed |= removed
-        answer: Deferred[int] = Deferred()
-        pending.waiters.append(answer)
+        pending.waiters.append(told)
         self._work_on()
-        return answer
 
     def _merge(self, now: float) -> None:
         others = self._waiting.values()
@@ -227,8 +235,8 @@ class Invalidator:
         removed = len(pending.removed | gone)
         if pending.counted:
             self._observe(removed)
-        for waiter in pending.waiters:
-            waiter.callback(removed)
+        for told in pending.waiters:
+            told(removed)
         if self._settling and not self.pending:
             self._settle()
         self._work_on()
@@ -259,9 +267,13 @@ class Invalidator:
         """Tell everybody whose turn has not come that it will take longer."""
         for pending in self._waiting.values():
             waiters, pending.waiters = pending.waiters, []
-            for waiter in waiters:
-                waiter.errback(failure)
+            for told in waiters:
+                told(failure)
 
     def _retry(self) -> None:
         self._timer = None
         self._work_on()
+
+
+def _nobody(_: int | Failure) -> None:
+    """Nobody wants to hear it."""

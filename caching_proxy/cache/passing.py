@@ -6,7 +6,7 @@ answer names, and what the invalidation rules say.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -86,9 +86,15 @@ class PassThrough:
         method = incoming.head.method
         kept: KeptPost | None = None
         if method not in SAFE_METHODS:
-            invalidated = self._invalidate(incoming, response.head)
+            targets, patterns = self._outdated(incoming, response.head)
             if self._posts.may_keep(incoming, identity, response):
-                kept = self._posts.keep(incoming, identity, response, asked_at, invalidated)
+                done = self._invalidated(targets, patterns)
+                kept = self._posts.keep(incoming, identity, response, asked_at, done)
+            else:
+                for target in targets:
+                    self._invalidator.invalidate_target(target, self._told)
+                for pattern in patterns:
+                    self._invalidator.invalidate(pattern).addErrback(self._told)
         status, now = CacheStatus.NOT_APPLICABLE, self._clock.seconds()
         if kept is None:
             return self._replies.passed(method, identity, response, status, now)
@@ -103,24 +109,28 @@ class PassThrough:
             failure.raiseException()
         return self._replies.failed(identity, failure.value)
 
-    def _invalidate(self, incoming: Incoming, response: ResponseHead) -> Deferred[bool]:
-        """Fires when the store has carried out what this answer entails, with whether it could; never fails."""
+    def _outdated(self, incoming: Incoming, response: ResponseHead) -> tuple[Collection[bytes], Collection[bytes]]:
+        """The targets and the patterns that this answer makes untrue."""
         request, status = incoming.head, response.status
-        begun: list[Deferred[int]] = []
-        if 200 <= status < 400:
-            host = request.fields.first(b"host") or b""
-            own = target_of(request.target, self._keys, host)
-            begun.append(self._invalidator.invalidate_target(own))
-            if not _NAMING.isdisjoint(response.fields.index):
-                named = self._named(incoming.scheme, host, request, response)
-                others = {target_of(target, self._keys, host) for target in named} - {own}
-                begun += [self._invalidator.invalidate_target(target) for target in others]
+        if not 200 <= status < 400:
+            return (), ()
+        host = request.fields.first(b"host") or b""
+        targets: Collection[bytes] = (target_of(request.target, self._keys, host),)
+        if not _NAMING.isdisjoint(response.fields.index):
+            named = self._named(incoming.scheme, host, request, response)
+            targets = {*targets, *(target_of(target, self._keys, host) for target in named)}
         rules = self._rules()
-        if rules and 200 <= status < 300:
-            patterns = resolve(rules, request.method, request.target)
-            begun += [self._invalidator.invalidate(pattern) for pattern in patterns]
-        done = begun[0] if len(begun) == 1 else gatherResults(begun, consumeErrors=True)
-        return done.addCallbacks(_carried_out, self._postponed)
+        return targets, resolve(rules, request.method, request.target) if rules and status < 300 else ()
+
+    def _invalidated(self, targets: Collection[bytes], patterns: Collection[bytes]) -> Deferred[bool]:
+        """Fires when the store has carried it out, with whether it could; never fails."""
+        begun: list[Deferred[int]] = []
+        for target in targets:
+            done: Deferred[int] = Deferred()
+            begun.append(done)
+            self._invalidator.invalidate_target(target, done.callback)
+        begun += [self._invalidator.invalidate(pattern) for pattern in patterns]
+        return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
 
     def _named(self, scheme: bytes, host: bytes, request: RequestHead, response: ResponseHead) -> set[bytes]:
         """What Location and Content-Location name, as far as it is this origin, by our name or the backend's.
@@ -137,10 +147,9 @@ class PassThrough:
     def _postponed(self, failure: Failure) -> bool:
         if isinstance(failure.value, FirstError):
             failure = failure.value.subFailure
-        failure.trap(StoreError)
-        self._log.warn("an invalidation waits for the store: {reason}", reason=failure.getErrorMessage())
+        self._told(failure)
         return False
 
-
-def _carried_out(_: object) -> bool:
-    return True
+    def _told(self, outcome: int | Failure) -> None:
+        if isinstance(outcome, Failure) and outcome.check(StoreError):  # of anything else the invalidator has told
+            self._log.warn("an invalidation waits for the store: {reason}", reason=outcome.getErrorMessage())

@@ -202,7 +202,7 @@ class Replies:
         if isinstance(body, bytes):
             length = len(body)
             framed = method != b"HEAD" and _says_length(head, length)
-        head = ResponseHead(head.status, head.reason, reply.with_member(fields, added, member))
+        head = ResponseHead(head.status, head.reason, reply.with_member(fields, added, member, head.fields))
         return Reply(head, body, length, status, label, response.tunnel, framed)
 
     def _fetched_member(self, question: Question, lookup: Lookup, entry: CacheEntry | None, now: float) -> bytes | None:

@@ -70,12 +70,12 @@ def with_explanation(
     return fields.plus_lines(lines)
 
 
-def with_member(fields: Fields, added: bytes, member: bytes | None) -> Fields:
+def with_member(fields: Fields, added: bytes, member: bytes | None, sent: Fields) -> Fields:
     """``fields`` of a relayed answer with the lines ``added``, and with our member at the end of the ``Cache-Status``
-    list (RFC 9211 §2) unless it is None."""
+    list (RFC 9211 §2) unless it is None. ``sent`` is what the backend sent, where they are from."""
     if member is None:
         return fields.plus_lines(added)
-    existing = fields.all(b"cache-status")
+    existing = fields.all(b"cache-status") if b"cache-status" in sent.index else None
     if existing:
         fields = fields.without((b"cache-status",))
         member = cache_status.append(existing, member)

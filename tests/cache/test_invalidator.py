@@ -77,7 +77,7 @@ def test_target_of_every_role(proxy: MemoryProxy) -> None:
         for target in ("/x", "/x/y", "/x?q"):
             proxy.get(target, f"Authorization: role {role}")
     result: list[int] = []
-    proxy.invalidator.invalidate_target(b"/x").addCallback(result.append)
+    proxy.invalidator.invalidate_target(b"/x", result.append)
     assert result == [2]
     assert sorted(proxy.hot.keys(proxy.clock.seconds())) == sorted(
         b"cache:GET:%b:%b" % (role, target) for role in (b"a", b"b") for target in (b"/x/y", b"/x?q")

@@ -120,11 +120,7 @@ def request_to_backend(
     ``trusted_peer``: the peer's forwarding fields are believed and extended, else they start here. ``request_id`` is
     used unless a trusted peer sent one (:func:`incoming_request_id`).
     """
-    hops = max_forwards(head.fields) if head.method in _COUNTED else None
-    if hops is None:
-        passing = head.fields.derived(_RULES[trusted_peer, cacheable])
-    else:
-        passing = _passing(head.fields, trusted_peer, cacheable, _DROP | {b"max-forwards"})
+    passing, hops = _passing_of(head, trusted_peer, cacheable)
     count = passing.count + 4
     forwarded = b""
     if client_ip:  # a peer on a Unix socket has no address
@@ -176,6 +172,14 @@ def upgrade_to_backend(
         return sent
     lines = b"%bConnection: upgrade\r\nUpgrade: %b\r\n" % (sent.lines, protocol)
     return OutgoingRequest(sent.method, sent.target, lines, sent.count + 2)
+
+
+def _passing_of(head: RequestHead, trusted_peer: bool, cacheable: bool) -> tuple[_Passing, int | None]:
+    """What passes of the client's fields, and Max-Forwards where it counts (RFC 9110 §7.6.2), which then does not."""
+    hops = max_forwards(head.fields) if head.method in _COUNTED else None
+    if hops is None:
+        return head.fields.derived(_RULES[trusted_peer, cacheable]), None
+    return _passing(head.fields, trusted_peer, cacheable, _DROP | {b"max-forwards"}), hops
 
 
 def _passing(fields: Fields, trusted_peer: bool, cacheable: bool, drop: frozenset[bytes] = _DROP) -> _Passing:

@@ -14,7 +14,7 @@ from caching_proxy.core import cache_status, reply
 from caching_proxy.core.answer import answer
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.errors import error_response
-from caching_proxy.core.headers import relayed, switching_to_client, with_date
+from caching_proxy.core.headers import connection_options, relayed, switching_to_client, with_date
 from caching_proxy.core.lookup import Lookup, may_serve_disconnected, may_serve_on_error
 from caching_proxy.core.messages import Field, Fields, ResponseHead
 from caching_proxy.core.outcome import CacheStatus, Forward
@@ -225,4 +225,5 @@ def _says_length(head: ResponseHead, length: int) -> bool:
         and head.status not in _WITHOUT_CONTENT
         and index.get(b"content-length") == [b"%d" % length]
         and b"transfer-encoding" not in index
+        and b"content-length" not in connection_options(head.fields)  # then it ends at this hop
     )

@@ -8,6 +8,7 @@ ignored, an orderly end is ``ConnectionDone``, everything else ``ConnectionLost`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Callable, Iterable
@@ -171,7 +172,8 @@ class NativeTransport:
             self.disconnecting = self._write_closing = True
             sock = self._native.get_extra_info("socket")
             if sock is not None and not self._native.is_closing():
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                with contextlib.suppress(OSError):  # the peer was quicker
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._native.abort()
 
     def _close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,14 +26,16 @@ BODY = b"content"
 POLICY = CachePolicy()
 FETCH = Lookup(Use.FETCH, forward=Forward.URI_MISS)
 REQUEST = RequestHead(b"GET", b"/x", Fields([(b"Host", b"a")]))
+LENGTH: Field = (b"Content-Length", b"%d" % len(BODY))
 LINES: list[Field] = [
     (b"Date", b"Tue, 14 Nov 2023 22:13:20 GMT"),
     (b"Date", b"nonsense"),
-    (b"Content-Length", b"%d" % len(BODY)),
+    LENGTH,
     (b"Transfer-Encoding", b"chunked"),
     (b"Age", b"5"),
     (b"Connection", b"keep-alive"),
     (b"Connection", b"x-hop, date"),
+    (b"Connection", b"content-length"),
     (b"X-Hop", b"1"),
     (b"Keep-Alive", b"timeout=5"),
     (b"X-Cache-Status", b"HIT"),
@@ -99,3 +102,26 @@ def test_the_short_way_from_the_store_says_what_the_long_one_does(
     fields = with_explanation(long.head.fields, made, CacheStatus.HIT, NOW + 1, name)
     assert (short.head.status, short.head.reason, short.head.fields) == (long.head.status, long.head.reason, fields)
     assert (short.body, short.length, short.framed) == (long.body, len(body), status != 204)
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "lines", "framed"),
+    [
+        (b"POST", 200, [LENGTH], True),
+        (b"POST", 200, [], False),
+        (b"POST", 200, [(b"Content-Length", b"8")], False),
+        (b"POST", 200, [LENGTH, (b"Transfer-Encoding", b"chunked")], False),
+        (b"POST", 200, [LENGTH, (b"Connection", b"close, content-length")], False),
+        (b"POST", 304, [LENGTH], False),
+        (b"HEAD", 200, [LENGTH], False),
+    ],
+    ids=["said", "unsaid", "wrong", "chunked", "named-by-connection", "no-content", "head"],
+)
+def test_a_relayed_answer_is_framed_only_if_its_length_goes_with_it(
+    method: bytes, status: int, lines: list[Field], framed: bool
+) -> None:
+    response = UpstreamResponse(ResponseHead(status, b"", Fields(lines)), Body.of(BODY), len(BODY))
+    identity = Identity(b"anonymous", "anonymous")
+    found = Replies(b"us").passed(method, identity, response, CacheStatus.NOT_APPLICABLE, NOW)
+    assert found.framed is framed
+    assert not framed or found.head.fields.all(b"content-length") == [b"%d" % len(BODY)]

@@ -5,8 +5,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/proxy
 WORKDIR /src
-COPY requirements.lock .
-RUN /opt/proxy/bin/pip install --require-hashes -r requirements.lock
+COPY requirements/run.lock requirements/run.lock
+RUN /opt/proxy/bin/pip install --require-hashes -r requirements/run.lock
 COPY . .
 RUN /opt/proxy/bin/pip install --no-deps .
 # Only root may write the plugin cache, so write it now: the proxy would complain at every start.

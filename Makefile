@@ -1,5 +1,5 @@
 # Everything that is done with the project; each target builds what it needs in $(VENV).
-#   make install | run | test | test-all | lint | docs | lock | fuzz | audit | clean
+#   make install | run | test | test-fast | test-all | lint | docs | changelog | lock | fuzz | audit | clean
 
 VENV ?= .venv
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] < (3, 11))
@@ -12,7 +12,7 @@ COMPILE := $(BIN)/pip-compile --quiet --no-header --no-emit-index-url --no-emit-
 	--generate-hashes --strip-extras --allow-unsafe --annotation-style=line
 CHECKED := caching_proxy examples $(wildcard bench)
 
-.PHONY: install run test test-all test-epoll lint docs lock clean
+.PHONY: install run test test-fast test-all test-epoll lint docs lock clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.installed
@@ -24,8 +24,8 @@ $(VENV)/.created:
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/.locked: $(VENV)/.created requirements.lock
-	$(PIP) --require-hashes -r requirements.lock
+$(VENV)/.locked: $(VENV)/.created requirements/run.lock
+	$(PIP) --require-hashes -r requirements/run.lock
 	@touch $@
 
 # build/ may hold modules that are gone from the sources, and would put them into the wheel again.
@@ -35,8 +35,8 @@ $(VENV)/.installed: $(VENV)/.locked setup.cfg pyproject.toml $(SOURCES)
 	@rm -rf build *.egg-info
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.created requirements-test.lock
-	$(PIP) --require-hashes -r requirements-test.lock
+$(VENV)/.test: $(VENV)/.created requirements/test.lock
+	$(PIP) --require-hashes -r requirements/test.lock
 	@touch $@
 
 run: $(VENV)/.installed
@@ -49,6 +49,10 @@ lint: $(VENV)/.installed $(VENV)/.test
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What needs no process, no server and less than a second a test; for every save while you work.
+test-fast: $(VENV)/.installed $(VENV)/.test
+	$(BIN)/python -m pytest -m "not live and not slow" $(PYTEST_ARGS)
 
 # What touches the network once more, with test runner and proxies on Twisted's own epoll reactor.
 test-epoll: $(VENV)/.installed $(VENV)/.test
@@ -69,16 +73,16 @@ docs: $(VENV)/.installed
 
 lock: $(VENV)/.created
 	$(PIP) pip-tools
-	$(COMPILE) -o requirements.lock setup.cfg
-	$(COMPILE) --extra test -c requirements.lock -o requirements-test.lock setup.cfg
-	$(COMPILE) --extra bench -c requirements-test.lock -o requirements-bench.lock setup.cfg
+	$(COMPILE) -o requirements/run.lock setup.cfg
+	$(COMPILE) --extra test -c requirements/run.lock -o requirements/test.lock setup.cfg
+	$(COMPILE) --extra bench -c requirements/test.lock -o requirements/bench.lock setup.cfg
 
 clean:
 	rm -rf $(VENV) .venv-3.1* .venv-tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find caching_proxy examples tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Tools that only these two targets need; neither is in a lock, and either may be missing from an index.
-fuzz audit: TOOLS = .venv-tools
+# Tools that only these targets need; none is in a lock, and any may be missing from an index.
+fuzz audit changelog: TOOLS = .venv-tools
 
 # Every parser for SECONDS in all; what is found is kept under tests/fuzz/regressions and fails the next `make test`.
 SECONDS ?= 60
@@ -96,12 +100,19 @@ audit: $(VENV)/.created
 	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install pip-audit \
 		|| { echo "audit: skipped, pip-audit cannot be installed from this index" >&2; exit 0; }; \
 	! $(TOOLS)/bin/python -c 'import pip_audit' 2>/dev/null \
-		|| $(TOOLS)/bin/python -m pip_audit --require-hashes --disable-pip -r requirements.lock
+		|| $(TOOLS)/bin/python -m pip_audit --require-hashes --disable-pip -r requirements/run.lock
 
-.PHONY: fuzz audit
+# The fragments of changelog.d become the section of VERSION in CHANGELOG.md.
+VERSION ?= $(shell sed -n 's/^version = //p' setup.cfg)
+changelog: $(VENV)/.created
+	@$(BIN)/python -c 'import venv; venv.create("$(TOOLS)", with_pip=True)'
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install towncrier
+	@$(TOOLS)/bin/towncrier build --yes --version $(VERSION)
 
-$(VENV)/.bench: $(VENV)/.created requirements-bench.lock
-	$(PIP) --require-hashes -r requirements-bench.lock
+.PHONY: fuzz audit changelog
+
+$(VENV)/.bench: $(VENV)/.created requirements/bench.lock
+	$(PIP) --require-hashes -r requirements/bench.lock
 	@touch $@
 
 # The comparison with nginx and Varnish; BENCH_ARGS="--growth docs/performance" draws the growth curves instead.

@@ -78,7 +78,8 @@ def test_the_lock_files_cover_what_setup_cfg_asks_for() -> None:
     text = (ROOT / "setup.cfg").read_text()
     wanted = re.search(r"install_requires =\n((?:    .*\n)+)", text)
     assert wanted is not None
-    locked = {line.partition("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
+    lines = (ROOT / "requirements" / "run.lock").read_text().splitlines()
+    locked = {line.partition("==")[0] for line in lines if "==" in line}
     for line in wanted[1].splitlines():
         name = re.match(r"\s*([A-Za-z0-9-]+)", line)
         assert name is not None
@@ -88,7 +89,7 @@ def test_the_lock_files_cover_what_setup_cfg_asks_for() -> None:
 def test_the_lock_files_agree() -> None:
     both = [
         {line.split(" ")[0] for line in (ROOT / name).read_text().splitlines() if "==" in line}
-        for name in ("requirements.lock", "requirements-test.lock")
+        for name in ("requirements/run.lock", "requirements/test.lock")
     ]
     assert both[0] <= both[1]
 

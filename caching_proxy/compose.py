@@ -31,6 +31,7 @@ from caching_proxy.cache.route import Route
 from caching_proxy.cache.single_flight import SingleFlight
 from caching_proxy.cache.tickets import Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
+from caching_proxy.cache.variants import VaryNames
 from caching_proxy.cache.writer import Writer
 from caching_proxy.core.breaker import Phase
 from caching_proxy.core.invalidation import RulesError, spellings
@@ -102,6 +103,7 @@ class Cache:
     flights: SingleFlight
     invalidator: Invalidator
     writer: Writer
+    varying: VaryNames
 
 
 def compose(
@@ -119,9 +121,10 @@ def compose(
     recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id)
     hosts = HostPolicy(frozenset(settings.allowed_hosts), settings.preserve_host)
     pipeline = _pipeline(reactor, settings, store, cache, upstream, verifier, rules)
-    resource = ProxyResource(pipeline, TrustedPeers(settings.trusted_proxies), hosts, recorder, new_request_id)
+    peers = TrustedPeers(settings.trusted_proxies)
+    resource = ProxyResource(pipeline, peers, hosts, recorder, new_request_id)
     name = _shown_name(settings)
-    hot_path = HotPath(cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, reactor.seconds)
+    hot_path = HotPath(cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, reactor.seconds, peers)
     backend = upstream.backend
     readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
     admin = admin_children(_services(reactor, settings, store, cache, readiness, metrics))
@@ -157,13 +160,19 @@ def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
 
 
 def _cache(reactor: Any, settings: Settings, store: IStore, metrics: Metrics) -> Cache:
-    hot = HotTier(settings.hot_cache_max_entries, settings.hot_cache_max_bytes, settings.hot_cache_ttl_seconds)
+    hot = HotTier(
+        settings.hot_cache_max_entries,
+        settings.hot_cache_max_bytes,
+        settings.hot_cache_ttl_seconds,
+        settings.max_variants,
+        settings.max_variant_bytes,
+    )
     burst = BurstTier(
         settings.burst_cache_max_entries, settings.burst_cache_max_bytes, settings.burst_cache_ttl_seconds
     )
-    tickets, flights = Tickets(), SingleFlight(reactor, settings.backend_timeout)
+    varying, tickets, flights = VaryNames(), Tickets(), SingleFlight(reactor, settings.backend_timeout)
     invalidator = Invalidator(hot, burst, tickets, flights, store, reactor, count_invalidation(metrics))
-    writer = Writer(hot, burst, store, tickets, reactor, invalidator.forsake)
+    writer = Writer(hot, burst, store, tickets, reactor, invalidator.forsake, varying)
     watch_tiers(metrics, hot, burst, flights)
     watch_store(metrics, store)
     watch_writer(metrics, writer)
@@ -176,6 +185,7 @@ def _cache(reactor: Any, settings: Settings, store: IStore, metrics: Metrics) ->
         flights=flights,
         invalidator=invalidator,
         writer=writer,
+        varying=varying,
     )
 
 
@@ -188,22 +198,24 @@ def _pipeline(
     verifier: TokenVerifier,
     rules: RulesFile,
 ) -> Pipeline:
+    varying = cache.varying
     policy, keys, tickets, writer = cache.policy, cache.keys, cache.tickets, cache.writer
     route = _route(settings, upstream)
     replies = Replies(_shown_name(settings), settings.development)
     uncacheable = Uncacheable()
     posts = PostKeeper(policy, keys, route.origin, tickets, writer, reactor)
+    reader = StoreReader(store, cache.burst, tickets, reactor, cache.invalidator.horizon, varying)
     return Pipeline(
         Parts(
             policy=policy,
             keys=keys,
             verifier=verifier,
             hot=cache.hot,
-            reader=StoreReader(store, cache.burst, tickets, reactor, cache.invalidator.horizon),
+            reader=reader,
             flights=cache.flights,
             uncacheable=uncacheable,
             tickets=tickets,
-            fetcher=Fetcher(policy, keys, route, writer, uncacheable, replies, reactor),
+            fetcher=Fetcher(policy, keys, route, writer, uncacheable, replies, reactor, reader, varying),
             passing=PassThrough(route, cache.invalidator, rules, keys, replies, posts, reactor),
             replies=replies,
             clock=reactor,
@@ -270,6 +282,8 @@ def _store(reactor: IReactorTime, settings: Settings, metrics: Metrics) -> IStor
         settings.cache_url,
         StoreConfig(
             memory_max_bytes=settings.memory_store_max_bytes,
+            max_variants=settings.max_variants,
+            max_variant_bytes=settings.max_variant_bytes,
             pool_min=settings.redis_pool_min,
             pool_max=settings.redis_pool_max,
             connect_timeout=settings.redis_connect_timeout,

@@ -6,6 +6,7 @@ Everything asynchronous returns a Deferred that its caller may cancel; cancellin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import attrs
@@ -27,19 +28,29 @@ class StoreUnavailable(StoreError):
     """The store was not asked at all: the circuit breaker is open or too many commands wait already."""
 
 
+class AnswerLost(StoreError):
+    """The connection broke more than once while the server answered; the answer may be more than it lets pass."""
+
+
 class Unreadable(StoreError):
     """Something that is not a hash of entries stands under the key; delete it and fetch anew."""
 
 
+NO_OUTLINES: Mapping[bytes, bytes] = MappingProxyType({})
+
+
 @transient(slots=True)
 class Stored:
-    """What a store holds for one key: each variant's field name with its encoded value, and the time left.
+    """What a store holds for one key.
 
-    ``ttl_ms`` is what remains of the longest-lived variant, in milliseconds.
+    ``variants`` are the values of those asked for that are there, by field name. ``outlines`` are the beginnings of all
+    values (``core.codec.outline_in``) by field name, the oldest first; empty where nothing but a plain variant is
+    stored. ``ttl_ms`` is what remains of the longest-lived variant, in milliseconds.
     """
 
     variants: Mapping[bytes, bytes]
     ttl_ms: int
+    outlines: Mapping[bytes, bytes] = NO_OUTLINES
 
 
 class IStore(Interface):
@@ -48,11 +59,17 @@ class IStore(Interface):
     Keys, fields and values are bytes. Every method may fail with :class:`StoreError`.
     """
 
-    def lookup(key: bytes) -> Deferred[Stored | None]:
-        """All variants of ``key`` in one round trip, or None when there are none."""
+    def lookup(key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
+        """Some variants of ``key``, and the outlines of all, in one round trip; None when there are none.
+
+        ``fields`` None asks for every variant.
+        """
 
     def put(key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
-        """Write one variant; the key lives at least ``ttl_ms`` from now. Other variants stay."""
+        """Write one variant; the key lives at least ``ttl_ms`` from now.
+
+        Other variants stay, unless they are too many or too large together: then the oldest go.
+        """
 
     def discard(key: bytes, field: bytes) -> Deferred[bool]:
         """Remove one variant; whether it was there."""

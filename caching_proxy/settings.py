@@ -50,6 +50,8 @@ class Settings:
     cache_status: bool
 
     max_cacheable_bytes: int
+    max_variants: int
+    max_variant_bytes: int
     cookie_policy: str
     ignored_cookies: tuple[bytes, ...]
     cache_key_ignore_params: tuple[bytes, ...]

@@ -118,6 +118,8 @@ TABLE: tuple[Variable, ...] = (
     *_group(
         "What is stored, and under which key",
         V("MAX_CACHEABLE_BYTES", "10MiB", p.size(), "larger responses stream through uncached"),
+        V("MAX_VARIANTS", "64", p.whole(1), "variants (Vary) of one key; past that the oldest go"),
+        V("MAX_VARIANT_BYTES", "32MiB", p.size(), "bytes of all variants of one key; past that the oldest go"),
         V("COOKIE_POLICY", "bypass", p.one_of("bypass", "ignore"), "requests with cookies: pass them by, or disregard"),
         V("IGNORED_COOKIES", None, p.listed(p.glob), "names (globs) of cookies that are no obstacle, comma-separated"),
         V(

@@ -51,7 +51,7 @@ MAX_AUTHORIZATION_BYTES = 8 * 1024
 
 INVALID = Identity(None, "invalid")
 _ANONYMOUS = Identity(ANONYMOUS.identifier, ANONYMOUS.label)
-_OPAQUE = Identity(OPAQUE.identifier, "opaque", established=False)
+_OPAQUE = Identity(ANONYMOUS.identifier, OPAQUE.label, established=False)
 
 
 def key_source(config: TokenConfig, clock: IReactorTime, client: HTTPClient | None = None) -> KeySource | None:

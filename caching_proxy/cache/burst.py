@@ -1,33 +1,34 @@
 """The burst tier: a short memory of the store's own answers, so that a burst on one key reads it once.
 
-It keeps what the store said (variants and time left), not what was made of it, bounded in keys and bytes and, for
-each key, by a few seconds or the time left in the store, whichever is shorter. Only finds are kept: an absent key
+It keeps what the store said, decoded, bounded in keys and bytes and, for each key, by a few seconds or the time left
+in the store, whichever is shorter. Only finds are kept: an absent key
 may be filled by another proxy at any moment.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from caching_proxy.cache.by_target import ByTarget
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.interfaces import Stored
 
 OVERHEAD = 300
-"""Bytes that a remembered answer costs beside its key and values."""
+"""Bytes that a remembered answer costs beside its key and entries."""
+
+ENTRY_OVERHEAD = 700
+"""Bytes that an entry costs beside its key, head and body, as in the hot tier."""
 
 
 @attrs.define(slots=True, eq=False)
 class Remembered:
-    """An answer, what decoding it gave (once somebody has), and until when it may be used."""
+    """An answer, and until when it may be used."""
 
-    stored: Stored
+    entries: Sequence[CacheEntry]
     expires_at: float
     size: int
-    entries: tuple[CacheEntry, ...] | None = None
 
 
 class BurstTier:
@@ -61,16 +62,16 @@ class BurstTier:
         self.hits += 1
         return answer
 
-    def put(self, key: bytes, stored: Stored, entries: tuple[CacheEntry, ...], now: float) -> None:
-        """Remember an answer and its decoded form."""
+    def put(self, key: bytes, entries: Sequence[CacheEntry], ttl_ms: int, now: float) -> None:
+        """Remember the variants that the store gave, which it keeps for ``ttl_ms`` milliseconds."""
         self.remove(key)
         size = OVERHEAD + len(key)
-        for field, value in stored.variants.items():
-            size += len(field) + len(value)
-        expires_at = now + min(self._ttl, stored.ttl_ms / 1000)
+        for entry in entries:
+            size += ENTRY_OVERHEAD + entry.size
+        expires_at = now + min(self._ttl, ttl_ms / 1000)
         if size > self._max_bytes or self._max_entries <= 0 or expires_at <= now:
             return
-        self._answers[key] = Remembered(stored, expires_at, size, entries)
+        self._answers[key] = Remembered(entries, expires_at, size)
         self._targets.add(key)
         self.bytes += size
         while len(self._answers) > self._max_entries or self.bytes > self._max_bytes:

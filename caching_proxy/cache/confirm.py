@@ -49,7 +49,7 @@ class Confirmation:
         ]
         self._writer.keep(kept, question.give_ticket(), question.known, gone)
         first = fresh[0]
-        self.note(question.key, first)
+        self.note(question.crowd, first)
         attempt.land(first if first is not None else Landing.UNSHAREABLE)
         status = CacheStatus.REFRESH if question.control.refresh else CacheStatus.REVALIDATED
         # None: confirmed for the last time, since it may no longer be stored
@@ -72,13 +72,13 @@ class Confirmation:
             gone = [entry] if new is None or field_name(new) != field_name(entry) else []
             self._writer.keep([] if new is None else [new], question.give_ticket(), question.known, gone)
 
-    def note(self, key: bytes, entry: CacheEntry | None) -> None:
-        """Remember whether waiting for one another is of use to the clients of ``key``."""
+    def note(self, crowd: bytes, entry: CacheEntry | None) -> None:
+        """Remember whether waiting for one another is of use to the clients of ``crowd`` (:attr:`Question.crowd`)."""
         now = self._now()
         if entry is not None and entry.sharable(now):
-            self._uncacheable.discard(key)
+            self._uncacheable.discard(crowd)
         else:
-            self._uncacheable.add(key, now)
+            self._uncacheable.add(crowd, now)
 
     def _freshened(self, entry: CacheEntry, attempt: Attempt, response: ResponseHead, now: float) -> CacheEntry | None:
         question = attempt.question
@@ -93,7 +93,22 @@ class Confirmation:
         )
 
 
+MOST_READ = 4
+"""Further variants with the tag of a 304 that are read to be freshened: each is as large as a body."""
+
+
+def outlines_named(attempt: Attempt, response: ResponseHead) -> list[CacheEntry]:
+    """What a 304 names of which the body is still in the store."""
+    outlines = [entry for entry in _named(attempt, response) if entry.missing is not None]
+    return outlines[:MOST_READ]
+
+
 def _chosen(attempt: Attempt, response: ResponseHead) -> list[CacheEntry]:
+    """What a 304 names, as far as it is here; what is not is confirmed when it is used."""
+    return [entry for entry in _named(attempt, response) if entry.missing is None]
+
+
+def _named(attempt: Attempt, response: ResponseHead) -> list[CacheEntry]:
     """What a 304 names: the one validated, with a strong tag whatever else has it; or one of the variants offered."""
     lookup = attempt.lookup
     if lookup.use is not Use.VALIDATE or lookup.entry is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -15,6 +15,7 @@ from caching_proxy.core.headers import end_to_end
 from caching_proxy.core.messages import RequestHead, ResponseHead
 from caching_proxy.core.outcome import CacheStatus
 from caching_proxy.core.request_control import NO_WISHES
+from caching_proxy.core.scope import scope_of, view_of
 from caching_proxy.core.terms import PARTICULAR, Terms
 from caching_proxy.core.transient import transient
 from caching_proxy.core.validation import vary_fields
@@ -84,9 +85,11 @@ class Question:
         "key",
         "known",
         "plain",
+        "reread",
         "terms",
         "ticket",
         "trouble",
+        "view",
     )
 
     def __init__(self, incoming: Incoming, identity: Identity, key: bytes, terms: Terms) -> None:
@@ -98,6 +101,9 @@ class Question:
         """What decisions look at: a field that ends at this hop must not select a variant."""
         self.identity = identity
         self.key = key
+        scope = scope_of(head.target, head.fields, incoming.scheme, incoming.trusted)
+        self.view = view_of(scope, not identity.established)
+        """Which of the key's variants may answer."""
         self.terms = terms
         self.control = terms.control
         self.plain = terms.plain
@@ -106,7 +112,9 @@ class Question:
         self.ticket: Ticket | None = None
         self.flight: Flight | None = None
         """What others may wait for while the backend is asked this question."""
-        self.known: tuple[CacheEntry, ...] = ()
+        self.reread = False
+        """Whether the store was asked once more, as what the request selects had not been read."""
+        self.known: Sequence[CacheEntry] = ()
         """Every variant of the key that was found, as far as ``ticket`` is still current."""
         self.collapsed: bool | None = None
         """None: no flight was joined; True: its result answered; False: it did not help."""
@@ -115,6 +123,11 @@ class Question:
     def shareable(self) -> bool:
         """Whether the result of somebody else's fetch under way may answer: not if a fresh one was asked for."""
         return self.head.method == b"GET" and not self.control.refresh
+
+    @property
+    def crowd(self) -> bytes:
+        """Whose concurrent fetches are alike: all that have the key, apart from those with credentials."""
+        return b"credentials " + self.key if self.view.credentials else self.key
 
     @property
     def outdated(self) -> bool:

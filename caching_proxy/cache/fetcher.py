@@ -11,15 +11,16 @@ from twisted.python.failure import Failure
 
 from caching_proxy.body import Body
 from caching_proxy.cache.attempt import Attempt, Purpose
-from caching_proxy.cache.confirm import Confirmation
+from caching_proxy.cache.confirm import Confirmation, outlines_named
 from caching_proxy.cache.exchange import Question, Reply
 from caching_proxy.cache.fill import Fill
 from caching_proxy.cache.parts import Completion, joined
+from caching_proxy.cache.reader import StoreReader
 from caching_proxy.cache.replies import Replies
 from caching_proxy.cache.route import Route
 from caching_proxy.cache.single_flight import Flight, Landing
 from caching_proxy.cache.uncacheable import Uncacheable
-from caching_proxy.cache.variants import field_name
+from caching_proxy.cache.variants import VaryNames, field_name
 from caching_proxy.cache.writer import Writer
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.key import KeyPolicy
@@ -49,8 +50,12 @@ class Fetcher:
         uncacheable: Uncacheable,
         replies: Replies,
         clock: IReactorTime,
+        reader: StoreReader,
+        varying: VaryNames,
     ) -> None:
         self._policy = policy
+        self._reader = reader
+        self._varying = varying
         self._keys = keys
         self._route = route
         self._writer = writer
@@ -82,6 +87,7 @@ class Fetcher:
         question, status = attempt.question, response.head.status
         useless = False
         if attempt.purpose is Purpose.CONFIRM and status == 304:
+            attempt = await self._with_bodies(attempt, response)
             reply = self._confirmation.confirmed(attempt, response.head)
             if reply is not None:
                 response.body.cancel()
@@ -97,6 +103,22 @@ class Fetcher:
             attempt = attempt.again(self._now())
             response = await self._route.fetch(question.incoming, attempt.asked)
         return self._sensible(response, attempt)
+
+    async def _with_bodies(self, attempt: Attempt, response: UpstreamResponse) -> Attempt:
+        """``attempt`` with what a 304 names read from the store, or left out where it is gone."""
+        lacking = tuple(map(field_name, outlines_named(attempt, response.head)))
+        if not lacking:
+            return attempt
+        found = await self._reader.load(attempt.question.key, lacking)
+        read = {field_name(entry): entry for entry in found.entries if entry.missing is None}
+
+        def whole(entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
+            named = (read.get(field_name(entry)) if field_name(entry) in lacking else entry for entry in entries)
+            return tuple([entry for entry in named if entry is not None])
+
+        lookup = attempt.lookup
+        lookup = attrs.evolve(lookup, candidates=whole(lookup.candidates), others=whole(lookup.others))
+        return attrs.evolve(attempt, lookup=lookup)
 
     def _failed(self, failure: Failure, attempt: Attempt) -> Reply:
         question, lookup, error = attempt.question, attempt.lookup, failure.value
@@ -151,7 +173,9 @@ class Fetcher:
             refusal = Refusal.STATUS if redirects_to_own_key(asked, head, origins, self._keys) else None
         if refusal is not None:
             return self._refused(attempt, response, refusal)
-        made = make_entry(question.key, asked, head, b"", verdict, self._policy, now)
+        made = make_entry(
+            question.key, asked, head, b"", verdict, self._policy, now, question.view.scope, self._varying.worth
+        )
         if not response.body.complete:
             body = Fill(response.body, limit, lambda body: self._filled(attempt, made, body)).start()
             return self._replies.fetched(question, attempt.lookup, response, body, made, now)
@@ -193,14 +217,14 @@ class Fetcher:
             old = (lookup.entry, lookup.part)
             gone = [each for each in old if each is not None and field_name(each) != field_name(entry)]
         self._writer.keep([entry], question.give_ticket(), question.known, gone)
-        self._confirmation.note(question.key, entry)
+        self._confirmation.note(question.crowd, entry)
         attempt.land(entry)
 
     def _not_stored(self, attempt: Attempt, reason: Refusal) -> None:
         """What looked storable ended too early or went on for too long."""
         question = attempt.question
         if reason is Refusal.TOO_LARGE:
-            self._uncacheable.add(question.key, self._now())
+            self._uncacheable.add(question.crowd, self._now())
             self._outdate(attempt)
         question.close_ticket()
         attempt.land(Landing.ABANDONED if reason is Refusal.INCOMPLETE else Landing.UNSHAREABLE)
@@ -209,7 +233,7 @@ class Fetcher:
         """Relay an answer that is not stored; what it replaces is dropped (RFC 9111 §4.3.3)."""
         question, status = attempt.question, response.head.status
         if attempt.concerns_all and status < 500:
-            self._uncacheable.add(question.key, self._now())
+            self._uncacheable.add(question.crowd, self._now())
         part_only = status == 206 and attempt.lookup.entry is not None and attempt.lookup.entry.part is None
         if status not in _NO_NEWS and not part_only and refusal not in _ABOUT_CLIENT:
             self._outdate(attempt)

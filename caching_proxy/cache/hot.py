@@ -3,27 +3,25 @@
 Bounded in variants and in bytes, keys and heads included. An entry leaves when the tier's own TTL, counted from
 when it was put, or the entry's own end comes; reading neither extends the one nor the other.
 
-A record holds every variant of its key that the store has: with some of them alone the wrong one might be chosen
-(RFC 9111 §4.1).
+A record knows every variant of its key that the store has: with some of them alone the wrong one might be chosen
+(RFC 9111 §4.1). Of those that were not read lately, or are too many bytes for one key, it has an outline.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
 
 from caching_proxy.cache.by_target import ByTarget
-from caching_proxy.cache.variants import field_name
+from caching_proxy.cache.variants import arranged, field_name
 from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
+from caching_proxy.core.variance import outline_of
 
-OVERHEAD = 640
+OVERHEAD = 700
 """Bytes that an entry costs beside its key, head and body (objects, dictionary slots), as measured."""
-
-MAX_VARIANTS = 64
-"""Variants of one key; past that the oldest go, as in the stores."""
-
 
 NOTHING: Mapping[object, object] = MappingProxyType({})
 
@@ -34,14 +32,17 @@ class HotRecord:
     ``rendered_at`` is for the hot path as well: the age at which it last made an answer, -1 before.
     """
 
-    __slots__ = ("entries", "expires_at", "renderings", "rendered_at", "size")
+    __slots__ = ("entries", "expires_at", "renderings", "rendered_at", "size", "whole")
 
-    def __init__(self, entries: tuple[CacheEntry, ...], expires_at: float) -> None:
+    def __init__(self, entries: Sequence[CacheEntry], expires_at: float) -> None:
         self.entries = entries
         self.expires_at = expires_at
         self.size = OVERHEAD * len(entries)
+        self.whole = 0
         for entry in entries:
             self.size += entry.size
+            if entry.missing is None:
+                self.whole += 1
         self.renderings: Mapping[object, object] = NOTHING  # most records are never asked for twice
         self.rendered_at = -1
 
@@ -53,14 +54,26 @@ class HotRecord:
 
 
 class HotTier:
-    """An LRU of :class:`HotRecord` by key. Times are POSIX seconds, sizes bytes; ``ttl`` is in seconds."""
+    """An LRU of :class:`HotRecord` by key. Times are POSIX seconds, sizes bytes; ``ttl`` is in seconds.
 
-    def __init__(self, max_entries: int, max_bytes: int, ttl: float) -> None:
+    ``max_variants`` and ``max_variant_bytes`` bound what is held of one key.
+    """
+
+    def __init__(
+        self,
+        max_entries: int,
+        max_bytes: int,
+        ttl: float,
+        max_variants: int = MAX_VARIANTS,
+        max_variant_bytes: int = MAX_VARIANT_BYTES,
+    ) -> None:
         self._records: OrderedDict[bytes, HotRecord] = OrderedDict()
         self._targets = ByTarget()
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._ttl = ttl
+        self._max_variants = max_variants
+        self._max_variant_bytes = min(max_bytes, max_variant_bytes)
         self.entries = 0
         self.bytes = 0
         self.hits = 0
@@ -114,24 +127,41 @@ class HotTier:
     def put_all(self, key: bytes, entries: Iterable[CacheEntry], now: float, ends: float = inf) -> bool:
         """Make ``entries`` the only variants of ``key``, until ``ends`` at the latest, if they fit; whether they do."""
         self._remove(key)
-        kept = tuple(entries)[-MAX_VARIANTS:]
+        kept = self._bounded(tuple(entries))
         if not kept or self._max_entries <= 0:
             return False
         ends = min(ends, now + self._ttl)
         for entry in kept:
             if entry.gone_at < ends:
                 ends = entry.gone_at
-        record = HotRecord(kept, ends)
-        if record.size > self._max_bytes or len(kept) > self._max_entries or now >= record.expires_at:
+        record = HotRecord(arranged(kept), ends)
+        if record.size > self._max_bytes or now >= record.expires_at:
             return False
         self._records[key] = record
         self._targets.add(key)
-        self.entries += len(kept)
+        self.entries += record.whole
         self.bytes += record.size
         while self.entries > self._max_entries or self.bytes > self._max_bytes:
             self._remove(next(iter(self._records)))
             self.evictions += 1
         return True
+
+    def _bounded(self, entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
+        """``entries`` as far as one key may have them; the first ones give up their bodies first."""
+        if len(entries) < 2:
+            return entries
+        kept = list(entries[-self._max_variants :])
+        most = min(len(kept), self._max_entries)
+        whole = sum(entry.missing is None for entry in kept)
+        size = sum(entry.size for entry in kept)
+        for at, entry in enumerate(kept[:-1]):
+            if size <= self._max_variant_bytes - OVERHEAD * len(kept) and whole <= most:
+                break
+            if entry.missing is None:
+                kept[at] = outline_of(entry)
+                size += kept[at].size - entry.size
+                whole -= 1
+        return tuple(kept)
 
     def remove(self, key: bytes) -> bool:
         """Drop ``key``; whether it was here."""
@@ -166,6 +196,6 @@ class HotTier:
         if record is None:
             return False
         self._targets.discard(key)
-        self.entries -= len(record.entries)
+        self.entries -= record.whole
         self.bytes -= record.size
         return True

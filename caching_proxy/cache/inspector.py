@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.invalidator import EVERYTHING, Invalidator
+from caching_proxy.cache.reader import stored_entry
 from caching_proxy.cache.variants import latest_of_each
-from caching_proxy.core.codec import CodecError, decode
+from caching_proxy.core.codec import CodecError
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.glob import compile_glob
 from caching_proxy.interfaces import IStore, Stored, Unreadable
@@ -43,20 +46,24 @@ class Inspector:
         horizon = self._invalidator.horizon(key)
         found = await self._lookup(key)
         horizon, now = max(horizon, self._invalidator.horizon(key)), self._clock.seconds()
-        stored: list[CacheEntry] = []
-        for value in found.variants.values() if found is not None else ():
-            try:
-                entry = decode(value, key)
-            except CodecError:
-                continue
-            if entry.received_at > horizon:
-                stored.append(entry)
+        stored = [entry for entry in _readable(found, key) if entry.received_at > horizon]
         record = self._hot.get(key, now)
         nearby = record.entries if record is not None else ()
-        return [entry for entry in latest_of_each(nearby, tuple(stored)) if now < entry.gone_at]
+        known = latest_of_each(nearby, stored)
+        return [entry for entry in known if now < entry.gone_at and entry.missing is None]
 
     async def _lookup(self, key: bytes) -> Stored | None:
         try:
             return await self._store.lookup(key)
         except Unreadable:  # the store is well, only nothing there is ours
             return None
+
+
+def _readable(found: Stored | None, key: bytes) -> list[CacheEntry]:
+    """The variants that are what they should be."""
+    entries: list[CacheEntry] = []
+    if found is not None:
+        for field in found.variants:
+            with suppress(CodecError):
+                entries.append(stored_entry(found, field, key))
+    return entries

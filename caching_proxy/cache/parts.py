@@ -24,7 +24,7 @@ def joined(made: CacheEntry, known: Iterable[CacheEntry], limit: int) -> CacheEn
         return made
     name = field_name(made)
     for stored in known:
-        if field_name(stored) == name:
+        if stored.missing is None and field_name(stored) == name:
             whole = combine(stored, made)
             if whole is not None and len(whole.body) <= limit:
                 return whole
@@ -68,5 +68,6 @@ class Completion:
         )
         if verdict.refusal is not None:
             return None
-        made = make_entry(question.key, attempt.asked, response.head, b"", verdict, self._policy, now)
+        scope = question.view.scope
+        made = make_entry(question.key, attempt.asked, response.head, b"", verdict, self._policy, now, scope)
         return made if made.part is not None and made.part[0] <= len(part.body) else None

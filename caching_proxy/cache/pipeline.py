@@ -24,13 +24,14 @@ from caching_proxy.cache.replies import Replies
 from caching_proxy.cache.single_flight import Flight, Landing, Result, SingleFlight
 from caching_proxy.cache.tickets import Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
-from caching_proxy.cache.variants import latest_of_each
+from caching_proxy.cache.variants import field_name, latest_of_each
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.key import KeyPolicy, build_key, target_of
 from caching_proxy.core.lookup import Lookup, Use, choose, may_serve_on_error
 from caching_proxy.core.outcome import CacheStatus, Forward
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.terms import Terms, terms_under
+from caching_proxy.core.transient import transient
 from caching_proxy.interfaces import Identity, ITokenVerifier, UpstreamError
 
 CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
@@ -57,6 +58,13 @@ class Parts:
     passing: PassThrough
     replies: Replies
     clock: IReactorTime
+
+
+@transient(slots=True)
+class Wanted:
+    """Which variants have to be read before anything can be decided."""
+
+    variants: tuple[bytes, ...]
 
 
 class Pipeline:
@@ -93,29 +101,40 @@ class Pipeline:
     def _through_cache(self, question: Question) -> Reply | Deferred[Reply]:
         p, now = self._p, self._now()
         record = p.hot.get(question.key, now)
+        wanted: tuple[bytes, ...] = ()
         if record is not None:
             lookup = self._choose(question, record.entries)
-            if lookup.use is _HIT and lookup.entry is not None:
+            if lookup.use is _HIT and lookup.entry is not None and lookup.entry.missing is None:
                 p.hot.hits += 1
                 return p.replies.stored(question, lookup.entry, CacheStatus.HOT_HIT, now)
+            wanted = tuple(map(field_name, lookup.lacking))
         p.hot.misses += 1
         visit = Visit(self, question)
-        found = p.reader.read(question.key, visit.found)
-        if found is not None:
-            visit.found(found)
+        visit.read(wanted or p.reader.guess(question.key, question.head.fields, question.view.scope))
         return visit.answer
 
-    def _choose(self, question: Question, entries: Sequence[CacheEntry]) -> Lookup:
-        return choose(question.head, question.control, entries, self._now())
+    def read(self, visit: Visit, question: Question, wanted: tuple[bytes, ...]) -> None:
+        """Ask the store for some variants on behalf of ``visit``."""
+        found = self._p.reader.read(question.key, wanted, visit.found, burst=not question.reread)
+        if found is not None:
+            visit.found(found)
 
-    def decide(self, found: Found, question: Question) -> Reply | Deferred[Reply]:
-        """What the variants in both tiers come to."""
+    def _choose(self, question: Question, entries: Sequence[CacheEntry]) -> Lookup:
+        return choose(question.head, question.control, entries, self._now(), question.view)
+
+    def decide(self, found: Found, question: Question) -> Reply | Deferred[Reply] | Wanted:
+        """What the variants in both tiers come to, or which ones have to be read first."""
         p, now = self._p, self._now()
         question.trouble = found.trouble
         stored = found.entries  # without what was invalidated meanwhile
         record = p.hot.get(question.key, now)  # anew: there may have been news while the store was read
         known = question.known = stored if record is None else latest_of_each(record.entries, stored)
-        lookup = choose(question.head, question.control, known, now)
+        lookup = self._choose(question, known)
+        if lookup.lacking:
+            if not question.reread:
+                question.reread = True
+                return Wanted(tuple(map(field_name, lookup.lacking)))
+            lookup = self._choose(question, [entry for entry in known if entry.missing is None])  # it is gone meanwhile
         use, entry = lookup.use, lookup.entry
         if entry is not None and use in _ANSWERS:
             if use is _HIT:
@@ -134,7 +153,7 @@ class Pipeline:
     def _from_backend(self, question: Question, lookup: Lookup) -> Deferred[Reply]:
         """Join the flight for this key, or lead one, or go alone where sharing cannot help."""
         p = self._p
-        if not question.shareable or p.uncacheable.covers(question.key, self._now()):
+        if not question.shareable or p.uncacheable.covers(question.crowd, self._now()):
             return self._lead(question, lookup, None)
         flight = p.flights.current(question.key)
         if flight is not None:
@@ -218,6 +237,10 @@ class Visit:
         self._work: Deferred[Reply] | None = None
         self.answer: Deferred[Reply] = Deferred(self._leave)
 
+    def read(self, wanted: tuple[bytes, ...]) -> None:
+        """Ask the store for some variants of the key."""
+        self._pipeline.read(self, self._question, wanted)
+
     def found(self, found: Found) -> None:
         """What the store had to say."""
         if self.answer.called:  # the client left; the others who wait for this read go on
@@ -227,7 +250,9 @@ class Visit:
         except Exception:  # noqa: BLE001 a bug, which must not stop the others who wait for this read
             self.answer.errback(Failure())
             return
-        if isinstance(outcome, Deferred):
+        if isinstance(outcome, Wanted):
+            self.read(outcome.variants)
+        elif isinstance(outcome, Deferred):
             self._work = outcome
             outcome.addBoth(self._deliver)
         else:

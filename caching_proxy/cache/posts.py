@@ -23,6 +23,7 @@ from caching_proxy.core.messages import RequestHead
 from caching_proxy.core.outcome import Refusal
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.references import describes_target, origin_of
+from caching_proxy.core.scope import scope_of
 from caching_proxy.core.storability import judge_post
 from caching_proxy.core.stored import make_entry
 from caching_proxy.interfaces import Identity, UpstreamResponse
@@ -107,7 +108,8 @@ class PostKeeper:
         if verdict.refusal is not None or (response.length is not None and response.length > self._policy.max_body):
             return None
         key = build_key(identity.role, target_of(request.target, self._keys, host))
-        return make_entry(key, request, response.head, b"", verdict, self._policy, now)
+        scope = scope_of(request.target, request.fields, incoming.scheme, incoming.trusted)
+        return make_entry(key, request, response.head, b"", verdict, self._policy, now, scope)
 
     def _describes(self, request: RequestHead, response: UpstreamResponse, scheme: bytes, host: bytes) -> bool:
         return describes_target(request, response.head, {origin_of(scheme, host), self._origin})

@@ -20,7 +20,7 @@ from caching_proxy.cache.burst import BurstTier
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.tickets import Ticket, Tickets
 from caching_proxy.cache.turns import Turns
-from caching_proxy.cache.variants import field_name
+from caching_proxy.cache.variants import VaryNames, field_name
 from caching_proxy.core.codec import encode
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.interfaces import IStore, StoreError, StoreUnavailable
@@ -53,6 +53,7 @@ class Writer:
         tickets: Tickets,
         clock: IReactorTime,
         forsake: Callable[[bytes], None],
+        varying: VaryNames,
     ) -> None:
         self._hot = hot
         self._burst = burst
@@ -60,6 +61,7 @@ class Writer:
         self._tickets = tickets
         self._now: Callable[[], float] = clock.seconds
         self._forsake = forsake
+        self._varying = varying
         self._turns = Turns()
         self._pending_bytes = 0
         self.dropped = 0
@@ -95,6 +97,7 @@ class Writer:
         for entry in gone:
             self._discard(entry, over)
         for entry in alive:
+            self._varying.add(entry)
             self._write(entry, ticket, over)
 
     def discard(self, entry: CacheEntry) -> None:

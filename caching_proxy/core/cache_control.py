@@ -137,6 +137,8 @@ class CacheControl:
             flags |= Flag.STRICT  # §4.2.4
         if self.has(b"immutable"):
             flags |= Flag.IMMUTABLE
+        if self.has(b"public") or self.has(b"must-revalidate") or self.has(b"s-maxage"):
+            flags |= Flag.SHARED  # §3.5
         return flags
 
 

@@ -1,41 +1,51 @@
 """Entries as bytes, for stores outside this process.
 
-Layout, big-endian::
+Layout of a value, big-endian::
 
-    magic (3) | version (1) | checksum (16) | fixed numbers | key | reason | head | selecting | body
+    magic (3) | version (1) | length of the outline (4) | outline | key | reason | head | selecting | body
 
-The checksum is BLAKE2b-128 over everything but itself, the full key included, so a value that was cut, damaged, or
-copied to another key is refused. It guards against accidents, not against somebody who can write to the store; even
-a forged value can do no more than fail to decode or give a wrong entry for its own key.
+and of an outline, which stands in the index of its key as well::
 
-Versions: magic, version byte and checksum keep their places for ever. A change of the rest gets the next number, its
-own ``_decode_vN`` beside the old ones in ``_DECODERS``, and ``encode`` writes only the newest; an old decoder goes
-when no entry written by it can still be alive. A number that this program does not know raises
-:class:`UnknownVersion`: with old and new proxies on one store it is a miss to leave alone rather than damage to delete.
+    seal (16) | checksum (16) | fixed numbers | scope | variant | language | names | short head | asked
+
+The checksum is BLAKE2b-128 over the value from the key on, the seal over the key and the outline less the seal
+itself. So a value or outline that was cut, damaged, or copied to another key or variant is refused, and so is a
+value that is not the one that the index speaks of. This guards against accidents, not against somebody who can
+write to the store; even a forged value can do no more than fail to decode or give a wrong entry for its own key.
+
+Versions: magic and version byte keep their places for ever. A change of the rest gets the next number, and its own
+decoder beside the old ones as long as entries written by those can be alive and are worth reading. A number that this
+program does not know raises :class:`UnknownVersion`: with old and new proxies on one store it is a miss to leave
+alone rather than damage to delete. Version 1 had no outline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hashlib import blake2b
 from math import isfinite
 from struct import Struct
 from struct import error as StructError
 
-from caching_proxy.core.entry import CacheEntry, Flag, Selecting
+from caching_proxy.core.entry import Asked, CacheEntry, Flag, Selecting
+from caching_proxy.core.variance import language_of, outline_of, variant_of
 
 MAGIC = b"\xc5CP"
-VERSION = 1
-_VERSION = bytes((VERSION,))
+VERSION = 2
 
-_PREAMBLE = len(MAGIC) + 1
-_START = _PREAMBLE + 16
+PREAMBLE = MAGIC + bytes((VERSION,))
+"""What values and indexes of the newest version begin with."""
+
+_LENGTH = Struct("!I")
+_START = len(PREAMBLE) + _LENGTH.size
+_SUM = 16
 # status, received_at, initial_age, lifetime, stale_while_revalidate, stale_if_error, keep, flags, part (first, total);
-# lengths of key, reason, head and body; number of selecting fields
-_FIXED = Struct("!HdqqqqqIqqIIIQH")
+# length of the body; lengths of scope, variant, language, names, short head and the names asked with; number of values
+_FACTS = Struct("!HdqqqqqIqqQHHHHIIH")
+# lengths of key, reason and head; number of selecting fields
+_CONTENT = Struct("!IIIH")
 _SELECTING = Struct("!HI")
 _FLAGS = tuple(map(Flag, range(2 ** len(Flag))))
-_ABSENT = 0xFFFFFFFF  # length of a selecting value that was not there
+_ABSENT = 0xFFFFFFFF  # length of something that was not there
 _NONE = -1  # in the numbers of ``part``
 
 
@@ -50,36 +60,79 @@ class UnknownVersion(CodecError):
 def encode(entry: CacheEntry) -> bytes:
     """``entry`` in the newest version; CodecError where a number does not fit."""
     try:
-        content = b"".join(_parts(entry))
+        content = b"".join(_content(entry))
+        checksum = blake2b(content, digest_size=_SUM)
+        checksum.update(entry.body)
+        facts = checksum.digest() + _facts(entry)
     except StructError as error:
         raise CodecError(f"entry cannot be encoded: {error}") from error
-    checksum = _BEGUN[VERSION].copy()
-    checksum.update(content)
-    checksum.update(entry.body)
-    return b"".join((MAGIC, _VERSION, checksum.digest(), content, entry.body))
+    outline = _seal(facts, entry.key) + facts
+    return b"".join((PREAMBLE, _LENGTH.pack(len(outline)), outline, content, entry.body))
 
 
-def decode(data: bytes, key: bytes) -> CacheEntry:
-    """The entry that was encoded into ``data`` for ``key``; CodecError, and nothing else, for any other bytes."""
-    if len(data) < _START or not data.startswith(MAGIC):
-        raise CodecError("not an encoded entry")
-    version = data[_PREAMBLE - 1]
-    decoder = _DECODERS.get(version)
-    if decoder is None:
-        raise UnknownVersion(f"version {version}")
-    checksum = _BEGUN[version].copy()
-    checksum.update(memoryview(data)[_START:])
-    if checksum.digest() != data[_PREAMBLE:_START]:
-        raise CodecError("checksum differs")
+def outline_in(value: bytes) -> bytes:
+    """The outline as it stands in ``value``, unchecked; empty where there is none.
+
+    For a value of another version it is what tells so.
+    """
+    if len(value) < _START or not value.startswith(PREAMBLE):
+        return value[: len(PREAMBLE)] if value.startswith(MAGIC) else b""
+    return value[_START : _START + _LENGTH.unpack_from(value, len(PREAMBLE))[0]]
+
+
+def decode(value: bytes, key: bytes) -> CacheEntry:
+    """The entry that was encoded into ``value`` for ``key``; CodecError, and nothing else, for any other bytes."""
+    _check_preamble(value)
     try:
-        return decoder(data, key)
+        start = _START + _LENGTH.unpack_from(value, len(PREAMBLE))[0]
+        outline = value[_START:start]
+        checksum = blake2b(memoryview(value)[start:], digest_size=_SUM).digest()
+        if len(value) < start or checksum != outline[_SUM : 2 * _SUM]:
+            raise CodecError("checksum differs")
+        content = _CONTENT.unpack_from(value, start)
+        key_at = start + _CONTENT.size
+        if value[key_at : key_at + content[0]] != key:
+            raise CodecError("written for another key")
+        return _whole(decode_outline(outline, key), value, key_at, content)
     except StructError as error:
         raise CodecError("too short for what it says to hold") from error
 
 
-def _parts(entry: CacheEntry) -> list[bytes]:
+def decode_outline(outline: bytes, key: bytes) -> CacheEntry:
+    """The outline of an entry for ``key``; CodecError, and nothing else, for bytes that are none."""
+    if len(outline) == len(PREAMBLE) and outline.startswith(MAGIC):
+        raise UnknownVersion(f"version {outline[-1]}")
+    if outline[:_SUM] != _seal(outline[_SUM:], key):
+        raise CodecError("seal differs")
+    try:
+        return _outline(outline, key, _FACTS.unpack_from(outline, 2 * _SUM))
+    except StructError as error:
+        raise CodecError("too short for what it says to hold") from error
+
+
+def _check_preamble(value: bytes) -> None:
+    if len(value) < _START or not value.startswith(MAGIC):
+        raise CodecError("not an encoded entry")
+    if value[len(MAGIC)] != VERSION:
+        raise UnknownVersion(f"version {value[len(MAGIC)]}")
+
+
+def _seal(facts: bytes, key: bytes) -> bytes:
+    return blake2b(b"%b%d:%b%b" % (PREAMBLE, len(key), key, facts), digest_size=_SUM).digest()
+
+
+# -- writing -------------------------------------------------------------------------------------
+
+
+def _facts(entry: CacheEntry) -> bytes:
     first, total = entry.part if entry.part is not None else (_NONE, None)
-    numbers = _FIXED.pack(
+    head = b""
+    names = b",".join([name for name, _ in entry.selecting])
+    if names or entry.scope or entry.part is not None:
+        head = outline_of(entry).head
+    asked = entry.asked
+    variant, language = variant_of(entry), language_of(entry) if names else b""
+    numbers = _FACTS.pack(
         entry.status,
         entry.received_at,
         entry.initial_age,
@@ -90,54 +143,102 @@ def _parts(entry: CacheEntry) -> list[bytes]:
         entry.flags,
         first,
         _NONE if total is None else total,
-        len(entry.key),
-        len(entry.reason),
-        len(entry.head),
         len(entry.body),
-        len(entry.selecting),
+        len(entry.scope),
+        len(variant),
+        len(language),
+        len(names),
+        len(head),
+        _ABSENT if asked is None else len(asked.names),
+        0 if asked is None else len(asked.values),
     )
+    parts = [numbers, entry.scope, variant, language, names, head]
+    if asked is not None:
+        parts.append(asked.names)
+        _add_pairs(parts, asked.values)
+    return b"".join(parts)
+
+
+def _content(entry: CacheEntry) -> list[bytes]:
+    numbers = _CONTENT.pack(len(entry.key), len(entry.reason), len(entry.head), len(entry.selecting))
     parts = [numbers, entry.key, entry.reason, entry.head]
-    for name, value in entry.selecting:
-        parts += (_SELECTING.pack(len(name), _ABSENT if value is None else len(value)), name, value or b"")
+    _add_pairs(parts, entry.selecting)
     return parts
 
 
-def _decode_v1(data: bytes, key: bytes) -> CacheEntry:
+def _add_pairs(parts: list[bytes], pairs: Selecting) -> None:
+    for name, value in pairs:
+        parts += (_SELECTING.pack(len(name), _ABSENT if value is None else len(value)), name, value or b"")
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def _outline(outline: bytes, key: bytes, facts: tuple[int | float, ...]) -> CacheEntry:
     (
         status, received_at, initial_age, lifetime, while_revalidate, if_error, keep, flags, first, total,
-        key_size, reason_size, head_size, body_size, count,
-    ) = _FIXED.unpack_from(data, _START)  # fmt: skip
-    key_at = _START + _FIXED.size
-    reason_at = key_at + key_size
-    head_at = reason_at + reason_size
-    head_end = head_at + head_size
-    if data[key_at:reason_at] != key:
-        raise CodecError("written for another key")
-    selecting, body_at = _selecting(data, head_end, count)
-    if body_at + body_size != len(data):
+        missing, scope_size, variant_size, language_size, names_size, head_size, asked_size, asked_count,
+    ) = facts  # fmt: skip
+    scope_at = 2 * _SUM + _FACTS.size
+    variant_at = scope_at + int(scope_size)
+    language_at = variant_at + int(variant_size)
+    names_at = language_at + int(language_size)
+    head_at = names_at + int(names_size)
+    asked_at = head_at + int(head_size)
+    asked, end = _asked(outline, asked_at, int(asked_size), int(asked_count))
+    if end != len(outline):
         raise CodecError("lengths do not add up")
     if not isfinite(received_at):
         raise CodecError("no time")
-    return CacheEntry(
+    names = outline[names_at:head_at]
+    entry = CacheEntry(
         key,
-        status,
-        data[reason_at:head_at],
-        data[head_at:head_end],
-        data[body_at:],
+        int(status),
+        b"",
+        outline[head_at:asked_at],
+        b"",
         received_at,
-        initial_age,
-        lifetime,
-        while_revalidate,
-        if_error,
-        keep,
-        _FLAGS[flags] if flags < len(_FLAGS) else Flag(flags),
-        selecting,
-        None if first == _NONE else (first, None if total == _NONE else total),
+        int(initial_age),
+        int(lifetime),
+        int(while_revalidate),
+        int(if_error),
+        int(keep),
+        _FLAGS[int(flags)] if flags < len(_FLAGS) else Flag(int(flags)),
+        tuple([(name, None) for name in names.split(b",")]) if names else (),
+        None if first == _NONE else (int(first), None if total == _NONE else int(total)),
+        outline[scope_at:variant_at],
+        asked,
+        int(missing),
     )
+    entry.variant, entry.language = outline[variant_at:language_at], outline[language_at:names_at]
+    return entry
+
+
+def _whole(entry: CacheEntry, value: bytes, key_at: int, content: tuple[int, ...]) -> CacheEntry:
+    """What ``value`` adds to its outline."""
+    key_size, reason_size, head_size, selecting_count = content
+    reason_at = key_at + key_size
+    head_at = reason_at + reason_size
+    head_end = head_at + head_size
+    entry.reason, entry.head = value[reason_at:head_at], value[head_at:head_end]
+    entry.selecting, at = _selecting(value, head_end, selecting_count)
+    if at + (entry.missing or 0) != len(value):
+        raise CodecError("lengths do not add up")
+    entry.body, entry.missing = value[at:], None
+    entry.slim()
+    return entry
+
+
+def _asked(outline: bytes, at: int, size: int, count: int) -> tuple[Asked | None, int]:
+    """What is remembered of the request, and where it ends."""
+    if size == _ABSENT:
+        return None, at
+    values, end = _selecting(outline, at + size, count)
+    return Asked(outline[at : at + size], values), end
 
 
 def _selecting(data: bytes, at: int, count: int) -> tuple[Selecting, int]:
-    """The selecting fields from ``at`` on, and where they end."""
+    """So many names with values from ``at`` on, and where they end."""
     if not count:
         return (), at
     fields: list[tuple[bytes, bytes | None]] = []
@@ -152,7 +253,3 @@ def _selecting(data: bytes, at: int, count: int) -> tuple[Selecting, int]:
             fields.append((name, data[at : at + value_size]))
             at += value_size
     return tuple(fields), at
-
-
-_DECODERS: dict[int, Callable[[bytes, bytes], CacheEntry]] = {1: _decode_v1}
-_BEGUN = {version: blake2b(MAGIC + bytes((version,)), digest_size=16) for version in _DECODERS}

@@ -20,9 +20,23 @@ class Flag(enum.IntFlag):
     STRICT = 2  # never serve stale: must-revalidate, proxy-revalidate, s-maxage, no-cache (§4.2.4)
     IMMUTABLE = 4  # RFC 8246
     PARTIAL = 8  # a 206: ``part`` says which bytes
+    SHARED = 16  # may answer requests with Authorization (§3.5): public, must-revalidate, s-maxage
 
 
 NO_FLAGS = Flag(0)
+
+
+@attrs.frozen(slots=True)
+class Asked:
+    """What is remembered of the request that a response without ``Vary`` answered, for when another response of the
+    same key turns out to vary (RFC 9111 §4.1).
+
+    ``names`` are those of the request's fields in lower case, sorted, joined with commas; ``values`` the normal forms
+    of some of them.
+    """
+
+    names: bytes
+    values: Selecting = ()
 
 
 @attrs.define(slots=True, eq=False)
@@ -32,7 +46,11 @@ class CacheEntry:
     Times are POSIX seconds as floats, durations whole seconds. ``head`` holds the end-to-end field lines ready to
     send, less ``Age`` and ``Content-Length``, which depend on the moment and on what is sent. ``keep`` says for how
     long after ``received_at`` the entry may stay in any tier; ``part`` is ``(first position, total length or None)``
-    for a 206.
+    for a 206. ``scope`` and ``selecting`` say which requests it is for, ``asked`` the same of one without ``Vary``,
+    None where nothing is remembered.
+
+    An outline is an entry whose body stayed in the store: ``missing`` is its length in bytes. It has all that
+    choosing among variants needs: no reason, of the head only validators and Date, of ``selecting`` only names.
     """
 
     key: bytes
@@ -49,6 +67,13 @@ class CacheEntry:
     flags: Flag = NO_FLAGS
     selecting: Selecting = ()
     part: tuple[int, int | None] | None = None
+    scope: bytes = b""
+    asked: Asked | None = None
+    missing: int | None = None
+    variant: bytes | None = attrs.field(default=None, init=False, repr=False)
+    """For ``core.variance``: what :func:`~caching_proxy.core.variance.variant_of` worked out."""
+    language: bytes | None = attrs.field(default=None, init=False, repr=False)
+    """For ``core.variance``, likewise."""
     _fields: Fields | None = attrs.field(default=None, init=False, repr=False)
 
     @property
@@ -93,6 +118,14 @@ class CacheEntry:
         return self.received_at + self.keep
 
     @property
+    def length(self) -> int:
+        """Bytes of body, wherever they are."""
+        return len(self.body) if self.missing is None else self.missing
+
+    @property
     def size(self) -> int:
-        """Bytes that the entry accounts for in a bounded tier: key, head and body."""
-        return len(self.key) + len(self.head) + len(self.body)
+        """Bytes that the entry accounts for in a bounded tier: key, head, body and what selects it."""
+        size = len(self.key) + len(self.head) + len(self.body) + len(self.scope)
+        if self.selecting:
+            size += sum(len(name) + len(value or b"") + 100 for name, value in self.selecting)
+        return size

@@ -16,9 +16,10 @@ from caching_proxy.core.messages import RequestHead
 from caching_proxy.core.outcome import Forward
 from caching_proxy.core.ranges import can_answer_part
 from caching_proxy.core.request_control import NO_WISHES, RequestControl
+from caching_proxy.core.scope import PLAIN_VIEW, View
 from caching_proxy.core.transient import transient
 from caching_proxy.core.validation import can_validate
-from caching_proxy.core.variance import matches
+from caching_proxy.core.variants import Variants
 
 
 class Use(enum.Enum):
@@ -31,6 +32,9 @@ class Use(enum.Enum):
     FETCH = "fetch"  # forward without conditions of our own
     UNSATISFIABLE = "unsatisfiable"  # only-if-cached, and nothing may be used: 504
 
+
+MAX_CANDIDATES = 16
+"""Entity tags of other variants that are offered to the backend: the latest."""
 
 _NOT_PLAIN = int(Flag.NO_CACHE | Flag.PARTIAL)
 _VALIDATING = frozenset({Use.VALIDATE, Use.STALE_WHILE_REVALIDATE})
@@ -53,19 +57,30 @@ class Lookup:
     part: CacheEntry | None = None
     others: tuple[CacheEntry, ...] = ()
 
+    @property
+    def lacking(self) -> tuple[CacheEntry, ...]:
+        """Outlines among what answers, is validated or may be completed: these have to be read first."""
+        chosen = self.entry if self.entry is not None else self.part
+        return (chosen,) if chosen is not None and chosen.missing is not None else ()
+
 
 _HIT = Use.HIT
 _UNKNOWN = Lookup(Use.FETCH, forward=Forward.URI_MISS)
 
 
-def choose(request: RequestHead, control: RequestControl, entries: Sequence[CacheEntry], now: float) -> Lookup:
-    """Decide about a GET or HEAD that may be answered from ``entries``, everything stored for its key."""
+def choose(
+    request: RequestHead, control: RequestControl, entries: Sequence[CacheEntry], now: float, view: View
+) -> Lookup:
+    """Decide about a GET or HEAD that may be answered from ``entries``, everything stored for its key.
+
+    Where the chosen entry is an outline, so are all facts about it: decide again once it has been read.
+    """
     if control is NO_WISHES and not has_precondition(request.fields):  # the ordinary cases, at a fraction of the cost
         if not entries:
             return _UNKNOWN
-        if len(entries) == 1 and _answers_plainly(entries[0], now):
+        if view is PLAIN_VIEW and len(entries) == 1 and _answers_plainly(entries[0], now):
             return Lookup(_HIT, entries[0])
-    decision = _decide(request, control, entries, now)
+    decision = _decide(request, control, entries, now, view)
     if control.only_if_cached and decision.forward is not None:  # RFC 9111 §5.2.1.7
         return Lookup(Use.UNSATISFIABLE, decision.entry, decision.forward)
     return decision
@@ -93,22 +108,22 @@ def _answers_plainly(entry: CacheEntry, now: float) -> bool:
     """Whether the only entry there is answers every request without wishes: fresh, whole, one for all."""
     return (
         not entry.selecting
+        and not entry.scope
         and not int.__and__(entry.flags, _NOT_PLAIN)  # the operator of flags would cost as much as all the rest
         and now < entry.gone_at
         and entry.fresh(now)
     )
 
 
-def _decide(request: RequestHead, control: RequestControl, entries: Sequence[CacheEntry], now: float) -> Lookup:
+def _decide(
+    request: RequestHead, control: RequestControl, entries: Sequence[CacheEntry], now: float, view: View
+) -> Lookup:
     if has_precondition(request.fields):
         return Lookup(Use.FETCH, forward=Forward.BYPASS)
-    live = [entry for entry in entries if now < entry.gone_at]
-    if not live:
-        return _UNKNOWN
-    matching = _matching(request, live)
+    variants = entries if isinstance(entries, Variants) else Variants(entries)
+    matching = [entry for entry in variants.matching(request.fields, view) if now < entry.gone_at]
     if not matching:
-        candidates = tuple(entry for entry in live if Flag.PARTIAL not in entry.flags and _has_tag(entry))
-        return Lookup(Use.FETCH, forward=Forward.VARY_MISS, candidates=candidates)
+        return _nothing_matches(variants, now, view)
     entry = _newest([entry for entry in matching if _can_answer(request, entry)], now)
     if entry is None:
         part = _newest([entry for entry in matching if entry.fresh(now)], now)
@@ -122,11 +137,12 @@ def _decide(request: RequestHead, control: RequestControl, entries: Sequence[Cac
     return Lookup(use, entry, forward)
 
 
-def _matching(request: RequestHead, live: list[CacheEntry]) -> list[CacheEntry]:
-    """The responses whose own ``Vary`` lets them answer; those without one only where no other has one (§4.1)."""
-    if len(live) > 1 and any(entry.selecting for entry in live):
-        live = [entry for entry in live if entry.selecting]
-    return [entry for entry in live if matches(entry, request)]
+def _nothing_matches(variants: Variants, now: float, view: View) -> Lookup:
+    live = [entry for entry in variants.within(view) if now < entry.gone_at]
+    if not live:
+        return _UNKNOWN
+    candidates = [entry for entry in live if Flag.PARTIAL not in entry.flags and _has_tag(entry)]
+    return Lookup(Use.FETCH, forward=Forward.VARY_MISS, candidates=tuple(candidates[-MAX_CANDIDATES:]))
 
 
 def _can_answer(request: RequestHead, entry: CacheEntry) -> bool:

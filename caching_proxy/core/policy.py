@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import attrs
 
+MAX_VARIANTS = 64
+"""Variants of one key."""
+
+MAX_VARIANT_BYTES = 32 * 1024 * 1024
+"""Bytes of all variants of one key, heads included."""
+
 
 @attrs.frozen(slots=True)
 class CachePolicy:

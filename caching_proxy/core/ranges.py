@@ -244,9 +244,9 @@ def _select_in_part(request: RequestHead, entry: CacheEntry) -> Selection:
     if len(values) != 1 or request.method != b"GET" or claimed is None or not _if_range_holds(request.fields, entry):
         return _OUTSIDE
     specs = _specs(values[0])
-    if specs is None or len(specs) != 1 or not entry.body:
+    if specs is None or len(specs) != 1 or not entry.length:
         return _OUTSIDE
-    span = _span_in_part(*specs[0], claimed, len(entry.body))
+    span = _span_in_part(*specs[0], claimed, entry.length)
     return _OUTSIDE if span is None else Selection(Kind.PARTS, (span,), claimed[2])
 
 

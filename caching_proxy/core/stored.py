@@ -6,6 +6,8 @@ reuse. It carries all that reuse needs, so that a hit parses nothing that was pa
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.freshness import Freshness
 from caching_proxy.core.headers import HOP_BY_HOP, OWN_RESPONSE_FIELDS, hop_by_hop, with_date
@@ -13,6 +15,7 @@ from caching_proxy.core.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.ranges import parse_content_range
 from caching_proxy.core.storability import Verdict
+from caching_proxy.core.variance import asked_of
 
 PROXY_AUTHENTICATION = frozenset((b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization"))
 """Meant for one connection only (§3.1)."""
@@ -31,10 +34,13 @@ def make_entry(
     verdict: Verdict,
     policy: CachePolicy,
     received_at: float,
+    scope: bytes = b"",
+    worth: Collection[bytes] = (),
 ) -> CacheEntry:
     """The entry for a response that ``verdict`` allows to store; ValueError if it does not.
 
-    ``request`` is the request that the response answered; ``received_at`` is when its head arrived.
+    ``request`` is the request that the response answered, ``scope`` its :func:`~caching_proxy.core.scope.scope_of`;
+    ``received_at`` is when its head arrived. ``worth``: :func:`~caching_proxy.core.variance.asked_of`.
     """
     if verdict.refusal is not None:
         raise ValueError(f"refused: {verdict.refusal.value} to {request.method!r}")
@@ -54,6 +60,8 @@ def make_entry(
         verdict.flags,
         verdict.selecting,
         _part(response) if response.status == 206 else None,
+        scope,
+        None if verdict.selecting else asked_of(request.fields, worth),
     )
 
 

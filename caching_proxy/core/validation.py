@@ -149,7 +149,9 @@ def freshen(
     )
     if verdict.refusal is not None:
         return None
-    renewed = make_entry(entry.key, asked, head, entry.body, verdict, policy, received_at)
+    renewed = make_entry(entry.key, asked, head, entry.body, verdict, policy, received_at, entry.scope)
+    if not entry.selecting and not renewed.selecting:
+        renewed.asked = entry.asked
     same_names = [name for name, _ in renewed.selecting] == [name for name, _ in entry.selecting]
     if same_names and matches(entry, request):
         return attrs.evolve(renewed, selecting=entry.selecting)

@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from caching_proxy.core.breaker import Breaker, Phase
+from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.interfaces import IStore
 from caching_proxy.store.guarded import GuardedStore
 from caching_proxy.store.memory import DEFAULT_MAX_BYTES, MemoryStore
@@ -19,6 +20,8 @@ class StoreConfig:
     """Sizes in bytes, durations in seconds; the defaults are those of the settings."""
 
     memory_max_bytes: int = DEFAULT_MAX_BYTES
+    max_variants: int = MAX_VARIANTS
+    max_variant_bytes: int = MAX_VARIANT_BYTES
     pool_min: int = 2
     pool_max: int = 10
     connect_timeout: float = 5.0
@@ -40,7 +43,7 @@ def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | Non
     config = config or StoreConfig()
     topology = parse_cache_url(cache_url)
     if isinstance(topology, MemoryTopology):
-        return MemoryStore(reactor, config.memory_max_bytes)
+        return MemoryStore(reactor, config.memory_max_bytes, config.max_variants, config.max_variant_bytes)
     return _redis(reactor, topology, config)
 
 
@@ -62,6 +65,11 @@ def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) 
             on_acquired=on_acquired,
         )
 
-    store = RedisStore(pool(config.pool_min, config.pool_max, config.on_acquired), bulk=pool(0, 1, None))
+    store = RedisStore(
+        pool(config.pool_min, config.pool_max, config.on_acquired),
+        pool(0, 1, None),
+        config.max_variants,
+        config.max_variant_bytes,
+    )
     breaker = Breaker(config.breaker_threshold, config.breaker_recovery)
     return GuardedStore(store, breaker, reactor, config.on_phase)

@@ -52,8 +52,8 @@ class GuardedStore:
         """The breaker's phase now."""
         return self.breaker.phase(self._clock.seconds())
 
-    def lookup(self, key: bytes) -> Deferred[Stored | None]:
-        return self._guard(self.store.lookup, key)
+    def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
+        return self._guard(self.store.lookup, key, fields)
 
     def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
         return self._guard(self.store.put, key, field, value, ttl_ms)

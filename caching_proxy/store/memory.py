@@ -17,14 +17,14 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+from caching_proxy.core.codec import outline_in
 from caching_proxy.core.glob import compile_glob
 from caching_proxy.core.key import target_in
-from caching_proxy.interfaces import IStore, Stored
+from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
+from caching_proxy.core.variance import PLAIN_VARIANT
+from caching_proxy.interfaces import NO_OUTLINES, IStore, Stored
 
 T = TypeVar("T")
-
-MAX_VARIANTS = 64
-"""Variants of one key; past that the oldest go."""
 
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 KEY_OVERHEAD = 500
@@ -46,11 +46,22 @@ class _Slot:
 
 @implementer(IStore)
 class MemoryStore:
-    """An :class:`IStore` bounded to ``max_bytes`` of keys, fields, values and their estimated overhead."""
+    """An :class:`IStore` bounded to ``max_bytes`` of keys, fields, values and their estimated overhead.
 
-    def __init__(self, clock: IReactorTime, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    ``max_variants`` and ``max_variant_bytes`` bound what one key holds; past them its oldest variants go.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        max_variants: int = MAX_VARIANTS,
+        max_variant_bytes: int = MAX_VARIANT_BYTES,
+    ) -> None:
         self._clock = clock
         self._max_bytes = max_bytes
+        self._max_variants = max_variants
+        self._max_variant_bytes = max_variant_bytes
         self._slots: OrderedDict[bytes, _Slot] = OrderedDict()
         self._targets: dict[bytes, set[bytes]] = {}
         self._expiries: list[tuple[float, bytes]] = []  # a heap: when a key is due; may hold outdated times
@@ -65,13 +76,18 @@ class MemoryStore:
         """Keys held, expired ones that were not swept yet included."""
         return len(self._slots)
 
-    def lookup(self, key: bytes) -> Deferred[Stored | None]:
+    def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
         now = self._clock.seconds()
         slot = self._live(key, now)
         if slot is None:
             return succeed(None)
         self._slots.move_to_end(key)
-        return succeed(Stored(slot.variants.copy(), max(1, int((slot.expires_at - now) * 1000))))
+        variants = slot.variants
+        some = variants.copy() if fields is None else {name: variants[name] for name in fields if name in variants}
+        outlines = NO_OUTLINES
+        if len(variants) > 1 or PLAIN_VARIANT not in variants:
+            outlines = {name: outline_in(value) for name, value in variants.items()}
+        return succeed(Stored(some, max(1, int((slot.expires_at - now) * 1000)), outlines))
 
     def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
         now = self._clock.seconds()
@@ -159,12 +175,13 @@ class MemoryStore:
             self._remember_expiry(key, slot)
             if self._timer is None:
                 self._arm()
-        if self.bytes > self._max_bytes or len(variants) > MAX_VARIANTS:
+        if self.bytes > self._max_bytes or len(variants) > 1:
             self._make_room(key, slot)
 
     def _make_room(self, key: bytes, slot: _Slot) -> None:
         """Within one key first, then by dropping the least recently used others."""
-        while len(slot.variants) > MAX_VARIANTS or slot.size > self._max_bytes:
+        most = min(self._max_variant_bytes + len(key) + KEY_OVERHEAD, self._max_bytes)
+        while len(slot.variants) > self._max_variants or (slot.size > most and len(slot.variants) > 1):
             self._forget_variant(key, slot, next(iter(slot.variants)))
         while self.bytes > self._max_bytes:
             self._forget(next(iter(self._slots)))

@@ -1,9 +1,10 @@
-"""The store on Redis, KeyDB or Valkey (6.2 commands): one hash per key, one field per variant.
+"""The store on Redis, KeyDB or Valkey (6.2 commands): one hash per key, one field per variant, an index of them.
 
 Keys on the server are exactly the keys of the proxy. Beside them stands, for keys of other than the built-in roles, an
 index per target (``cacheindex:<target>``, a sorted set of roles) that makes dropping a target cheap. A server
 that evicts may lose an index before the entries it lists; an entry that its index does not list could never be dropped
-with its target, so it counts as unreadable. A user restricted by an ACL needs ``~cache:* ~cacheindex:*``.
+with its target, so it counts as absent, and the next write clears it away. A user restricted by an ACL needs
+``~cache:* ~cacheindex:*``.
 
 A write carries the latest time at which the server may carry it out, in the server's own time: one that was stuck in
 a frozen server would otherwise put back, after the thaw, what has been invalidated meanwhile. For the same reason a
@@ -12,53 +13,81 @@ write whose connection was lost counts as under way until that time has come.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from txredisapi import ResponseError
 from zope.interface import implementer
 
-from caching_proxy.interfaces import IStore, Stored, Unreadable
+from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
+from caching_proxy.interfaces import NO_OUTLINES, IStore, Stored
 from caching_proxy.store.calls import Ask
 from caching_proxy.store.connection import Reply, checked, form, pack
+from caching_proxy.store.index import INDEX, outlines_in
 from caching_proxy.store.pool import RedisPool
-from caching_proxy.store.scripts import DropTarget, Put
+from caching_proxy.store.scripts import Discard, DropTarget, Put
 from caching_proxy.store.targets import INDEX_PREFIX, index_key, indexed
 
 SCAN_COUNT = 1000
 DELETE_STEP = 500
 
 _PING = pack(b"PING")
-_LOOKUP = form(b"HGETALL", blanks=1) + form(b"PTTL", blanks=1)
-_LISTED_LOOKUP = form(b"ZSCORE", blanks=2) + _LOOKUP
+_LISTED = form(b"ZSCORE", blanks=2)
+_LEFT = form(b"PTTL", blanks=1)
+_ALL = form(b"HGETALL", blanks=1) + _LEFT
+
+
+def _some(count: int) -> bytes:
+    """A lookup of the index and so many fields."""
+    names = pack(INDEX).partition(b"\r\n")[2]
+    return b"*%d\r\n$5\r\nHMGET\r\n$%%d\r\n%%b\r\n%b%b%b" % (count + 3, names, b"$%d\r\n%b\r\n" * count, _LEFT)
+
+
+_SOME = tuple(map(_some, range(9)))
+_log = Logger()
 
 
 @implementer(IStore)
 class RedisStore:
     """An :class:`IStore` on ``pool``; walks over keys use ``bulk``, so that no lookup stands behind them."""
 
-    def __init__(self, pool: RedisPool, bulk: RedisPool | None = None) -> None:
+    def __init__(
+        self,
+        pool: RedisPool,
+        bulk: RedisPool | None = None,
+        max_variants: int = MAX_VARIANTS,
+        max_variant_bytes: int = MAX_VARIANT_BYTES,
+    ) -> None:
         self.pool = pool
         self.bulk = bulk or pool
+        self._most = b"%d" % max_variants, b"%d" % max_variant_bytes
 
-    def lookup(self, key: bytes) -> Deferred[Stored | None]:
+    def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
         size = len(key)
         where = indexed(key)
+        if fields is None:
+            payload, read = _ALL % (size, key, size, key), _all
+        else:
+            form = _SOME[len(fields)] if len(fields) < len(_SOME) else _some(len(fields))
+            asked = [part for field in fields for part in (len(field), field)]
+            payload, read = form % (size, key, *asked, size, key), partial(_found, fields)
         if where is None:
-            return self.pool.execute(Ask(_LOOKUP % (size, key, size, key), 2, _stored, "retry"))
+            return self.pool.execute(Ask(payload, 2, read, "retry"))
         role, target = where
         index = index_key(target)
-        payload = _LISTED_LOOKUP % (len(index), index, len(role), role, size, key, size, key)
-        return self.pool.execute(Ask(payload, 3, _listed, "retry"))
+        listing = _LISTED % (len(index), index, len(role), role)
+        return self.pool.execute(Ask(listing + payload, 3, partial(_listed, key, read), "retry"))
 
     def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
         if ttl_ms <= 0:
             return self.discard(key, field).addCallback(_nothing)
-        return self.pool.execute(Put(key, field, value, ttl_ms))
+        return self.pool.execute(Put(key, field, value, ttl_ms, self._most))
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
-        return self.pool.execute(Ask(pack(b"HDEL", key, field), 1, _there_was))
+        return self.pool.execute(Discard(key, field))
 
     def delete(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
         return Deferred.fromCoroutine(self._delete(list(dict.fromkeys(keys))))
@@ -117,22 +146,37 @@ def _there_was(replies: list[Reply]) -> bool:
     return checked(replies[0]) == 1
 
 
-def _stored(replies: list[Reply]) -> Stored | None:
+def _found(fields: Sequence[bytes], replies: list[Reply]) -> Stored | None:
+    """The replies to HMGET, of the index and ``fields``, and PTTL."""
+    values, ttl_ms = cast("tuple[list[bytes | None], int]", replies)
+    if isinstance(values, ResponseError) or isinstance(ttl_ms, ResponseError):
+        checked(values)
+        checked(ttl_ms)
+    if ttl_ms == -2:
+        return None
+    index = values[0]
+    variants = {field: value for field, value in zip(fields, values[1:], strict=True) if value is not None}
+    return Stored(variants, max(0, ttl_ms), NO_OUTLINES if index is None else outlines_in(index))
+
+
+def _all(replies: list[Reply]) -> Stored | None:
     """The replies to HGETALL and PTTL."""
     flat, ttl_ms = cast("tuple[list[bytes], int]", replies)
     if isinstance(flat, ResponseError) or isinstance(ttl_ms, ResponseError):
         checked(flat)
         checked(ttl_ms)
-    if not flat or ttl_ms == -2:  # -2: expired between the two commands
+    variants = dict(zip(flat[::2], flat[1::2], strict=True))
+    index = variants.pop(INDEX, None)
+    if not variants or ttl_ms == -2:  # -2: expired between the two commands
         return None
-    variants = {flat[0]: flat[1]} if len(flat) == 2 else dict(zip(flat[::2], flat[1::2], strict=True))
-    return Stored(variants, max(0, ttl_ms))  # -1: no expiry, so not written by us; let nobody keep it
+    return Stored(variants, max(0, ttl_ms), outlines_in(index))  # -1: no expiry, so not ours; let nobody keep it
 
 
-def _listed(replies: list[Reply]) -> Stored | None:
-    """The replies to ZSCORE, HGETALL and PTTL."""
-    stored = _stored(replies[1:])
+def _listed(key: bytes, read: Callable[[list[Reply]], Stored | None], replies: list[Reply]) -> Stored | None:
+    """The replies to ZSCORE and a lookup."""
+    stored = read(replies[1:])
     score = replies[0]
     if stored is not None and (score is None or isinstance(score, ResponseError)):
-        raise Unreadable("not listed in the index of its target")
+        _log.debug("the index that lists {key} was evicted, so it counts as absent", key=key.decode("latin-1"))
+        return None
     return stored

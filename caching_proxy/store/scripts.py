@@ -14,12 +14,10 @@ from caching_proxy.core.key import GET_PREFIX
 from caching_proxy.store.calls import Call, OnceLost, SendAgain
 from caching_proxy.store.connection import RedisConnection, Reply, form
 from caching_proxy.store.errors import TimedOut, from_reply
+from caching_proxy.store.index import LUA
 from caching_proxy.store.targets import KNOWN_PREFIXES, index_key, indexed
 
 T = TypeVar("T")
-
-MAX_VARIANTS = 64
-"""Variants of one key; past that arbitrary others go."""
 
 ROLES_STEP = 1000
 """Roles of a target that are dropped at a time: a script holds up everybody."""
@@ -71,8 +69,10 @@ class ScriptCall(Call[T]):
 
 
 _PUT = (
-    b"""\
--- KEYS: entry [, index of its target]; ARGV: field, value, ttl, latest time to write [, role].
+    LUA
+    + b"""\
+-- KEYS: entry [, index of its target]; ARGV: field, value, ttl, latest time to write, variants and bytes at most
+-- [, role].
 -- Times in milliseconds. 0 = written; else nothing was written, it is too late: the server's time.
 -- Every call costs more than all that is between them: what is new needs no looking into.
 local clock = redis.call('TIME')
@@ -86,48 +86,65 @@ local function remaining(key, wanted)
   end
   return left
 end
-local ttl = tonumber(ARGV[3])
-local left = remaining(KEYS[1], 'hash')
+local key, field, ttl = KEYS[1], ARGV[1], tonumber(ARGV[3])
+local left = remaining(key, 'hash')
 if KEYS[2] then
-  local life = math.max(left, ttl)
   local listed = remaining(KEYS[2], 'zset')
-  redis.call('ZADD', KEYS[2], now + life, ARGV[5])
+  if left ~= -2 and not redis.call('ZSCORE', KEYS[2], ARGV[7]) then
+    redis.call('UNLINK', key) -- while its target was not listed, an invalidation may have missed it
+    left = -2
+  end
+  local life = math.max(left, ttl)
+  redis.call('ZADD', KEYS[2], now + life, ARGV[7])
   if listed ~= -2 then redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now) end
   if listed < life then redis.call('PEXPIRE', KEYS[2], life) end
 end
-local added = redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if left < ttl then redis.call('PEXPIRE', KEYS[1], ttl) end
-if left == -2 or added == 0 then return 0 end
-local surplus = redis.call('HLEN', KEYS[1]) - %d
-if surplus > 0 then
-  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-    if surplus > 0 and field ~= ARGV[1] then
-      redis.call('HDEL', KEYS[1], field)
-      surplus = surplus - 1
+redis.call('HSET', key, field, ARGV[2])
+if left < ttl then redis.call('PEXPIRE', key, ttl) end
+if left == -2 and field == '-' then return 0 end
+local found = left ~= -2 and records(redis.call('HGET', key, '#'), field)
+if not found then
+  if field == '-' then return 0 end
+  found = {}
+  if left ~= -2 then
+    for _, name in ipairs(redis.call('HKEYS', key)) do
+      if name == '-' then
+        found[1] = record(name, redis.call('HGET', key, name))
+      elseif name ~= field then
+        redis.call('HDEL', key, name) -- of another version
+      end
     end
   end
 end
+found[#found + 1] = record(field, ARGV[2])
+local bytes = 0
+for _, one in ipairs(found) do bytes = bytes + one[2] end
+while #found > 1 and (#found > tonumber(ARGV[5]) or bytes > tonumber(ARGV[6])) do
+  local oldest = table.remove(found, 1)
+  redis.call('HDEL', key, oldest[1])
+  bytes = bytes - oldest[2]
+end
+redis.call('HSET', key, '#', written(found))
 return 0
 """
-    % MAX_VARIANTS
 )
 
-PUT = Script(_PUT, keys=1, args=4)
-PUT_LISTED = Script(_PUT, keys=2, args=5)
+PUT = Script(_PUT, keys=1, args=6)
+PUT_LISTED = Script(_PUT, keys=2, args=7)
 
 
 class Put(ScriptCall[None]):
-    """Write one variant; ``ttl_ms`` in milliseconds.
+    """Write one variant; ``ttl_ms`` in milliseconds. ``most``: variants of a key, and their bytes.
 
     It carries the latest time at which the server may carry it out. A server that thinks that it is too late, though
     it is not, has had its clock set: it is asked once more, by its new time.
     """
 
-    __slots__ = ("_clock_set", "_field", "_key", "_ttl", "_value", "_where")
+    __slots__ = ("_clock_set", "_field", "_key", "_most", "_ttl", "_value", "_where")
 
     if_lost: OnceLost = "hold"
 
-    def __init__(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> None:
+    def __init__(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, most: tuple[bytes, bytes]) -> None:
         self._where = where = indexed(key)
         super().__init__(PUT if where is None else PUT_LISTED)
         self._clock_set = False
@@ -135,11 +152,16 @@ class Put(ScriptCall[None]):
         self._field = field
         self._value = value
         self._ttl = b"%d" % ttl_ms
+        self._most = most
 
     def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
         key, field, value, ttl = self._key, self._field, self._value, self._ttl
         latest = b"%d" % ((self.deadline + connection.server_ahead) * 1000)
-        own = (len(field), field, len(value), value, len(ttl), ttl, len(latest), latest)
+        number, size = self._most
+        own = (
+            *(len(field), field, len(value), value, len(ttl), ttl, len(latest), latest),
+            *(len(number), number, len(size), size),
+        )
         if self._where is None:
             return len(key), key, *own
         role, target = self._where
@@ -156,6 +178,43 @@ class Put(ScriptCall[None]):
             raise TimedOut("the server came to the write too late and left it out")
         self._clock_set = True
         raise SendAgain
+
+
+DISCARD = Script(
+    LUA
+    + b"""\
+-- KEYS: entry; ARGV: field. Answers whether it was there.
+local gone = redis.call('HDEL', KEYS[1], ARGV[1])
+local found = gone == 1 and records(redis.call('HGET', KEYS[1], '#'), ARGV[1])
+if found then
+  if #found > 0 then
+    redis.call('HSET', KEYS[1], '#', written(found))
+  else
+    redis.call('HDEL', KEYS[1], '#')
+  end
+end
+return gone
+""",
+    keys=1,
+    args=1,
+)
+
+
+class Discard(ScriptCall[bool]):
+    """Remove one variant; whether it was there."""
+
+    __slots__ = ("_field", "_key")
+
+    def __init__(self, key: bytes, field: bytes) -> None:
+        super().__init__(DISCARD)
+        self._key = key
+        self._field = field
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        return len(self._key), self._key, len(self._field), self._field
+
+    def told(self, reply: Reply) -> bool:
+        return reply == 1
 
 
 DROP_TARGET = Script(

@@ -24,9 +24,12 @@ from caching_proxy.core.outcome import CacheStatus
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.reply import with_explanation
 from caching_proxy.core.request_control import NO_WISHES
+from caching_proxy.core.scope import PLAIN_VIEW, View, scope_of, view_of
 from caching_proxy.core.terms import terms_under
+from caching_proxy.core.variance import variant_of
 from caching_proxy.interfaces import Identity, ITokenVerifier
 from caching_proxy.web.hosts import HostPolicy
+from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import HotMeter, Recorder
 from caching_proxy.wire.channel import HTTPChannel
 from caching_proxy.wire.heads import ParsedHead
@@ -41,6 +44,8 @@ _KINDS = {b"GET": b"", b"HEAD": b"H"}
 class Plan:
     """What one head asks for. ``target`` None: always declined. ``key`` belongs to ``identity``.
 
+    ``view`` is that of a client that came by ``scheme`` and is ``trusted`` or not.
+
     ``kept``: the head came before, so what is chosen for it is worth remembering.
     """
 
@@ -52,6 +57,9 @@ class Plan:
     key: bytes = b""
     meter: HotMeter | None = None
     kept: bool = False
+    scheme: bytes = b"http"
+    trusted: bool = False
+    view: View = PLAIN_VIEW
 
 
 @attrs.define(slots=True, eq=False)
@@ -85,6 +93,7 @@ class HotPath:
         proxy_name: bytes | None,
         recorder: Recorder,
         now: Callable[[], float],
+        peers: TrustedPeers,
     ) -> None:
         self._hot = hot
         self._verifier = verifier
@@ -94,15 +103,20 @@ class HotPath:
         self._proxy_name = proxy_name
         self._recorder = recorder
         self._now = now
+        self._peers = peers
+        self._trusting = peers.any
         self._terms = terms_under(policy)
         self._declined = self._declines  # one object, under which fields remember the answer
 
     def __call__(self, parsed: ParsedHead, channel: HTTPChannel) -> bytes | None:
         plan = parsed.plan
-        if isinstance(plan, Plan):
+        trusted = self._trusting and self._peers.trusts(channel.peer_host)
+        if isinstance(plan, Plan) and plan.trusted is trusted and plan.scheme == channel.scheme:
             plan.kept = True
         else:
             plan = parsed.plan = self._plan(parsed.head)
+            plan.scheme, plan.trusted = channel.scheme, trusted
+            plan.view = view_of(scope_of(plan.head.target, plan.head.fields, plan.scheme, trusted), False)
         if plan.target is None:
             return None
         if plan.authorization is not None and not self._identified(plan, plan.authorization):
@@ -140,7 +154,7 @@ class HotPath:
         if credentials:
             return Plan(head, target, credentials[0], conditional)
         identity = self._verifier.identify(head)
-        if not isinstance(identity, Identity) or identity.role is None:
+        if not isinstance(identity, Identity) or identity.role is None or not identity.established:
             return Plan(head)
         return Plan(head, target, None, conditional, identity, build_key(identity.role, target))
 
@@ -162,7 +176,7 @@ class HotPath:
     def _identified(self, plan: Plan, authorization: bytes) -> bool:
         """Whether the token is one that was verified lately; its key is then in the plan."""
         identity = self._verifier.remembered(authorization)
-        if identity is None or identity.role is None or plan.target is None:
+        if identity is None or identity.role is None or not identity.established or plan.target is None:
             return False
         if identity is not plan.identity:
             plan.identity, plan.key = identity, build_key(identity.role, plan.target)
@@ -172,8 +186,8 @@ class HotPath:
     # -- once for each record, and each second of an entry's age ---------------------------------
 
     def _chosen(self, plan: Plan, record: HotRecord, now: float) -> Choice | None:
-        lookup = choose(plan.head, NO_WISHES, record.entries, now)
-        if lookup.use is not Use.HIT or lookup.entry is None:
+        lookup = choose(plan.head, NO_WISHES, record.entries, now, plan.view)
+        if lookup.use is not Use.HIT or lookup.entry is None or lookup.entry.missing is not None:
             return None
         choice = Choice(lookup.entry)
         if plan.kept:
@@ -186,7 +200,7 @@ class HotPath:
         It is kept from the second time in a second on: thousands of entries that are asked for now and then would
         need as much room for their heads as for themselves.
         """
-        kind = (entry.selecting, plan.head.method)
+        kind = (variant_of(entry), plan.head.method)
         if not plan.conditional:
             shared = record.renderings.get(kind)
             if isinstance(shared, Rendering) and shared.age == age:

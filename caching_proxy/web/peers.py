@@ -15,6 +15,11 @@ class TrustedPeers:
         self._networks = tuple(networks)
         self._known: dict[bytes, bool] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether anybody is trusted at all."""
+        return bool(self._networks)
+
     def trusts(self, address: bytes) -> bool:
         """Whether the peer at ``address`` (text) is in one of the networks."""
         if not self._networks:

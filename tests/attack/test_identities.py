@@ -278,7 +278,17 @@ def test_opaque_credentials_share_only_what_rfc_9111_3_5_allows(make_whole, cred
     assert whole.get("/x", b"Authorization: " + credentials).status == 200
     stored = bool(whole.keys)
     assert stored is shared
-    assert whole.get("/x").cache == "MISS", "anonymous is somebody else all the same"
+    assert whole.get("/x").cache == ("HOT_HIT" if shared else "MISS")
+
+
+@pytest.mark.parametrize(("control", "shared"), [(b"max-age=60", False), (b"public, max-age=60", True)])
+def test_opaque_credentials_get_of_what_is_anonymous_only_what_may_be_shared(make_whole, control, shared):
+    whole = make_whole(lambda message: ok(b"anonymous", b"Cache-Control: " + control))
+    whole.get("/x")
+    caches = [whole.get("/x", b"Authorization: Basic " + name).cache for name in (b"eDp5", b"eTp6")]
+    assert (set(caches) == {"HOT_HIT"}) is shared
+    assert whole.get("/x").cache == "HOT_HIT"
+    assert len(whole.backend.requests) == (1 if shared else 3)
 
 
 @pytest.mark.parametrize("expires_in", [1, 30, 59])

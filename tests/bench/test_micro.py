@@ -73,7 +73,8 @@ def wired() -> Iterator[SimpleNamespace]:
         Metrics("", ""), AccessLog(StringIO(), False, proxy.clock), PathLabels(), proxy.clock, lambda: b"id"
     )
     resource = ProxyResource(proxy.pipeline, TrustedPeers(()), hosts, recorder, lambda: b"id-1")
-    path = HotPath(proxy.hot, proxy.verifier, proxy.policy, proxy.keys, hosts, b"p", recorder, proxy.clock.seconds)
+    peers, keys, now = TrustedPeers(()), proxy.keys, proxy.clock.seconds
+    path = HotPath(proxy.hot, proxy.verifier, proxy.policy, keys, hosts, b"p", recorder, now, peers)
     site = ProxySite(resource, proxy.clock)
     transport = StringTransport()
     channel = site.buildProtocol(None)

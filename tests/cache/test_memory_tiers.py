@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from caching_proxy.cache.burst import ENTRY_OVERHEAD, BurstTier
 from caching_proxy.cache.burst import OVERHEAD as BURST_OVERHEAD
-from caching_proxy.cache.burst import BurstTier
-from caching_proxy.cache.hot import MAX_VARIANTS, OVERHEAD, HotTier
+from caching_proxy.cache.hot import OVERHEAD, HotTier
 from caching_proxy.cache.tickets import NEVER, Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
-from caching_proxy.cache.variants import field_name, latest_of_each
+from caching_proxy.cache.variants import VaryNames, field_name, latest_of_each
 from caching_proxy.core.entry import CacheEntry, Flag
 from caching_proxy.core.glob import compile_glob
-from caching_proxy.interfaces import Stored
+from caching_proxy.core.messages import Fields
+from caching_proxy.core.policy import MAX_VARIANTS
+from caching_proxy.core.variance import PLAIN_VARIANT, outline_of
 
 NOW = 1_900_000_000.0
+HOUR = 3_600_000
 
 
 def entry(key: bytes = b"k", foo: bytes | None = None, *, body: bytes = b"body", at: float = NOW, keep: int = 900,
@@ -121,6 +124,30 @@ def test_hot_variants_of_a_key_are_bounded() -> None:
     assert bodies(tier) == [b"%d" % number for number in range(5, MAX_VARIANTS + 5)]
 
 
+def test_hot_bytes_of_a_key_are_bounded() -> None:
+    """The first ones give up their bodies, and are still known."""
+    tier = HotTier(1000, 100_000, 30, max_variant_bytes=10_000)
+    for number in range(8):
+        tier.put(entry(foo=b"%d" % number, body=b"x" * 2000), NOW)
+    record = tier.get(b"k", NOW)
+    assert record is not None
+    assert (len(record.entries), tier.entries) == (8, record.whole)
+    assert 1 <= record.whole < 8
+    assert record.entries[-1].missing is None
+    assert tier.bytes <= 10_000
+
+
+def test_hot_outlines_are_no_entries() -> None:
+    tier = HotTier(2, 1 << 20, 30)
+    known = [outline_of(entry(foo=b"%d" % number)) for number in range(5)]
+    assert tier.put_all(b"k", [*known, entry(foo=b"x")], NOW)
+    assert tier.entries == 1
+    tier.put(entry(foo=b"0"), NOW)
+    assert (tier.entries, len(bodies(tier))) == (2, 6)
+    tier.put(entry(foo=b"1"), NOW)
+    assert (tier.entries, len(bodies(tier))) == (2, 6)
+
+
 def test_hot_off() -> None:
     tier = HotTier(0, 1 << 20, 30)
     tier.put(entry(), NOW)
@@ -146,17 +173,13 @@ def burst(max_entries: int = 10, max_bytes: int = 1 << 20) -> BurstTier:
     return BurstTier(max_entries, max_bytes, 10)
 
 
-def stored(size: int = 100, ttl: float = 900) -> Stored:
-    return Stored({b"-": b"x" * size}, int(ttl * 1000))
-
-
 @pytest.mark.parametrize(("ttl", "end"), [(900, 10), (4, 4)], ids=["its own time", "the store's"])
 def test_burst_ends_in_time(ttl: float, end: float) -> None:
     tier = burst()
-    tier.put(b"k", stored(ttl=ttl), (entry(),), NOW)
+    tier.put(b"k", (entry(),), int(ttl * 1000), NOW)
     found = tier.get(b"k", NOW + end - 0.1)
     assert found is not None
-    assert found.entries is not None
+    assert len(found.entries) == 1
     assert (tier.keys(NOW + end - 0.1), tier.keys(NOW + end)) == ([b"k"], [])
     assert tier.get(b"k", NOW + end) is None
     assert (tier.hits, tier.misses, tier.entries, tier.bytes) == (1, 1, 0, 0)
@@ -165,26 +188,26 @@ def test_burst_ends_in_time(ttl: float, end: float) -> None:
 def test_burst_bounds() -> None:
     tier = burst(max_entries=2)
     for key in (b"a", b"b", b"c"):
-        tier.put(key, stored(), (), NOW)
+        tier.put(key, (), HOUR, NOW)
     assert (tier.keys(NOW), tier.evictions) == ([b"b", b"c"], 1)
-    small = burst(max_bytes=2 * (BURST_OVERHEAD + 1 + 1 + 100))
+    small = burst(max_bytes=2 * (BURST_OVERHEAD + 1 + ENTRY_OVERHEAD + entry().size))
     for key in (b"a", b"b", b"c"):
-        small.put(key, stored(), (), NOW)
+        small.put(key, (entry(),), HOUR, NOW)
     assert small.keys(NOW) == [b"b", b"c"]
-    small.put(b"b", stored(5000), (), NOW)
+    small.put(b"b", (entry(body=b"x" * 5000),), HOUR, NOW)
     assert small.keys(NOW) == [b"c"]
     off = burst(max_entries=0)
-    off.put(b"a", stored(), (), NOW)
+    off.put(b"a", (), HOUR, NOW)
     assert off.keys(NOW) == []
 
 
 def test_burst_remove() -> None:
     tier = burst()
     for key in (b"a1", b"a2", b"b"):
-        tier.put(key, stored(), (), NOW)
+        tier.put(key, (), HOUR, NOW)
     assert sorted(tier.remove_matching(compile_glob(b"a*"))) == [b"a1", b"a2"]
     assert (tier.remove(b"b"), tier.remove(b"b"), tier.bytes) == (True, False, 0)
-    tier.put(b"c", stored(), (), NOW)
+    tier.put(b"c", (), HOUR, NOW)
     tier.clear()
     assert (tier.entries, tier.bytes) == (0, 0)
 
@@ -253,7 +276,56 @@ def test_latest_of_each() -> None:
     old, new = entry(body=b"old"), entry(body=b"new", at=NOW + 1)
     other = entry(foo=b"1", body=b"other")
     assert latest_of_each((), (old,)) == (old,)
-    assert latest_of_each((new, other), (old,)) == (new, other)
-    assert latest_of_each((old,), (new, other)) == (new, other)
+    assert set(latest_of_each((new, other), (old,))) == {new, other}
+    assert set(latest_of_each((old,), (new, other))) == {new, other}
     outdated = entry(body=b"old", lifetime=3)
-    assert latest_of_each((outdated,), (old,)) == (outdated,) == latest_of_each((old,), (outdated,))
+    assert [*latest_of_each((outdated,), (old,))] == [outdated] == [*latest_of_each((old,), (outdated,))]
+
+
+def test_latest_of_each_prefers_what_has_its_body() -> None:
+    one, other = entry(foo=b"1", body=b"one"), entry(foo=b"2", body=b"other")
+    for nearby, stored in (((one,), (outline_of(one), other)), ((outline_of(one), other), (one, outline_of(other)))):
+        assert set(latest_of_each(nearby, stored)) == {one, other}
+    newer = outline_of(entry(foo=b"1", at=NOW + 1))
+    assert [*latest_of_each((one,), (newer,))] == [newer]
+
+
+# -- guesses
+
+
+def asking(**values: str) -> Fields:
+    return Fields((name.encode(), value.encode()) for name, value in values.items())
+
+
+def test_guess_is_the_plain_variant_at_first() -> None:
+    assert VaryNames().guess(b"k", asking(foo="1"), b"") == (PLAIN_VARIANT,)
+
+
+def test_guess_of_a_key_that_varies() -> None:
+    varying, one = VaryNames(), entry(foo=b"1")
+    varying.learn(b"k", [one, entry(foo=b"2")])
+    assert varying.guess(b"k", asking(foo="1"), b"") == (field_name(one),)
+    assert varying.guess(b"k", asking(foo="1", range="bytes=0-"), b"") == (field_name(one), field_name(one) + b"+part")
+    assert varying.guess(b"new", asking(foo="1"), b"") == (PLAIN_VARIANT, field_name(one))
+    varying.learn(b"k", [entry()])
+    assert varying.guess(b"k", asking(foo="1"), b"") == (PLAIN_VARIANT, field_name(one))
+
+
+def test_guess_counts_what_was_stored() -> None:
+    varying, one = VaryNames(), entry(foo=b"1")
+    varying.add(entry())
+    assert (len(varying), list(varying.worth)) == (0, [])
+    varying.learn(b"k", [entry(), one])
+    varying.add(one)
+    assert set(varying.guess(b"k", asking(foo="1"), b"")) == {PLAIN_VARIANT, field_name(one)}
+    assert list(varying.worth) == [b"foo"]
+
+
+def test_guesses_are_bounded() -> None:
+    varying = VaryNames(keys=3)
+    for number in range(100):
+        each = entry(b"%d" % number)
+        each.selecting = ((b"n%d" % number, b"1"),)
+        varying.add(each)
+    assert (len(varying), len(varying.worth)) == (3, VaryNames.MAX_WORTH)
+    assert len(varying.guess(b"new", asking(), b"")) == VaryNames.KINDS

@@ -24,11 +24,12 @@ def test_Y8_variants_live_side_by_side(proxy: MemoryProxy) -> None:
     for value in ("1", "2", "3"):
         proxy.says(FRESH, "Vary: Foo", body=value.encode())
         proxy.get("/x", f"Foo: {value}")
-    for cache in ("HOT_HIT", "HIT"):
+    for cache in ("HOT_HIT", "HIT", "HOT_HIT"):
         answers = [proxy.get("/x", f"Foo: {value}") for value in "123"]
         assert [answer.body for answer in answers] == [b"1", b"2", b"3"]
-        assert [answer.cache for answer in answers] == [cache, "HOT_HIT", "HOT_HIT"]
-        proxy.forget_memory()
+        assert [answer.cache for answer in answers] == [cache] * 3
+        if cache == "HOT_HIT":
+            proxy.forget_memory()
     assert proxy.count == 3
     proxy.says(FRESH, "Vary: Foo", body=b"new")
     proxy.get("/x", "Foo: 2", "Cache-Control: no-cache")
@@ -81,7 +82,7 @@ def test_Y11_tags_of_other_variants_are_offered(proxy: MemoryProxy) -> None:
     assert (answer.status, answer.body) == (200, b"2")
     proxy.forget_memory()
     assert proxy.get("/x", "Foo: 3").cache == "HIT"
-    assert proxy.get("/x", "Foo: 2").cache == "HOT_HIT"
+    assert proxy.get("/x", "Foo: 2").cache == "HIT"
     assert proxy.count == 3
 
 

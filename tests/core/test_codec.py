@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 
 import attrs
@@ -9,11 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caching_proxy.core.codec import MAGIC, VERSION, CodecError, UnknownVersion, decode, encode
-from caching_proxy.core.entry import CacheEntry, Flag
+from caching_proxy.core.codec import (
+    MAGIC,
+    PREAMBLE,
+    VERSION,
+    CodecError,
+    UnknownVersion,
+    decode,
+    decode_outline,
+    encode,
+    outline_in,
+)
+from caching_proxy.core.entry import Asked, CacheEntry, Flag
+from caching_proxy.core.variance import language_of, outline_of, variant_of
 
 KEY = b"cache:GET:anonymous:/x"
-NAMES = [field.name for field in attrs.fields(CacheEntry) if field.init]
+NAMES = [field.name for field in attrs.fields(CacheEntry) if field.init and field.name != "missing"]
 FULL = CacheEntry(
     key=KEY,
     status=206,
@@ -27,8 +39,10 @@ FULL = CacheEntry(
     stale_if_error=4,
     keep=5,
     flags=Flag.NO_CACHE | Flag.PARTIAL,
-    selecting=((b"accept-encoding", b"gzip"), (b"x-none", None), (b"x-empty", b"")),
+    selecting=((b"accept-encoding", b"gzip"), (b"x-empty", b""), (b"x-none", None)),
     part=(10, 1000),
+    scope=b"/",
+    asked=Asked(b"a,b", ((b"a", b"1"),)),
 )
 
 
@@ -36,11 +50,19 @@ def values(entry: CacheEntry) -> dict[str, object]:
     return {name: getattr(entry, name) for name in NAMES}
 
 
-def signed(preamble: bytes, content: bytes) -> bytes:
-    """A value whose checksum is right, whatever it holds."""
-    return preamble + blake2b(preamble + content, digest_size=16).digest() + content
+def signed(value: bytes, change: Callable[[bytearray], bytes], key: bytes = KEY) -> bytes:
+    """``value`` with its content changed, and checksum and seal right all the same."""
+    stop = 8 + int.from_bytes(value[4:8], "big")
+    content = change(bytearray(value[stop:]))
+    facts = blake2b(content, digest_size=16).digest() + value[8 + 32 : stop]
+    return value[:8] + sealed(facts, key) + content
 
 
+def sealed(facts: bytes, key: bytes = KEY) -> bytes:
+    return blake2b(PREAMBLE + b"%d:%b%b" % (len(key), key, facts), digest_size=16).digest() + facts
+
+
+TOKENS = st.text("abc-", min_size=1, max_size=20).map(str.encode)
 seconds = st.integers(0, 2**40)
 positions = st.integers(0, 2**62)
 entries = st.builds(
@@ -56,9 +78,16 @@ entries = st.builds(
     stale_while_revalidate=seconds,
     stale_if_error=seconds,
     keep=seconds,
-    flags=st.integers(0, 31).map(Flag),
-    selecting=st.lists(st.tuples(st.binary(max_size=20), st.none() | st.binary(max_size=20)), max_size=4).map(tuple),
+    flags=st.integers(0, 63).map(Flag),
+    selecting=st.lists(st.tuples(TOKENS, st.none() | st.binary(max_size=20)), max_size=4).map(tuple),
     part=st.none() | st.tuples(positions, st.none() | positions),
+    scope=st.binary(max_size=10),
+    asked=st.none()
+    | st.builds(
+        Asked,
+        st.binary(max_size=10),
+        st.lists(st.tuples(st.binary(max_size=5), st.none() | st.binary(max_size=5)), max_size=3).map(tuple),
+    ),
 )
 
 
@@ -95,24 +124,60 @@ def test_another_key_is_refused(key: bytes) -> None:
         decode(encode(FULL), key)
 
 
-def test_another_version_is_told_apart() -> None:
-    data = encode(FULL)
-    newer = signed(MAGIC + bytes((VERSION + 1,)), data[20:])
+@pytest.mark.parametrize("version", [1, VERSION + 1], ids=["older", "newer"])
+def test_another_version_is_told_apart(version: int) -> None:
     with pytest.raises(UnknownVersion):
-        decode(newer, KEY)
+        decode(MAGIC + bytes((version,)) + encode(FULL)[4:], KEY)
 
 
-def test_lengths_must_add_up_even_under_a_right_checksum() -> None:
-    data = encode(FULL)
-    for content in (data[20:] + b"x", data[20:-1]):
-        with pytest.raises(CodecError, match="add up"):
-            decode(signed(data[:4], content), KEY)
+@pytest.mark.parametrize("change", [lambda content: content + b"x", lambda content: content[:-1]], ids=["more", "less"])
+def test_lengths_must_add_up_even_under_a_right_checksum(change: Callable[[bytearray], bytes]) -> None:
+    with pytest.raises(CodecError, match="add up"):
+        decode(signed(encode(FULL), change), KEY)
 
 
-def test_key_and_checksum_stand_in_the_value() -> None:
+def test_key_and_checksums_stand_in_the_value() -> None:
     data = encode(FULL)
     assert KEY in data
-    assert signed(data[:4], data[20:]) == data
+    assert signed(data, bytes) == data
+
+
+def test_an_outline_is_what_choosing_needs() -> None:
+    data = encode(FULL)
+    outline = decode_outline(outline_in(data), KEY)
+    expected = outline_of(FULL)
+    assert values(outline) == values(expected)
+    assert (outline.missing, outline.length, outline.body) == (5, 5, b"")
+    assert (variant_of(outline), language_of(outline)) == (variant_of(FULL), language_of(FULL))
+    assert outline.selecting == ((b"accept-encoding", None), (b"x-empty", None), (b"x-none", None))
+
+
+def test_an_outline_stays_small_whatever_the_request_sent() -> None:
+    selecting = tuple((b"x-%02d" % number, b"v" * 8000) for number in range(32))
+    large = attrs.evolve(FULL, selecting=selecting, head=b"".join(b"X-%d: %b\r\n" % (n, b"h" * 500) for n in range(60)))
+    assert len(outline_in(encode(large))) < 600
+
+
+def test_outlines_of_other_keys_and_damaged_ones_are_refused() -> None:
+    outline = outline_in(encode(FULL))
+    for bad in [outline[:size] for size in range(len(outline))] + [outline + b"\0"]:
+        with pytest.raises(CodecError):
+            decode_outline(bad, KEY)
+    with pytest.raises(CodecError):
+        decode_outline(outline, KEY + b"y")
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(st.data())
+def test_forged_outline_gives_an_entry_of_that_key_or_an_error(data: st.DataObject) -> None:
+    facts = bytearray(outline_in(encode(FULL))[16:])
+    for _ in range(data.draw(st.integers(1, 4))):
+        facts[data.draw(st.integers(0, len(facts) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        entry = decode_outline(sealed(bytes(facts)), KEY)
+    except CodecError:
+        return
+    assert entry.key == KEY
 
 
 @settings(deadline=None, derandomize=True, max_examples=200)
@@ -128,12 +193,15 @@ def test_random_bytes_are_refused(data: bytes, key: bytes) -> None:
 def test_forged_content_gives_an_entry_of_that_key_or_an_error(data: st.DataObject) -> None:
     """Even with the right checksum there is no other exception than ours."""
     good = encode(FULL)
-    content = bytearray(good[20:])
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    cut = data.draw(st.integers(0, len(content)) | st.just(len(content)))
+
+    def change(content: bytearray) -> bytes:
+        for _ in range(data.draw(st.integers(1, 4))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        cut = data.draw(st.integers(0, len(content)) | st.just(len(content)))
+        return bytes(content[:cut])
+
     try:
-        entry = decode(signed(good[:4], bytes(content[:cut])), KEY)
+        entry = decode(signed(good, change), KEY)
     except CodecError:
         return
     assert entry.key == KEY

@@ -10,6 +10,7 @@ from caching_proxy.core.lookup import Lookup, Use, choose, may_serve_disconnecte
 from caching_proxy.core.messages import Field, Fields, RequestHead
 from caching_proxy.core.outcome import Forward
 from caching_proxy.core.request_control import parse_request_control
+from caching_proxy.core.scope import PLAIN_VIEW
 
 T = 1_900_000_000.0
 ETAG = (b"ETag", b'"a"')
@@ -46,7 +47,7 @@ def entry(
 def ask(*entries: CacheEntry, after: float = 0, wish: bytes = b"", fields: tuple[Field, ...] = ()) -> Lookup:
     pairs = ((b"Cache-Control", wish), *fields) if wish else fields
     request = RequestHead(b"GET", b"/", Fields(pairs))
-    return choose(request, parse_request_control(request.fields, True), entries, T + after)
+    return choose(request, parse_request_control(request.fields, True), entries, T + after, PLAIN_VIEW)
 
 
 def test_fresh_is_a_hit_and_stale_is_validated() -> None:
@@ -174,7 +175,7 @@ def test_V13_other_preconditions_are_forwarded(name: bytes) -> None:
 def test_M4_V14_head(after: float) -> None:
     held = entry(ETAG, lifetime=5)
     head = RequestHead(b"HEAD", b"/")
-    found = choose(head, parse_request_control(head.fields, True), [held], T + after)
+    found = choose(head, parse_request_control(head.fields, True), [held], T + after, PLAIN_VIEW)
     assert found == (Lookup(Use.HIT, held) if after < 5 else Lookup(Use.FETCH, held, Forward.STALE))
 
 

@@ -185,8 +185,8 @@ def tokens(data: bytes) -> None:
         checked, isolated = _verifier.identify(request), _isolating.identify(request)
         assert isinstance(checked, Identity)
         assert isinstance(isolated, Identity)
-        assert checked.role in (None, b"opaque~")
-        assert isolated.role is None or isolated.role != b"anonymous"
+        assert checked.role is None or not checked.established
+        assert isolated.role is None or isolated.established is (isolated.role != b"anonymous")
         for role in (checked.role, isolated.role):
             assert role is None or _ROLE.fullmatch(role)
 

@@ -31,6 +31,7 @@ from caching_proxy.cache.route import Route
 from caching_proxy.cache.single_flight import SingleFlight
 from caching_proxy.cache.tickets import Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
+from caching_proxy.cache.variants import VaryNames
 from caching_proxy.cache.writer import Writer
 from caching_proxy.core.dates import format_date
 from caching_proxy.core.invalidation import Rule
@@ -79,6 +80,7 @@ class GatedStore:
         self.inner = MemoryStore(clock)
         self.failing: Exception | None = None
         self.calls: list[str] = []
+        self.lookups: list[tuple[bytes, ...]] = []
         self._held: set[str] = set()
         self._delayed: set[str] = set()
         self._waiting: list[tuple[str, Callable[[], None]]] = []
@@ -124,8 +126,9 @@ class GatedStore:
     def _late(self, operation: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         return fail(self.failing) if self.failing is not None else operation()
 
-    def lookup(self, key: bytes) -> Deferred[Stored | None]:
-        return self._do("lookup", key)
+    def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
+        self.lookups.append(tuple(fields or ()))
+        return self._do("lookup", key, fields)
 
     def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
         return self._do("put", key, field, value, ttl_ms)
@@ -238,8 +241,12 @@ class MemoryProxy:
         self.burst = BurstTier(100, 1 << 20, 10.0)
         self.tickets, self.uncacheable = Tickets(), Uncacheable()
         self.flights = SingleFlight(self.clock, 60.0)
+        self.lookups: list[tuple[bytes, ...]] = self.store.lookups
         self.invalidator = Invalidator(self.hot, self.burst, self.tickets, self.flights, self.store, self.clock)
-        self.writer = Writer(self.hot, self.burst, self.store, self.tickets, self.clock, self.invalidator.forsake)
+        self.varying = VaryNames()
+        self.writer = Writer(
+            self.hot, self.burst, self.store, self.tickets, self.clock, self.invalidator.forsake, self.varying
+        )
         self.replies = Replies(name)
         self.verifier = Roles()
         self.inspector = Inspector(self.hot, self.store, self.invalidator, self.clock)
@@ -249,16 +256,20 @@ class MemoryProxy:
         route = Route(self.backend, b"backend.test", b"http://backend.test", base_path, b"caching-proxy")
         clock, policy = self.clock, self.policy
         posts = PostKeeper(policy, self.keys, route.origin, self.tickets, self.writer, clock)
+        reader = StoreReader(self.store, self.burst, self.tickets, clock, self.invalidator.horizon, self.varying)
+        fetcher = Fetcher(
+            policy, self.keys, route, self.writer, self.uncacheable, self.replies, clock, reader, self.varying
+        )
         return Parts(
             policy=policy,
             keys=self.keys,
             verifier=self.verifier,
             hot=self.hot,
-            reader=StoreReader(self.store, self.burst, self.tickets, clock, self.invalidator.horizon),
+            reader=reader,
             flights=self.flights,
             uncacheable=self.uncacheable,
             tickets=self.tickets,
-            fetcher=Fetcher(policy, self.keys, route, self.writer, self.uncacheable, self.replies, clock),
+            fetcher=fetcher,
             passing=PassThrough(route, self.invalidator, lambda: self.rules, self.keys, self.replies, posts, clock),
             replies=self.replies,
             clock=clock,
@@ -302,23 +313,32 @@ class MemoryProxy:
     # -- clients
 
     def start(
-        self, method: str, target: str, *lines: str, body: bytes = b"", read: bool = True, minor: int = 1
+        self,
+        method: str,
+        target: str,
+        *lines: str,
+        body: bytes = b"",
+        read: bool = True,
+        minor: int = 1,
+        trusted: bool = False,
     ) -> Exchange:
-        """Begin a request."""
+        """Begin a request; ``trusted``: of a proxy that is believed about the client behind it."""
         head = RequestHead(method.encode(), target.encode(), Fields([(b"Host", b"proxy.test"), *fields(*lines)]), minor)
-        incoming = Incoming(head, Body.of(body), b"192.0.2.1", b"id-1", on_interim=self.interims.append)
+        incoming = Incoming(
+            head, Body.of(body), b"192.0.2.1", b"id-1", trusted=trusted, on_interim=self.interims.append
+        )
         answer = self.pipeline.handle(incoming)
         return Exchange(answer if isinstance(answer, Deferred) else succeed(answer), read)
 
-    def ask(self, method: str, target: str, *lines: str, body: bytes = b"") -> Answer:
+    def ask(self, method: str, target: str, *lines: str, body: bytes = b"", trusted: bool = False) -> Answer:
         """A whole exchange."""
-        exchange = self.start(method, target, *lines, body=body)
+        exchange = self.start(method, target, *lines, body=body, trusted=trusted)
         assert exchange.failure is None, exchange.failure
         assert exchange.answer is not None, "not answered"
         return exchange.answer
 
-    def get(self, target: str = "/x", *lines: str) -> Answer:
-        return self.ask("GET", target, *lines)
+    def get(self, target: str = "/x", *lines: str, trusted: bool = False) -> Answer:
+        return self.ask("GET", target, *lines, trusted=trusted)
 
     def head(self, target: str = "/x", *lines: str) -> Answer:
         return self.ask("HEAD", target, *lines)

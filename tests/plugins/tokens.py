@@ -15,7 +15,6 @@ from twisted.internet.task import Clock
 from caching_proxy.auth.keys import TokenConfig
 from caching_proxy.auth.verifier import token_verifier
 from caching_proxy.core.messages import Fields, RequestHead
-from caching_proxy.core.role import OPAQUE
 from caching_proxy.interfaces import Identity
 
 NOW = 1_700_000_000.0
@@ -26,7 +25,7 @@ EC = ec.generate_private_key(ec.SECP256R1())
 ED = ed25519.Ed25519PrivateKey.generate()
 INVALID = Identity(None, "invalid")
 ANONYMOUS = Identity(b"anonymous", "anonymous")
-UNKNOWN = Identity(OPAQUE.identifier, "opaque", established=False)
+UNKNOWN = Identity(b"anonymous", "opaque", established=False)
 
 
 def pem(key):

@@ -11,6 +11,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.ssl import Certificate
 
+from caching_proxy.core.codec import MAGIC, PREAMBLE, encode, outline_in
+from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.variance import variant_of
 from caching_proxy.interfaces import StoreError, Unreadable
 from caching_proxy.store import scripts
 from caching_proxy.store.build import StoreConfig, build_store
@@ -55,10 +58,11 @@ async def works(url: str, config: StoreConfig | None = None) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_keys_are_hashes_under_their_own_name(store: RedisStore, redis_server: RedisServer) -> None:
-    await store.put(PLAIN, b"f", b"v", 60_000)
+    await store.put(PLAIN, b"-", b"v", 60_000)
     await store.put(EDITOR, b"f", b"v", 60_000)
     assert sorted(redis_server.cli("KEYS", "*")) == sorted([PLAIN, EDITOR, INDEX])
-    assert redis_server.cli("HGETALL", PLAIN) == [b"f", b"v"]
+    assert redis_server.cli("HGETALL", PLAIN) == [b"-", b"v"]
+    assert sorted(redis_server.cli("HKEYS", EDITOR)) == [b"#", b"f"]
     assert redis_server.cli("ZRANGE", INDEX, 0, -1) == [b"editor"]
     for key in (PLAIN, EDITOR, INDEX):
         assert 0 < redis_server.cli("PTTL", key) <= 60_000
@@ -102,23 +106,129 @@ async def test_a_foreign_hash_without_expiry_may_not_be_kept(store: RedisStore, 
 
 @pytest.mark.parametrize("foreign", [False, True], ids=["evicted", "foreign"])
 @pytest_twisted.ensureDeferred
-async def test_an_entry_that_lost_its_index_is_unreadable(
+async def test_an_entry_that_lost_its_index_is_absent_and_never_comes_back(
     store: RedisStore, redis_server: RedisServer, foreign: bool
 ) -> None:
-    await store.put(EDITOR, b"f", b"v", HOUR)
+    await store.put(EDITOR, b"f", b"old", HOUR)
+    await store.put(EDITOR, b"g", b"old", HOUR)
     redis_server.cli("DEL", INDEX)
     if foreign:
         redis_server.cli("SET", INDEX, "x")
-    with pytest.raises(Unreadable, match="index"):
-        await store.lookup(EDITOR)
+    assert await store.lookup(EDITOR) is None
+    assert await store.lookup(EDITOR, [b"f"]) is None
     await store.put(EDITOR, b"f", b"v", HOUR)
-    assert await store.lookup(EDITOR) is not None
+    stored = await store.lookup(EDITOR)
+    assert (dict(stored.variants), list(stored.outlines)) == ({b"f": b"v"}, [b"f"])
     if foreign:
         redis_server.cli("SET", INDEX, "x")
         assert await store.delete_target(b"/x") == set()
     else:
         assert await store.delete_target(b"/x") == {EDITOR}
     assert redis_server.cli("EXISTS", INDEX) == 0
+
+
+def value_of(foo: bytes | None, size: int = 10, key: bytes = PLAIN) -> tuple[bytes, bytes]:
+    """Field and value of a variant."""
+    selecting = () if foo is None else ((b"foo", foo),)
+    entry = CacheEntry(key, 200, b"OK", b"", b"x" * size, 1.9e9, lifetime=9, keep=9, selecting=selecting)
+    return variant_of(entry), encode(entry)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_plain_variant_alone_needs_no_index(store: RedisStore, redis_server: RedisServer) -> None:
+    field, value = value_of(None)
+    for _ in range(2):
+        await store.put(PLAIN, field, value, HOUR)
+    assert redis_server.cli("HKEYS", PLAIN) == [b"-"]
+    stored = await store.lookup(PLAIN, [b"-"])
+    assert (dict(stored.variants), dict(stored.outlines)) == ({b"-": value}, {})
+
+
+@pytest.mark.parametrize("order", [(None, b"1", b"2"), (b"1", None, b"2"), (b"2", b"1", None)])
+@pytest_twisted.ensureDeferred
+async def test_the_index_keeps_in_step(store: RedisStore, order: tuple[bytes | None, ...]) -> None:
+    puts = dict(map(value_of, order))
+    for field, value in puts.items():
+        await store.put(PLAIN, field, value, HOUR)
+    stored = await store.lookup(PLAIN, [next(iter(puts))])
+    assert list(stored.outlines.items()) == [(field, outline_in(value)) for field, value in puts.items()]
+    field, value = value_of(order[0], 99)
+    await store.put(PLAIN, field, value, HOUR)
+    stored = await store.lookup(PLAIN, [field])
+    assert dict(stored.variants) == {field: value}
+    assert list(stored.outlines) == [*list(puts)[1:], field]
+    assert stored.outlines[field] == outline_in(value)
+    for field in puts:
+        assert await store.discard(PLAIN, field)
+    assert await store.lookup(PLAIN, [b"-"]) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_oldest_variants_go_first(redis_server: RedisServer) -> None:
+    pool = built(redis_server.url, StoreConfig(max_variants=3, max_variant_bytes=3000))
+    await pool.start()
+    try:
+        names = []
+        for number in range(5):
+            field, value = value_of(b"%d" % number)
+            names.append(field)
+            await pool.put(PLAIN, field, value, HOUR)
+        assert list((await pool.lookup(PLAIN, [])).outlines) == names[2:]
+        field, value = value_of(b"large", 2400)
+        await pool.put(PLAIN, field, value, HOUR)
+        stored = await pool.lookup(PLAIN)
+        assert list(stored.outlines)[-1] == field
+        assert set(stored.variants) == set(stored.outlines)
+        assert sum(map(len, stored.variants.values())) <= 3000
+        field, value = value_of(b"larger", 5000)
+        await pool.put(PLAIN, field, value, HOUR)
+        assert list((await pool.lookup(PLAIN)).variants) == [field]
+    finally:
+        await pool.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lookup_reads_one_variant(store: RedisStore, redis_server: RedisServer) -> None:
+    puts = dict(value_of(b"%d" % number, 200_000) for number in range(20))
+    for field, value in puts.items():
+        await store.put(PLAIN, field, value, HOUR)
+    before = sent_by(redis_server)
+    field = list(puts)[7]
+    stored = await store.lookup(PLAIN, [field])
+    assert dict(stored.variants) == {field: puts[field]}
+    assert len(stored.outlines) == 20
+    assert sent_by(redis_server) - before < 220_000
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_hash_of_another_version_is_read_as_such(store: RedisStore, redis_server: RedisServer) -> None:
+    old = MAGIC + b"\x01" + b"x" * 40
+    redis_server.cli("HSET", PLAIN, "-", old, "00ff", old)
+    redis_server.cli("PEXPIRE", PLAIN, HOUR)
+    stored = await store.lookup(PLAIN, [b"-"])
+    assert (dict(stored.variants), dict(stored.outlines)) == ({b"-": old}, {})
+    field, value = value_of(b"1")
+    await store.put(PLAIN, field, value, HOUR)
+    stored = await store.lookup(PLAIN, [b"-", field])
+    assert dict(stored.variants) == {b"-": old, field: value}
+    assert stored.outlines[b"-"] == old[:4]
+    redis_server.cli("HSET", PLAIN, "#", old)
+    assert not (await store.lookup(PLAIN, [field])).outlines
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_damaged_index_is_unreadable(store: RedisStore, redis_server: RedisServer) -> None:
+    field, value = value_of(b"1")
+    await store.put(PLAIN, field, value, HOUR)
+    redis_server.cli("HSET", PLAIN, "#", PREAMBLE + b"\0\0\0\x05junk-junk-junk")
+    with pytest.raises(Unreadable, match="add up"):
+        await store.lookup(PLAIN, [field])
+
+
+def sent_by(server: RedisServer) -> int:
+    """Bytes that the server has sent so far."""
+    lines = server.cli("INFO", "stats").splitlines()
+    return int(next(line for line in lines if line.startswith(b"total_net_output_bytes")).partition(b":")[2])
 
 
 @pytest.mark.parametrize(("first", "second"), [(HOUR, 5000), (5000, HOUR)], ids=["shorter", "longer"])

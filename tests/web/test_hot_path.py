@@ -39,9 +39,10 @@ class Served:
         self.metrics, self.log = Metrics("", ""), StringIO()
         self.access = AccessLog(self.log, True, clock)
         recorder = Recorder(self.metrics, self.access, PathLabels(), clock, lambda: b"id-1")
-        resource = ProxyResource(self.proxy.pipeline, TrustedPeers(()), hosts, recorder, lambda: b"id-1")
+        peers = TrustedPeers(())
+        resource = ProxyResource(self.proxy.pipeline, peers, hosts, recorder, lambda: b"id-1")
         verifier, policy_used, keys = self.proxy.verifier, self.proxy.policy, self.proxy.keys
-        self.path = HotPath(self.proxy.hot, verifier, policy_used, keys, hosts, name, recorder, clock.seconds)
+        self.path = HotPath(self.proxy.hot, verifier, policy_used, keys, hosts, name, recorder, clock.seconds, peers)
         self.answered = 0
         self.site = ProxySite(resource, clock, limits=Limits(), hot=self.counted if hot else None)
         self.transport = StringTransport()

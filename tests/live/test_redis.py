@@ -80,7 +80,7 @@ def test_one_hash_a_key_one_field_a_variant_and_a_ttl(
     for language in ("de", "fr"):
         proxy.get("/hash?q=1", Accept_Language=language)
     key = "cache:GET:anonymous:/hash?q=1"
-    wait_for(lambda: server.cli("HLEN", key) == 2, "two variants")
+    wait_for(lambda: server.cli("HLEN", key) == 3, "two variants and their index")
     assert server.cli("TYPE", key) == b"hash"
     left = server.cli("TTL", key)
     assert isinstance(left, int)

@@ -15,6 +15,10 @@ from twisted.python.failure import Failure
 from caching_proxy.core.messages import Fields
 
 HIGH_WATER = 64 * 1024
+"""Bytes held at which the source is paused."""
+
+CHUNK_WEIGHT = 64
+"""What a chunk costs beside its bytes: a body in chunks of one byte must not hold forty times what it counts."""
 
 
 class Source(Protocol):
@@ -48,7 +52,11 @@ _NO_TRAILERS = Fields()
 
 
 class Body:
-    """One message body; ``length`` is its size in bytes where the framing says it, else None."""
+    """One message body; ``length`` is its size in bytes where the framing says it, else None.
+
+    At its end, whichever it is, a body lets go of its source and of its sink: nothing is left that only the cycle
+    collector could free.
+    """
 
     # Where each body begins; on the class, because most are complete when they come and change little of it.
     _sink: Sink | None = None
@@ -58,6 +66,7 @@ class Body:
     _trailers = _NO_TRAILERS
     _attaching = False
     _unwanted = False  # the consumer itself asked for a pause
+    _weight = 0  # of what is held: its bytes, and something for each chunk
 
     def __init__(self, length: int | None, source: Source | None = None) -> None:
         self.length = length
@@ -81,7 +90,8 @@ class Body:
             self._sink.received(data)
             return
         self._held.append(data)
-        if not self._paused and sum(map(len, self._held)) >= HIGH_WATER:
+        self._weight += len(data) + CHUNK_WEIGHT
+        if self._weight >= HIGH_WATER and not self._paused:
             self._pause_source()
 
     def end(self, trailers: Fields = _NO_TRAILERS) -> None:
@@ -91,8 +101,7 @@ class Body:
         self._done = True
         self._trailers = trailers
         self._source = None
-        if self._sink is not None and not self._held and not self._attaching:
-            self._sink.ended(trailers)
+        self._tell_end()
 
     def fail(self, reason: Failure) -> None:
         """The body will not be completed."""
@@ -101,8 +110,17 @@ class Body:
         self._done = True
         self._failure = reason
         self._source = None
-        if self._sink is not None and not self._held and not self._attaching:
-            self._sink.failed(reason)
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        """Tell the sink how it ended, unless bytes have to be delivered first, and let go of it."""
+        if self._sink is None or self._held or self._attaching:
+            return
+        sink, self._sink = self._sink, _NOWHERE
+        if self._failure is not None:
+            sink.failed(self._failure)
+        else:
+            sink.ended(self._trailers)
 
     # -- for the consumer ------------------------------------------------------------------------
 
@@ -117,17 +135,15 @@ class Body:
             raise RuntimeError("a body has one reader")
         self._sink = sink
         self._attaching = True
-        while self._held:
-            sink.received(self._held[0])  # stays in place meanwhile, so that a chunk fed from within queues behind it
-            if self._held:
-                del self._held[0]
+        at, held = 0, self._held  # chunks stay in place meanwhile, so that one fed from within queues behind them
+        while at < len(held):
+            sink.received(held[at])
+            at += 1
+        held.clear()
+        self._weight = 0
         self._attaching = False
-        if self._sink is not sink:  # cancelled from within
-            return
-        if self._failure is not None:
-            sink.failed(self._failure)
-        elif self._done:
-            sink.ended(self._trailers)
+        if self._done:
+            self._tell_end()
         elif not self._unwanted:
             self.resume()
 
@@ -191,20 +207,18 @@ class _Collector:
         self.done: Deferred[bytes] = Deferred(lambda _: body.cancel())
         self._body = body
         self._limit = limit
-        self._chunks: list[bytes] = []
-        self._size = 0
+        self._data = bytearray()  # not a list: a body may come byte by byte
 
     def received(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > self._limit:
-            self._chunks.clear()
+        if len(self._data) + len(data) > self._limit:
+            self._data.clear()
             self._body.cancel()
             self.done.errback(Failure(BodyTooLarge(f"more than {self._limit} bytes")))
             return
-        self._chunks.append(data)
+        self._data += data
 
     def ended(self, trailers: Fields) -> None:
-        self.done.callback(b"".join(self._chunks))
+        self.done.callback(bytes(self._data))
 
     def failed(self, reason: Failure) -> None:
         self.done.errback(reason)

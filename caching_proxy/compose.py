@@ -19,6 +19,7 @@ from caching_proxy.auth.keys import TokenConfig
 from caching_proxy.auth.verifier import TokenVerifier, token_verifier
 from caching_proxy.cache.burst import BurstTier
 from caching_proxy.cache.fetcher import Fetcher
+from caching_proxy.cache.fill import Fills
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.inspector import Inspector
 from caching_proxy.cache.invalidator import Invalidator
@@ -170,7 +171,8 @@ def _cache(reactor: Any, settings: Settings, store: IStore, metrics: Metrics) ->
     burst = BurstTier(
         settings.burst_cache_max_entries, settings.burst_cache_max_bytes, settings.burst_cache_ttl_seconds
     )
-    varying, tickets, flights = VaryNames(), Tickets(), SingleFlight(reactor, settings.backend_timeout)
+    patience = settings.backend_timeout + settings.backend_connect_timeout
+    varying, tickets, flights = VaryNames(), Tickets(), SingleFlight(reactor, patience)
     invalidator = Invalidator(hot, burst, tickets, flights, store, reactor, count_invalidation(metrics))
     writer = Writer(hot, burst, store, tickets, reactor, invalidator.forsake, varying)
     watch_tiers(metrics, hot, burst, flights)
@@ -203,7 +205,8 @@ def _pipeline(
     route = _route(settings, upstream)
     replies = Replies(_shown_name(settings), settings.development)
     uncacheable = Uncacheable()
-    posts = PostKeeper(policy, keys, route.origin, tickets, writer, reactor)
+    fills = Fills(reactor, policy.max_body, patience=settings.backend_timeout)
+    posts = PostKeeper(policy, keys, route.origin, tickets, writer, fills, reactor)
     reader = StoreReader(store, cache.burst, tickets, reactor, cache.invalidator.horizon, varying)
     return Pipeline(
         Parts(
@@ -215,10 +218,11 @@ def _pipeline(
             flights=cache.flights,
             uncacheable=uncacheable,
             tickets=tickets,
-            fetcher=Fetcher(policy, keys, route, writer, uncacheable, replies, reactor, reader, varying),
+            fetcher=Fetcher(policy, keys, route, writer, uncacheable, replies, fills, reactor, reader, varying),
             passing=PassThrough(route, cache.invalidator, rules, keys, replies, posts, reactor),
             replies=replies,
             clock=reactor,
+            stale_wait=settings.stale_wait_seconds,
         )
     )
 

@@ -44,6 +44,7 @@ class Settings:
     keep_stale_seconds: int
     stale_while_revalidate_seconds: int
     stale_if_error_seconds: int
+    stale_wait_seconds: float
     heuristic_max_seconds: int
     targeted_fields: tuple[bytes, ...]
     client_refresh: str

@@ -101,6 +101,12 @@ TABLE: tuple[Variable, ...] = (
         V("STALE_WHILE_REVALIDATE_SECONDS", "0", p.whole(0, unit="seconds"), "default where the backend states none"),
         V("STALE_IF_ERROR_SECONDS", "0", p.whole(0, unit="seconds"), "default where the backend states none"),
         V(
+            "STALE_WAIT_SECONDS",
+            "1",
+            p.seconds(positive=False),
+            "how long a silent backend is waited for where a stale copy may be served instead",
+        ),
+        V(
             "HEURISTIC_MAX_SECONDS",
             "86400",
             p.whole(0, unit="seconds"),

@@ -86,9 +86,11 @@ class Question:
         "known",
         "plain",
         "reread",
+        "stale",
         "terms",
         "ticket",
         "trouble",
+        "unattended",
         "view",
     )
 
@@ -116,6 +118,10 @@ class Question:
         """Whether the store was asked once more, as what the request selects had not been read."""
         self.known: Sequence[CacheEntry] = ()
         """Every variant of the key that was found, as far as ``ticket`` is still current."""
+        self.stale: CacheEntry | None = None
+        """What may answer while the backend lets us wait."""
+        self.unattended = False
+        """Whether the cache itself wants the answer, so that a fetch goes on though no client reads it."""
         self.collapsed: bool | None = None
         """None: no flight was joined; True: its result answered; False: it did not help."""
 
@@ -175,4 +181,5 @@ class Question:
         )
         behind = Question(incoming, self.identity, self.key, terms)
         behind.known = self.known
+        behind.unattended = True
         return behind

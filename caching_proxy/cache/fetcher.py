@@ -13,7 +13,7 @@ from caching_proxy.body import Body
 from caching_proxy.cache.attempt import Attempt, Purpose
 from caching_proxy.cache.confirm import Confirmation, outlines_named
 from caching_proxy.cache.exchange import Question, Reply
-from caching_proxy.cache.fill import Fill
+from caching_proxy.cache.fill import Fills
 from caching_proxy.cache.parts import Completion, joined
 from caching_proxy.cache.reader import StoreReader
 from caching_proxy.cache.replies import Replies
@@ -30,6 +30,7 @@ from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.references import origin_of, redirects_to_own_key
 from caching_proxy.core.storability import judge
 from caching_proxy.core.stored import make_entry
+from caching_proxy.core.streams import is_endless
 from caching_proxy.core.validation import client_named
 from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError, UpstreamResponse
 
@@ -49,11 +50,13 @@ class Fetcher:
         writer: Writer,
         uncacheable: Uncacheable,
         replies: Replies,
+        fills: Fills,
         clock: IReactorTime,
         reader: StoreReader,
         varying: VaryNames,
     ) -> None:
         self._policy = policy
+        self._fills = fills
         self._reader = reader
         self._varying = varying
         self._keys = keys
@@ -125,7 +128,7 @@ class Fetcher:
         if not isinstance(error, UpstreamError):  # cancelled, or a bug
             attempt.land(Landing.ABANDONED)
             question.close_ticket()
-            failure.raiseException()
+            return failure  # type: ignore[return-value]  # raised anew it would hold the frame that raised it
         attempt.land(error)
         if question.outdated:
             lookup = attrs.evolve(lookup, entry=None)
@@ -177,8 +180,7 @@ class Fetcher:
             question.key, asked, head, b"", verdict, self._policy, now, question.view.scope, self._varying.worth
         )
         if not response.body.complete:
-            body = Fill(response.body, limit, lambda body: self._filled(attempt, made, body)).start()
-            return self._replies.fetched(question, attempt.lookup, response, body, made, now)
+            return self._collected(attempt, response, made, now)
         made.body = response.body.take()
         if len(made.body) > limit:
             return self._refused(attempt, attrs.evolve(response, body=Body.of(made.body)), Refusal.TOO_LARGE)
@@ -186,6 +188,22 @@ class Fetcher:
         if verdict.drop:
             return self._replies.fetched(question, attempt.lookup, response, made.body, made, now)
         return self._replies.fetched_whole(question, attempt.lookup, response, made, now)
+
+    def _collected(self, attempt: Attempt, response: UpstreamResponse, made: CacheEntry, now: float) -> Reply:
+        """Relay a body that is still arriving, and collect it; others may read along if it is for others too."""
+        begun = self._fills.begin(response.body, lambda body: self._filled(attempt, made, body))
+        if begun is None:
+            return self._refused(attempt, response, Refusal.MEMORY)
+        fill, body = begun
+        question = attempt.question
+        fill.unattended = question.unattended
+        if attempt.flight is not None and not attempt.flight.landed:
+            if fill.open and made.part is None and made.sharable(now) and not is_endless(response.head.fields):
+                attempt.flight.share(made, fill)
+            else:
+                self._uncacheable.add(question.crowd, now)
+                attempt.land(Landing.UNSHAREABLE)
+        return self._replies.fetched(question, attempt.lookup, response, body, made, now)
 
     def _filled(self, attempt: Attempt, made: CacheEntry, body: bytes | Refusal) -> None:
         """The body is complete and can be stored with ``made``, or it turned out why it cannot."""
@@ -225,6 +243,7 @@ class Fetcher:
         question = attempt.question
         if reason is Refusal.TOO_LARGE:
             self._uncacheable.add(question.crowd, self._now())
+        if reason is not Refusal.INCOMPLETE:
             self._outdate(attempt)
         question.close_ticket()
         attempt.land(Landing.ABANDONED if reason is Refusal.INCOMPLETE else Landing.UNSHAREABLE)
@@ -232,7 +251,7 @@ class Fetcher:
     def _refused(self, attempt: Attempt, response: UpstreamResponse, refusal: Refusal) -> Reply:
         """Relay an answer that is not stored; what it replaces is dropped (RFC 9111 §4.3.3)."""
         question, status = attempt.question, response.head.status
-        if attempt.concerns_all and status < 500:
+        if attempt.concerns_all and status < 500 and refusal is not Refusal.MEMORY:
             self._uncacheable.add(question.crowd, self._now())
         part_only = status == 206 and attempt.lookup.entry is not None and attempt.lookup.entry.part is None
         if status not in _NO_NEWS and not part_only and refusal not in _ABOUT_CLIENT:

@@ -104,9 +104,9 @@ class PassThrough:
         method, now = incoming.head.method, self._clock.seconds()
         return self._replies.passed(method, identity, response, CacheStatus.BYPASS, now)
 
-    def _failed(self, failure: Failure, identity: Identity) -> Reply:
+    def _failed(self, failure: Failure, identity: Identity) -> Reply | Failure:
         if not isinstance(failure.value, UpstreamError):  # cancelled, or a bug
-            failure.raiseException()
+            return failure  # raised anew it would hold the frame that raised it
         return self._replies.failed(identity, failure.value)
 
     def _outdated(self, incoming: Incoming, response: ResponseHead) -> tuple[Collection[bytes], Collection[bytes]]:

@@ -10,7 +10,7 @@ from math import inf
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,7 +21,7 @@ from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.passing import PassThrough
 from caching_proxy.cache.reader import Found, StoreReader
 from caching_proxy.cache.replies import Replies
-from caching_proxy.cache.single_flight import Flight, Landing, Result, SingleFlight
+from caching_proxy.cache.single_flight import Flight, Landing, Result, Shared, SingleFlight
 from caching_proxy.cache.tickets import Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
 from caching_proxy.cache.variants import field_name, latest_of_each
@@ -58,6 +58,8 @@ class Parts:
     passing: PassThrough
     replies: Replies
     clock: IReactorTime
+    stale_wait: float = 1.0
+    """Seconds that a backend is waited for where a stale response may stand in for its error."""
 
 
 @transient(slots=True)
@@ -148,58 +150,64 @@ class Pipeline:
         if use is Use.UNSATISFIABLE:
             return p.replies.only_if_cached(question)
         question.take_ticket(p.tickets).current = found.current
+        if entry is not None and entry.missing is None and may_serve_on_error(entry, question.control, now):
+            question.stale = entry
         return self._from_backend(question, lookup)
 
-    def _from_backend(self, question: Question, lookup: Lookup) -> Deferred[Reply]:
+    def _from_backend(self, question: Question, lookup: Lookup, flights: int = FLIGHTS) -> Reply | Deferred[Reply]:
         """Join the flight for this key, or lead one, or go alone where sharing cannot help."""
         p = self._p
-        if not question.shareable or p.uncacheable.covers(question.crowd, self._now()):
+        if not question.shareable or not flights or p.uncacheable.covers(question.crowd, self._now()):
             return self._lead(question, lookup, None)
         flight = p.flights.current(question.key)
-        if flight is not None:
-            return Deferred.fromCoroutine(self._follow(question, lookup, flight))
-        return self._lead(question, lookup, self._flight_for(question, lookup))
+        if flight is None:
+            mine = p.flights.start(question.key) if replaces_client(question, lookup) else None
+            return self._lead(question, lookup, mine)
+        if flight.shared is not None:
+            return self._landed(flight.shared, question, lookup, 0)
+        landed, left = flight.wait(), self._left_flight
+        return landed.addCallbacks(self._landed, left, (question, lookup, flights - 1), errbackArgs=(question,))
 
-    def _flight_for(self, question: Question, lookup: Lookup) -> Flight | None:
-        """A new flight, if what will be fetched can serve others."""
-        return self._p.flights.start(question.key) if replaces_client(question, lookup) else None
+    def _landed(self, result: Result, question: Question, lookup: Lookup, flights: int) -> Reply | Deferred[Reply]:
+        """A flight came to something: share it, or look after oneself; join another only where the leader gave up."""
+        reply = self._shared(question, lookup, result)
+        if reply is not None:
+            self._p.flights.collapsed += 1
+            question.close_ticket()
+            return reply
+        question.collapsed = False
+        return self._from_backend(question, lookup, flights if result is Landing.ABANDONED else 0)
 
-    async def _follow(self, question: Question, lookup: Lookup, flight: Flight | None) -> Reply:
-        p = self._p
-        for _ in range(FLIGHTS):
-            if flight is None:
-                return await self._lead(question, lookup, self._flight_for(question, lookup))
-            try:
-                result = await flight.wait()
-            except BaseException:
-                question.close_ticket()
-                raise
-            reply = self._shared(question, lookup, result)
-            if reply is not None:
-                p.flights.collapsed += 1
-                question.close_ticket()
-                return reply
-            question.collapsed = False
-            if result is not Landing.ABANDONED:
-                break
-            flight = p.flights.current(question.key)
-        return await self._lead(question, lookup, None)
+    def _left_flight(self, failure: Failure, question: Question) -> Failure:
+        """The client left while it waited."""
+        question.close_ticket()
+        return failure
 
     def _shared(self, question: Question, lookup: Lookup, result: Result) -> Reply | None:
         """What another request's fetch means for this one; None where it must look after itself."""
         now = self._now()
         entry = None if question.outdated else lookup.entry
         if isinstance(result, UpstreamError):
-            return self._p.replies.without_backend(question, attrs.evolve(lookup, entry=entry), result, now)
+            lookup = attrs.evolve(lookup, entry=entry)
+            return self._p.replies.without_backend(question, lookup, result, now)
         if isinstance(result, Landing):
             if result is Landing.ERROR and entry is not None and may_serve_on_error(entry, question.control, now):
                 return self._p.replies.stored(question, entry, CacheStatus.STALE, now)
             return None
-        found = self._choose(question, (result,))
-        if found.use is not _HIT or found.entry is None:
+        if isinstance(result, Shared):
+            return self._joined(question, lookup, result)
+        if self._choose(question, (result,)).use is not _HIT:
             return None
         question.collapsed = True
-        return self._p.replies.stored(question, found.entry, question.fetch_status, now, lookup)
+        return self._p.replies.stored(question, result, question.fetch_status, now, lookup)
+
+    def _joined(self, question: Question, lookup: Lookup, shared: Shared) -> Reply | None:
+        """Read along what another request fetches, if that is what this one asks for too, and all of it."""
+        entry, now = shared.entry, self._now()
+        if not question.plain or not shared.fill.open or self._choose(question, (entry,)).use is not _HIT:
+            return None
+        question.collapsed = True
+        return self._p.replies.joined(question, lookup, entry, shared.fill.reader(), now)
 
     def _lead(self, question: Question, lookup: Lookup, flight: Flight | None) -> Deferred[Reply]:
         if question.outdated:  # while it waited; what is fetched from now on may be stored
@@ -208,6 +216,18 @@ class Pipeline:
             lookup = self._choose(question, ())
         question.flight = flight
         return self._p.fetcher.fetch(question, lookup, flight)
+
+    def after_stale_wait(self, call: Callable[[], None]) -> IDelayedCall:
+        """Call ``call`` when a backend has been waited for long enough, if something stale may be used instead."""
+        return self._p.clock.callLater(self._p.stale_wait, call)
+
+    def stale_instead(self, question: Question) -> Reply | None:
+        """What answers in place of a backend that is silent; whatever it answers later is for the cache alone."""
+        entry, now = question.stale, self._now()
+        if entry is None or question.outdated or not may_serve_on_error(entry, question.control, now):
+            return None
+        question.unattended = True
+        return self._p.replies.stored(question, entry, CacheStatus.STALE, now)
 
     def _revalidate_behind(self, question: Question, lookup: Lookup, entry: CacheEntry) -> None:
         """Start one validation in the background, unless the key is being fetched already (RFC 5861 §3)."""
@@ -225,16 +245,18 @@ class Pipeline:
 class Visit:
     """A request that waits: for the store, then perhaps for the backend or for what another fetches from there.
 
-    A cancellation of ``answer`` ends the waiting, and the fetch too unless others wait for the same flight.
+    A cancellation of ``answer`` ends the waiting, and the fetch too unless others wait for the same flight. Where a
+    stale response may stand in for an error of the backend, it does so after a while of waiting; the fetch goes on.
     """
 
-    __slots__ = ("_pipeline", "_question", "_work", "answer")
+    __slots__ = ("_pipeline", "_question", "_timer", "_work", "answer")
     _log = Logger()
 
     def __init__(self, pipeline: Pipeline, question: Question) -> None:
         self._pipeline = pipeline
         self._question = question
         self._work: Deferred[Reply] | None = None
+        self._timer: IDelayedCall | None = None
         self.answer: Deferred[Reply] = Deferred(self._leave)
 
     def read(self, wanted: tuple[bytes, ...]) -> None:
@@ -252,18 +274,36 @@ class Visit:
             return
         if isinstance(outcome, Wanted):
             self.read(outcome.variants)
-        elif isinstance(outcome, Deferred):
-            self._work = outcome
-            outcome.addBoth(self._deliver)
-        else:
+            return
+        if not isinstance(outcome, Deferred):
             self.answer.callback(outcome)
+            return
+        if self._question.stale is not None and not outcome.called:
+            self._timer = self._pipeline.after_stale_wait(self._serve_stale)
+        self._work = outcome
+        outcome.addBoth(self._deliver)
+
+    def _serve_stale(self) -> None:
+        """The backend lets us wait: what may stand in for its error may stand in for its silence."""
+        self._timer = None
+        reply = self._pipeline.stale_instead(self._question)
+        if reply is not None:
+            self.answer.callback(reply)
 
     def _leave(self, _: Deferred[Reply]) -> None:
+        self._stop_timer()
         flight = self._question.flight
         if self._work is not None and (flight is None or not flight.followers):
             self._work.cancel()
 
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
     def _deliver(self, result: Reply | Failure) -> None:
+        self._work = None
+        self._stop_timer()
         if not self.answer.called:
             self.answer.callback(result)
         elif isinstance(result, Reply):

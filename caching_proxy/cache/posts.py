@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.body import Body
 from caching_proxy.cache.exchange import Incoming
-from caching_proxy.cache.fill import Fill
+from caching_proxy.cache.fill import Fills
 from caching_proxy.cache.tickets import Ticket, Tickets
 from caching_proxy.cache.writer import Writer
 from caching_proxy.core.entry import CacheEntry
@@ -41,9 +41,17 @@ class PostKeeper:
     """Decides about POSTs and stores them. ``origin`` is the backend's, as ``references.origin_of`` writes it."""
 
     def __init__(
-        self, policy: CachePolicy, keys: KeyPolicy, origin: bytes, tickets: Tickets, writer: Writer, clock: IReactorTime
+        self,
+        policy: CachePolicy,
+        keys: KeyPolicy,
+        origin: bytes,
+        tickets: Tickets,
+        writer: Writer,
+        fills: Fills,
+        clock: IReactorTime,
     ) -> None:
         self._policy = policy
+        self._fills = fills
         self._keys = keys
         self._origin = origin
         self._tickets = tickets
@@ -83,7 +91,11 @@ class PostKeeper:
             invalidated.addCallback(self._store, made, ticket)
 
         if not response.body.complete:
-            return KeptPost(made, Fill(response.body, self._policy.max_body, done).start())
+            begun = self._fills.begin(response.body, done)
+            if begun is None:
+                ticket.close()
+                return None
+            return KeptPost(made, begun[1])
         body = response.body.take()
         done(body if len(body) <= self._policy.max_body else Refusal.TOO_LARGE)
         return KeptPost(made, body)

@@ -79,6 +79,14 @@ class Replies:
         head = ResponseHead(entry.status, entry.reason, Fields.decoded(block))
         return Reply(head, entry.body, len(entry.body), status, question.identity.label, framed=True)
 
+    def joined(self, question: Question, lookup: Lookup, entry: CacheEntry, body: Body, now: float) -> Reply:
+        """What another request fetches, while it arrives: ``entry`` has its head, ``body`` brings the rest."""
+        status, member = question.fetch_status, self._fetched_member(question, lookup, entry, now, stored=False)
+        fields = reply.with_explanation(entry.fields, entry, status, now, self.proxy_name, member)
+        entry.slim()
+        head = ResponseHead(entry.status, entry.reason, fields)
+        return Reply(head, body, body.length, status, question.identity.label)
+
     def fetched(
         self,
         question: Question,
@@ -205,9 +213,11 @@ class Replies:
         head = ResponseHead(head.status, head.reason, reply.with_member(fields, added, member, head.fields))
         return Reply(head, body, length, status, label, response.tunnel, framed)
 
-    def _fetched_member(self, question: Question, lookup: Lookup, entry: CacheEntry | None, now: float) -> bytes | None:
+    def _fetched_member(
+        self, question: Question, lookup: Lookup, entry: CacheEntry | None, now: float, stored: bool = True
+    ) -> bytes | None:
         ttl = None if entry is None else entry.ttl(now)
-        return self._member(lookup.forward or Forward.MISS, ttl, entry is not None, question.collapsed)
+        return self._member(lookup.forward or Forward.MISS, ttl, stored and entry is not None, question.collapsed)
 
     def _member(
         self, forward: Forward, ttl: int | None = None, stored: bool = False, collapsed: bool | None = None

@@ -62,6 +62,7 @@ class Refusal(enum.Enum):
     REQUEST_BODY = "request-body"
     TOO_LARGE = "too-large"
     INCOMPLETE = "incomplete"
+    MEMORY = "memory"  # too many bodies are being collected already
 
 
 class Bypass(enum.Enum):

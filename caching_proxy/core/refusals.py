@@ -16,6 +16,7 @@ from caching_proxy.core.outcome import Refusal
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.provoked import provoked
 from caching_proxy.core.ranges import parse_content_range
+from caching_proxy.core.streams import is_endless
 from caching_proxy.core.transient import transient
 
 UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | {302, 303, 307, 400, 401, 403, 451, 500, 502, 503, 504}
@@ -68,7 +69,7 @@ def clear_at_a_glance(
     index = response.fields.index
     if b"vary" in index or b"set-cookie" in index or b"set-cookie2" in index:
         return False
-    return not _longer(response.fields, policy.max_body)
+    return not _longer(response.fields, policy.max_body) and not is_endless(response.fields)
 
 
 def first_refusal(case: Case, *, any_method: bool = False) -> Refusal | None:

@@ -15,6 +15,7 @@ from caching_proxy.core.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.core.outcome import Refusal
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.refusals import Case, clear_at_a_glance, first_refusal
+from caching_proxy.core.streams import is_endless
 from caching_proxy.core.targeted import select_control
 from caching_proxy.core.transient import transient
 from caching_proxy.core.variance import selecting_of
@@ -122,7 +123,7 @@ def _case(
 
 def _may_be_personal(request: RequestHead, fields: Fields, policy: CachePolicy, control: CacheControl) -> bool:
     """Whether a guess about the lifetime is out of place."""
-    if b"range" in request.fields:
+    if b"range" in request.fields or is_endless(fields):
         return True
     if (b"set-cookie" in fields or b"set-cookie2" in fields) and not control.has(b"public"):
         return True

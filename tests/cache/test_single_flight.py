@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.cache.single_flight import Flight, Landing, Result, SingleFlight
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.interfaces import UpstreamUnreachable
+from caching_proxy.interfaces import UpstreamTimeout, UpstreamUnreachable
 
 ENTRY = CacheEntry(b"k", 200, b"OK", b"", b"", 0.0)
 
@@ -49,8 +49,9 @@ def test_nobody_waits_for_ever(flights: SingleFlight, clock: Clock) -> None:
     clock.advance(59)
     assert results == []
     clock.advance(1)
-    assert results == [Landing.TIMEOUT]
+    assert [type(result) for result in results] == [UpstreamTimeout]
     assert flight.followers == 0
+    assert flights.current(b"k") is None
     flight.land(ENTRY)
     assert len(results) == 1
 

@@ -19,6 +19,7 @@ from caching_proxy.cache.burst import BurstTier
 from caching_proxy.cache.exchange import Incoming
 from caching_proxy.cache.exchange import Reply as Answered
 from caching_proxy.cache.fetcher import Fetcher
+from caching_proxy.cache.fill import Fills
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.inspector import Inspector
 from caching_proxy.cache.invalidator import Invalidator
@@ -255,10 +256,11 @@ class MemoryProxy:
     def _parts(self, base_path: bytes) -> Parts:
         route = Route(self.backend, b"backend.test", b"http://backend.test", base_path, b"caching-proxy")
         clock, policy = self.clock, self.policy
-        posts = PostKeeper(policy, self.keys, route.origin, self.tickets, self.writer, clock)
+        fills = self.fills = Fills(clock, policy.max_body)
+        posts = PostKeeper(policy, self.keys, route.origin, self.tickets, self.writer, fills, clock)
         reader = StoreReader(self.store, self.burst, self.tickets, clock, self.invalidator.horizon, self.varying)
         fetcher = Fetcher(
-            policy, self.keys, route, self.writer, self.uncacheable, self.replies, clock, reader, self.varying
+            policy, self.keys, route, self.writer, self.uncacheable, self.replies, fills, clock, reader, self.varying
         )
         return Parts(
             policy=policy,

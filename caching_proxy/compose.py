@@ -203,7 +203,7 @@ def _pipeline(
     varying = cache.varying
     policy, keys, tickets, writer = cache.policy, cache.keys, cache.tickets, cache.writer
     route = _route(settings, upstream)
-    replies = Replies(_shown_name(settings), settings.development)
+    replies = Replies(_shown_name(settings), settings.development, os.urandom(16))
     uncacheable = Uncacheable()
     fills = Fills(reactor, policy.max_body, patience=settings.backend_timeout)
     posts = PostKeeper(policy, keys, route.origin, tickets, writer, fills, reactor)

@@ -236,7 +236,7 @@ TABLE: tuple[Variable, ...] = (
         V("PIPELINE_DEPTH", "32", p.whole(1, 10_000), "requests that may wait on one connection"),
         V("HEAD_TIMEOUT", "30", p.seconds(), "seconds for a request head to arrive"),
         V("BODY_TIMEOUT", "60", p.seconds(), "seconds for a request body, and one more for every 500 bytes received"),
-        V("WRITE_TIMEOUT", "60", p.seconds(), "seconds for a client to take what is ready, and one more for every KiB"),
+        V("WRITE_TIMEOUT", "60", p.seconds(), "seconds for which a client may take nothing of its answer"),
         V("IDLE_TIMEOUT", "75", p.seconds(), "seconds that an idle connection is kept"),
         V("MAX_CONNECTIONS", "20000", p.whole(1), "client connections at once"),
         V("MAX_CONNECTIONS_PER_PEER", "0", p.whole(0), "of these from one address; 0 = no bound"),

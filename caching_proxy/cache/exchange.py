@@ -14,6 +14,7 @@ from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.headers import end_to_end
 from caching_proxy.core.messages import RequestHead, ResponseHead
 from caching_proxy.core.outcome import CacheStatus
+from caching_proxy.core.pieces import Content
 from caching_proxy.core.request_control import NO_WISHES
 from caching_proxy.core.scope import scope_of, view_of
 from caching_proxy.core.terms import PARTICULAR, Terms
@@ -57,7 +58,7 @@ class Reply:
     """
 
     head: ResponseHead
-    body: bytes | Body
+    body: Content | Body
     length: int | None
     status: CacheStatus
     role: str

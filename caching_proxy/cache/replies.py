@@ -28,10 +28,11 @@ _NOT_ONLY_RELAYED = PROXY_AUTHENTICATION | {b"age", b"cache-status"}
 
 @attrs.frozen(slots=True)
 class Replies:
-    """``proxy_name`` None leaves ``Cache-Status`` off."""
+    """``proxy_name`` None leaves ``Cache-Status`` off; ``salt`` is a secret for the boundaries of several ranges."""
 
     proxy_name: bytes | None
     details: bool = False
+    salt: bytes = b""
 
     def stored(
         self,
@@ -50,7 +51,7 @@ class Replies:
             whole = self._whole(question, entry, status, now)
             if whole is not None:
                 return whole
-        made = answer(question.head, entry, now)
+        made = answer(question.head, entry, now, self.salt)
         member = None
         if lookup is not None and self.proxy_name is not None:
             member = cache_status.member(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from caching_proxy.core.conditional import not_modified, not_modified_fields
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.messages import Field, RequestHead, ResponseHead
-from caching_proxy.core.ranges import Kind, Selection, content_range, cut, multipart, select
+from caching_proxy.core.pieces import Content, Pieces
+from caching_proxy.core.ranges import Kind, Selection, boundary_of, content_range, cut, multipart, select
 from caching_proxy.core.transient import transient
 
 _ABOUT_PART = frozenset({b"content-range"})
@@ -25,13 +26,13 @@ class Answer:
     """A response head ready for a client but for ``Age``, and its body (empty for HEAD, 204 and 304)."""
 
     head: ResponseHead
-    body: bytes
+    body: Content
 
 
-def answer(request: RequestHead, entry: CacheEntry, now: float, boundary: bytes = b"") -> Answer:
+def answer(request: RequestHead, entry: CacheEntry, now: float, salt: bytes = b"") -> Answer:
     """The answer of ``entry``, which may be used for ``request`` at ``now``.
 
-    ``boundary`` separates the ranges of a multipart answer; by default it is derived from the body.
+    ``salt`` is a secret from which the boundary of a multipart answer is made.
     """
     index = request.fields.index
     if b"if-none-match" not in index and b"if-modified-since" not in index and b"range" not in index:
@@ -40,13 +41,13 @@ def answer(request: RequestHead, entry: CacheEntry, now: float, boundary: bytes 
         return Answer(ResponseHead(304, b"Not Modified", not_modified_fields(entry)), b"")
     selection = select(request, entry)
     if selection.kind is Kind.PARTS:
-        return _parts(entry, selection, boundary)
+        return _parts(entry, selection, salt)
     if selection.kind is Kind.UNSATISFIABLE:
         return _unsatisfiable(entry)
     return _whole(request, entry)
 
 
-def _length(body: bytes) -> Field:
+def _length(body: Content) -> Field:
     return b"Content-Length", b"%d" % len(body)
 
 
@@ -58,14 +59,16 @@ def _whole(request: RequestHead, entry: CacheEntry) -> Answer:
     return Answer(ResponseHead(entry.status, entry.reason, fields), body)
 
 
-def _parts(entry: CacheEntry, selection: Selection, boundary: bytes) -> Answer:
+def _parts(entry: CacheEntry, selection: Selection, salt: bytes) -> Answer:
+    body: Content
     if len(selection.spans) == 1:
         span = selection.spans[0]
-        body = cut(entry, span)
+        held = cut(entry, span)
+        body = held if isinstance(held, bytes) else Pieces((held,))
         line: Field = (b"Content-Range", content_range(span, selection.total))
         fields = entry.fields.without(_ABOUT_PART).plus(line, _length(body))
     else:
-        body, kind = multipart(entry, selection, boundary)
+        body, kind = multipart(entry, selection, boundary_of(entry, salt))
         fields = entry.fields.without(_ABOUT_PARTS).plus((b"Content-Type", kind), _length(body))
     return Answer(ResponseHead(206, b"Partial Content", fields), body)
 

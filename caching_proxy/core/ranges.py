@@ -17,6 +17,7 @@ from caching_proxy.core.conditional import is_strong
 from caching_proxy.core.dates import parse_date
 from caching_proxy.core.entry import CacheEntry, Flag
 from caching_proxy.core.messages import Field, Fields, RequestHead
+from caching_proxy.core.pieces import SHARED_BYTES, Content, Pieces, window
 
 Span = tuple[int, int]
 """First and last position, both included."""
@@ -98,10 +99,10 @@ def can_answer_part(request: RequestHead, entry: CacheEntry) -> bool:
     return select(request, entry).kind is Kind.PARTS
 
 
-def cut(entry: CacheEntry, span: Span) -> bytes:
-    """The bytes of ``span``, which :func:`select` gave for ``entry``."""
+def cut(entry: CacheEntry, span: Span) -> bytes | memoryview:
+    """The bytes of ``span``, which :func:`select` gave for ``entry``; a long one is a window on the body."""
     start = entry.part[0] if entry.part is not None else 0
-    return entry.body[span[0] - start : span[1] + 1 - start]
+    return window(entry.body, span[0] - start, span[1] + 1 - start)
 
 
 def content_range(span: Span, total: int | None) -> bytes:
@@ -109,20 +110,32 @@ def content_range(span: Span, total: int | None) -> bytes:
     return b"bytes %d-%d/%b" % (*span, b"*" if total is None else b"%d" % total)
 
 
-def multipart(entry: CacheEntry, selection: Selection, boundary: bytes = b"") -> tuple[bytes, bytes]:
-    """The body of several spans and its ``Content-Type`` (RFC 9110 §14.6).
+def boundary_of(entry: CacheEntry, salt: bytes) -> bytes:
+    """What separates the ranges of ``entry``: whoever made the body could not know it, as nobody knows ``salt``.
 
-    Without a ``boundary`` one is derived from the body, which therefore cannot contain it.
+    It does not depend on the bytes of the body: reading ten megabytes for a request of a few bytes would be work that
+    a client gets for nothing.
     """
-    mark = boundary or hashlib.blake2b(entry.body, digest_size=16).hexdigest().encode()
+    made = b"%d %.6f " % (len(entry.body), entry.received_at) + entry.key
+    return hashlib.blake2b(made, digest_size=16, key=salt).hexdigest().encode()
+
+
+def multipart(entry: CacheEntry, selection: Selection, mark: bytes) -> tuple[Content, bytes]:
+    """The body of several spans, separated by the boundary ``mark``, and its ``Content-Type`` (RFC 9110 §14.6)."""
     kind = entry.fields.first(b"content-type")
     label = b"" if kind is None else b"Content-Type: %b\r\n" % kind
-    pieces = [
-        b"--%b\r\n%bContent-Range: %b\r\n\r\n%b\r\n"
-        % (mark, label, content_range(span, selection.total), cut(entry, span))
-        for span in selection.spans
-    ]
-    return b"".join([*pieces, b"--%b--\r\n" % mark]), b"multipart/byteranges; boundary=" + mark
+    pieces: list[bytes | memoryview] = []
+    before = b""
+    for span in selection.spans:
+        pieces.append(
+            b"%b--%b\r\n%bContent-Range: %b\r\n\r\n" % (before, mark, label, content_range(span, selection.total))
+        )
+        pieces.append(cut(entry, span))
+        before = b"\r\n"
+    pieces.append(b"\r\n--%b--\r\n" % mark)
+    content = Pieces(pieces)
+    short = len(content) < SHARED_BYTES
+    return bytes(content) if short else content, b"multipart/byteranges; boundary=" + mark
 
 
 def missing_rest(part: CacheEntry, limit: int) -> int | None:

@@ -21,6 +21,7 @@ from caching_proxy.core.key import KeyPolicy, build_key, target_of
 from caching_proxy.core.lookup import Use, choose
 from caching_proxy.core.messages import Fields, RequestHead
 from caching_proxy.core.outcome import CacheStatus
+from caching_proxy.core.pieces import SHARED_BYTES
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.reply import with_explanation
 from caching_proxy.core.request_control import NO_WISHES
@@ -31,6 +32,7 @@ from caching_proxy.interfaces import Identity, ITokenVerifier
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import HotMeter, Recorder
+from caching_proxy.wire.answers import HotAnswer, LargeAnswer
 from caching_proxy.wire.channel import HTTPChannel
 from caching_proxy.wire.heads import ParsedHead
 
@@ -108,7 +110,7 @@ class HotPath:
         self._terms = terms_under(policy)
         self._declined = self._declines  # one object, under which fields remember the answer
 
-    def __call__(self, parsed: ParsedHead, channel: HTTPChannel) -> bytes | None:
+    def __call__(self, parsed: ParsedHead, channel: HTTPChannel) -> HotAnswer | None:
         plan = parsed.plan
         trusted = self._trusting and self._peers.trusts(channel.peer_host)
         if isinstance(plan, Plan) and plan.trusted is trusted and plan.scheme == channel.scheme:
@@ -140,7 +142,8 @@ class HotPath:
         if plan.meter is None or plan.meter.status != rendering.status:
             plan.meter = self._recorder.hot_meter(plan.head, rendering.status, plan.identity)
         plan.meter.record(self._now() - now)
-        return rendering.head + rendering.body
+        head, body = rendering.head, rendering.body
+        return head + body if len(body) < SHARED_BYTES else LargeAnswer(head, body)
 
     # -- once for each head ----------------------------------------------------------------------
 
@@ -208,7 +211,7 @@ class HotPath:
         made = answer(plan.head, entry, now)
         fields = with_explanation(made.head.fields, entry, CacheStatus.HOT_HIT, now, self._proxy_name)
         head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (made.head.status, made.head.reason, fields.encoded())
-        rendering = Rendering(age, made.head.status, head, made.body)
+        rendering = Rendering(age, made.head.status, head, bytes(made.body))
         entry.slim()
         if not plan.conditional and record.rendered_at == age:
             record.remember(kind, rendering, CHOICES)

@@ -93,7 +93,7 @@ class ProxyResource(Resource):
             self._recorder.record(request, incoming, reply)
             return
         body = reply.body
-        if isinstance(body, bytes):
+        if not isinstance(body, Body):
             request.respond(reply.head, body, reply.framed)
             self._recorder.record(request, incoming, reply)
             return

@@ -8,12 +8,9 @@ Whatever is ambiguous gets an error and ends the connection: nothing that came a
 from __future__ import annotations
 
 import enum
-import json
-from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, cast
 
-from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
@@ -24,11 +21,17 @@ from caching_proxy.wire.answers import Answers
 from caching_proxy.wire.heads import END, ParsedHead, check_unfinished
 from caching_proxy.wire.inbound import Inbound
 from caching_proxy.wire.outlet import Outlet
+from caching_proxy.wire.refusal import refusal
 from caching_proxy.wire.transport import BytesProtocol
 
 if TYPE_CHECKING:
     from caching_proxy.wire.request import ProxyRequest
     from caching_proxy.wire.site import ProxySite
+
+EMPTY_LINES = 2
+"""How many are passed over before a request line: some clients end a body with one that is not counted."""
+
+_EMPTY_LINE = (b"\r\n", b"\n")
 
 WAITING_BYTES = 32 * 1024
 """Bytes sent ahead of a request under way at which reading stops."""
@@ -60,14 +63,12 @@ class HTTPChannel(Outlet):
         self.persists = True
         self._state = _HEAD
         self._buffer = b""
-        self._skipped = False  # the one empty line that may precede a request line has been passed over
+        self._skipped = 0  # empty lines passed over before the request line
         self._serving = False
+        self._resting = False  # others have their turn; until then nothing more is served
         self._body_held = False
         self._ahead_held = False
         self._tunnel: BytesProtocol | None = None
-        self._peer: IAddress | None = None
-        self._peer_host: bytes | None = None
-        self._scheme: bytes | None = None
 
     # -- the connection --------------------------------------------------------------------------
 
@@ -89,13 +90,12 @@ class HTTPChannel(Outlet):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = _GONE
         self.connected = 0
-        self.due = self._write_due = inf
+        self.forget()
         self._buffer = b""
         self.site.connections.discard(self)
         inbound, self.inbound = self.inbound, None
         request, self.request = self.request, None
         tunnel, self._tunnel = self._tunnel, None
-        self._producer = None
         if tunnel is not None:
             tunnel.connectionLost(reason)
         if request is not None:  # before its body fails, or whoever reads that would answer
@@ -115,7 +115,7 @@ class HTTPChannel(Outlet):
         except BadMessage as problem:
             self.refuse(problem)
         finally:
-            self._serving = False
+            self._serving = self._resting
 
     def _serve_heads(self, data: bytes, seen: int) -> tuple[bytes, int] | None:
         """What is left when no head is complete any more, and how much of it was seen before this data.
@@ -125,29 +125,46 @@ class HTTPChannel(Outlet):
         site, answers, at = self.site, Answers(self), 0
         try:
             while True:
-                if not self._skipped and data.startswith(b"\r\n", at):  # RFC 9112 §2.2
-                    at += 2
-                    self._skipped = True
+                while self._skipped < EMPTY_LINES and data.startswith(_EMPTY_LINE, at):  # RFC 9112 §2.2
+                    at += 1 if data.startswith(b"\n", at) else 2
+                    self._skipped += 1
                 end = data.find(END, max(at, seen - 3)) + 4
                 if end < 4:
                     return data[at:], 0 if at else seen
                 parsed = site.heads.parse(data[at:end])
                 at = end
-                self._skipped = False
+                self._skipped = 0
                 if parsed.plain and site.hot is not None and not site.connections.draining:
                     answer = site.hot(parsed, self)
                     if answer is not None:
                         if answers.add(answer):
                             continue
-                        return data[at:], 0  # the client does not read: the rest waits
+                        return self._rest_later(data[at:])
                 answers.send()
                 self._buffer = data[at:]
                 self._begin(parsed)
                 if self._state is not _HEAD or self.full:
                     return None
                 data, at, seen = self._buffer, 0, 0
+                if not answers.passed():
+                    return self._rest_later(data)
         finally:
             answers.send()
+
+    def _rest_later(self, rest: bytes) -> tuple[bytes, int] | None:
+        """``rest`` waits until the client has read, or until others have had their turn."""
+        if self.full or not rest:
+            return rest, 0
+        self._buffer = rest
+        self._resting = True
+        self.due = self.seconds() + self.limits.head_seconds
+        self.clock.callLater(0, self._rested)
+        return None
+
+    def _rested(self) -> None:
+        self._resting = self._serving = False
+        if self._state is _HEAD and not self.full:
+            self._next()
 
     def _keep(self, rest: bytes, seen: int) -> None:
         """``rest`` follows the last answered head: nothing, or the beginning of the next one."""
@@ -280,12 +297,7 @@ class HTTPChannel(Outlet):
 
     def refuse(self, problem: BadMessage) -> None:
         """Answer an error of the channel's own, and close."""
-        text = json.dumps({"error": problem.text}).encode()
-        status = HTTPStatus(problem.status)
-        self.write(
-            b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%b" % (status, status.phrase.encode(), self.site.date(), len(text), text)
-        )
+        self.write(refusal(problem, self.site.date()))
         if self.site.on_refused is not None:
             self.site.on_refused(problem.status)
         self._finish(lingers=True)
@@ -374,24 +386,3 @@ class HTTPChannel(Outlet):
         self.read_on()
         rest, self._buffer = self._buffer, b""
         return rest
-
-    def getPeer(self) -> IAddress:
-        if self._peer is None:
-            self._peer = self.transport.getPeer()
-        return self._peer
-
-    def getHost(self) -> IAddress:
-        return self.transport.getHost()
-
-    @property
-    def scheme(self) -> bytes:
-        """``http`` or ``https``: how the client reached us."""
-        if self._scheme is None:
-            self._scheme = b"https" if self.isSecure() else b"http"
-        return self._scheme
-
-    @property
-    def peer_host(self) -> bytes:
-        if self._peer_host is None:
-            self._peer_host = str(getattr(self.getPeer(), "host", "")).encode("ascii", "replace")
-        return self._peer_host

@@ -16,8 +16,8 @@ class Limits:
     - ``body_seconds`` and ``body_rate``: a request body must have arrived after ``body_seconds`` plus one second for
       every ``body_rate`` bytes received so far, so a long upload that makes progress goes on. Time in which this side
       made the client wait does not count;
-    - ``write_seconds`` and ``write_rate``: how long the send buffer may stay filled: ``write_seconds`` plus one second
-      for every ``write_rate`` bytes in it;
+    - ``write_seconds``: how long a client may take nothing at all of what waits for it; however slowly it reads, it
+      gets all of its answer;
     - ``linger_seconds``: how long bytes are read and thrown away after an answer that ends the connection early, so
       that the client can read that answer.
     """
@@ -39,7 +39,6 @@ class Limits:
     body_seconds: float = 60.0
     body_rate: int = 500
     write_seconds: float = 60.0
-    write_rate: int = 1024
     linger_seconds: float = 2.0
 
 

@@ -1,11 +1,13 @@
-"""The sending half of a client connection: back-pressure for whoever writes, write deadlines, and closing.
+"""The sending half of a client connection: back-pressure for whoever writes, lack of progress, and closing.
 
 The outlet is its transport's only producer for as long as the connection lives; the producer of the response under
-way hangs on the outlet.
+way hangs on the outlet. Content that is stored goes out in slices of the stored bytes, each when the one before is on
+its way, so that a client that reads slowly costs no copy of its own.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from math import inf
 from typing import cast
@@ -14,29 +16,38 @@ from twisted.internet.interfaces import (
     IProducer,
     IPullProducer,
     IPushProducer,
-    ISSLTransport,
     ITCPTransport,
-    ITransport,
 )
 from twisted.internet.interfaces import IReactorTime as Clock
-from twisted.internet.protocol import Protocol
 
+from caching_proxy.core.pieces import SHARED_BYTES, Content, Pieces
 from caching_proxy.wire.limits import Limits
-from caching_proxy.wire.transport import HIGH_WATER, PullPump
+from caching_proxy.wire.peer import PeerProtocol
+from caching_proxy.wire.transport import NativeTransport, PullPump, unsent
+
+SLICE = 128 * 1024
+"""Bytes of stored content that are handed to the transport at once."""
+
+TURN_BYTES = 4 * 1024 * 1024
+"""Bytes after which others have their turn, however fast the client reads."""
 
 
-class Outlet(Protocol):
-    """What is common to all that a channel sends. ``due`` is the next deadline of the reading half or of closing."""
+class Outlet(PeerProtocol):
+    """What is common to all that a channel sends. ``due`` is the next deadline of the reading half or of closing.
 
-    transport: ITransport
+    ``full``: more is to be sent than the transport takes for now, so nothing new should be made.
+    """
 
     def __init__(self, clock: Clock, limits: Limits) -> None:
         self.clock = clock
         self.limits = limits
-        self.full = False  # the transport has more to send than it should
+        self.full = False
         self.due = inf
-        self._write_due = inf
-        self._last_write = 0
+        self._choked = False  # the transport said so
+        self._rest: deque[memoryview] = deque()  # what it has not been given yet
+        self._written = 0  # bytes given to the transport
+        self._taken = 0  # of these, what the system had taken when last looked at
+        self._taken_at = clock.seconds()
         self._producer: IPushProducer | PullPump | None = None
         self._ending = False
         self._ended = False
@@ -48,14 +59,45 @@ class Outlet(Protocol):
     # -- writing ---------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        if self.full:
-            self._write_due += len(data) / self.limits.write_rate
-        else:
-            self._last_write = len(data)
+        if self._rest:
+            self._rest.append(memoryview(data))
+            return
+        self._written += len(data)
         self.transport.write(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))
+
+    def write_content(self, head: bytes, content: Content) -> None:
+        """Send ``head`` and the ``content`` after it, which is shared and cut into slices unless it is short."""
+        if len(content) < SHARED_BYTES:
+            self.write(head + bytes(content))
+            return
+        self.write(head)
+        parts = content.parts if isinstance(content, Pieces) else (content,)
+        self._rest.extend(map(memoryview, parts))
+        if not self.full:
+            self.full = True
+            self._pump()
+
+    def _pump(self) -> None:
+        """Hand over slices while the transport has room."""
+        rest, shares, until = self._rest, isinstance(self.transport, NativeTransport), self._written + TURN_BYTES
+        while rest and not self._choked:
+            if self._written >= until:
+                self.clock.callLater(0, self._pump_on)
+                return
+            view = rest.popleft()
+            if len(view) > SLICE:
+                rest.appendleft(view[SLICE:])
+                view = view[:SLICE]
+            self._written += len(view)
+            self.transport.write(view if shares else bytes(view))  # type: ignore[arg-type]
+        self.full = self._choked
+
+    def _pump_on(self) -> None:
+        if self.connected and not self._choked:
+            self.resumeProducing()
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """The producer of the response under way."""
@@ -77,15 +119,17 @@ class Outlet(Protocol):
 
     def pauseProducing(self) -> None:
         """The transport has enough to send."""
-        self.full = True
-        backlog = self._last_write + HIGH_WATER
-        self._write_due = self.seconds() + self.limits.write_seconds + backlog / self.limits.write_rate
+        self.full = self._choked = True
         if self._producer is not None:
             self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
+        self._choked = False
+        if self._rest:
+            self._pump()
+        if self._rest or self._choked:
+            return
         self.full = False
-        self._write_due = inf
         if self._ending:
             self._end()
             return
@@ -116,7 +160,7 @@ class Outlet(Protocol):
 
     def end_tunnel(self) -> None:
         """Close a connection that was taken over, once all is sent."""
-        self.full = False  # nobody kept count since
+        self.full = self._choked = False  # nobody kept count since
         self.end(lingers=False)
 
     def _end(self) -> None:
@@ -138,27 +182,41 @@ class Outlet(Protocol):
 
     def detach(self) -> None:
         """Stop being the transport's producer."""
-        self._write_due = inf
         self.transport.unregisterProducer()  # type: ignore[attr-defined]
+
+    def forget(self) -> None:
+        """The connection is gone: let go of what was to be sent."""
+        self.due = inf
+        self._producer = None
+        self._rest.clear()
 
     def abort(self) -> None:
         """Drop the connection at once."""
         if self.connected:
-            self.due = self._write_due = inf
+            self.due = inf
+            self._rest.clear()
             cast("ITCPTransport", self.transport).abortConnection()
 
     def check(self, now: float) -> None:
-        """Act upon deadlines that passed at ``now``."""
-        if now >= self._write_due:
+        """Act upon deadlines that passed at ``now``; called about once a second."""
+        if self._taken == self._written:
+            self._taken_at = now
+        elif self._stalled(now):
             self.abort()
-        elif now >= self.due:
-            if self._ending:
-                self.abort()
-            else:
+            return
+        if now >= self.due:
+            if not self._ending:
                 self.overdue(now)
+            elif self._taken == self._written:
+                self.abort()  # all is sent, and still the client does not close
+
+    def _stalled(self, now: float) -> bool:
+        """Whether the client has taken nothing of what waits for it for the whole of the write time."""
+        waiting = unsent(self.transport)
+        taken = self._written - (int(self._choked) if waiting is None else waiting)
+        if taken != self._taken:
+            self._taken, self._taken_at = taken, now
+        return now - self._taken_at >= self.limits.write_seconds
 
     def overdue(self, now: float) -> None:
         """``due`` passed; for the reading half."""
-
-    def isSecure(self) -> bool:
-        return ISSLTransport.providedBy(self.transport)

@@ -22,6 +22,7 @@ from zope.interface import alsoProvides
 from caching_proxy.body import Body
 from caching_proxy.core.framing import has_no_body
 from caching_proxy.core.messages import Fields, RequestHead, ResponseHead
+from caching_proxy.core.pieces import Content
 from caching_proxy.wire.heads import ParsedHead
 from caching_proxy.wire.inbound import Inbound
 from caching_proxy.wire.transport import BytesProtocol
@@ -188,8 +189,8 @@ class ProxyRequest(server.Request):
         if self.channel is not None and not self.startedWriting:
             self.channel.write(self._head(head, length))
 
-    def respond(self, head: ResponseHead, body: bytes, framed: bool = False) -> None:
-        """The whole response in one write, and :meth:`finish`.
+    def respond(self, head: ResponseHead, body: Content, framed: bool = False) -> None:
+        """The whole response at once, and :meth:`finish`; a long body is shared, not copied.
 
         ``framed``: the fields have the Content-Length of ``body`` and nothing else about framing, and ``body`` does
         go with the response.
@@ -201,10 +202,10 @@ class ProxyRequest(server.Request):
             self.startedWriting = 1
             self._direct = True
             self.code = head.status
-            channel.write(b"%b%b\r\n%b" % (_start(head), channel.connection_field(True), body))
+            channel.write_content(b"%b%b\r\n" % (_start(head), channel.connection_field(True)), body)
         else:
             data = self._head(head, len(body))
-            channel.write(data if self._silent else data + body)
+            channel.write_content(data, b"" if self._silent else body)
             self._left = 0
         self.finish()
 

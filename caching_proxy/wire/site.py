@@ -9,13 +9,14 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.web.resource import IResource, getChildForRequest
 
+from caching_proxy.wire.answers import HotAnswer
 from caching_proxy.wire.channel import HTTPChannel
 from caching_proxy.wire.connections import ConnectionSet
 from caching_proxy.wire.heads import HeadParser, ParsedHead
 from caching_proxy.wire.limits import DEFAULT_LIMITS, Limits
 from caching_proxy.wire.request import ProxyRequest
 
-Hot = Callable[[ParsedHead, HTTPChannel], bytes | None]
+Hot = Callable[[ParsedHead, HTTPChannel], HotAnswer | None]
 """Answers a plain GET or HEAD with the exact bytes of a whole response, or None to decline."""
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
 from twisted.internet import error
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import (
     IAddress,
@@ -51,6 +52,18 @@ BuildProtocol = Callable[[IAddress], BytesProtocol | None]
 def native_loop(reactor: object) -> asyncio.AbstractEventLoop | None:
     """The asyncio loop under ``reactor``, or None where the reactor is of another kind."""
     return cast("asyncio.AbstractEventLoop | None", getattr(reactor, "_asyncioEventloop", None))
+
+
+def unsent(transport: object) -> int | None:
+    """Bytes that wait in ``transport`` for the system to take them; None where it does not tell."""
+    if isinstance(transport, NativeTransport):
+        return transport.unsent()
+    under = getattr(transport, "transport", None)  # TLS
+    if under is not None:
+        return unsent(under)
+    if isinstance(transport, FileDescriptor):
+        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    return None
 
 
 class PullPump:
@@ -124,7 +137,8 @@ class NativeTransport:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
+        """Send ``data``; a buffer that is not sent at once is kept, not copied."""
         if self._together:
             self._write_together()
         if data and self.connected and not self._write_closing:
@@ -143,6 +157,10 @@ class NativeTransport:
         waiting, self._together = self._together, []
         if waiting:
             self.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+
+    def unsent(self) -> int:
+        """Bytes written that the system has not taken yet."""
+        return self._native.get_write_buffer_size()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,9 +12,11 @@ from hypothesis import strategies as st
 from caching_proxy.core.dates import format_date
 from caching_proxy.core.entry import NO_FLAGS, CacheEntry, Flag
 from caching_proxy.core.messages import Field, Fields, RequestHead
+from caching_proxy.core.pieces import Pieces
 from caching_proxy.core.ranges import (
     MAX_RANGES,
     Kind,
+    boundary_of,
     combine,
     content_range,
     cut,
@@ -209,11 +214,25 @@ def test_R3_multipart() -> None:
 
 
 def test_R3_multipart_boundary_of_its_own() -> None:
-    selection = select(ranged(b"bytes=0-1,3-4"), whole())
-    _, one = multipart(whole(), selection)
-    _, other = multipart(whole(body=BODY.upper()), selection)
-    assert one != other
-    assert one.rpartition(b"=")[2] not in BODY
+    one = boundary_of(whole(), b"secret")
+    assert one != boundary_of(whole(), b"another secret")
+    assert one != boundary_of(attrs.evolve(whole(), received_at=T + 1), b"secret")
+    assert re.fullmatch(rb"[0-9a-f]{32}", one)
+
+
+def test_R3_a_boundary_costs_the_same_whatever_the_body() -> None:
+    assert boundary_of(whole(body=BODY.upper()), b"secret") == boundary_of(whole(), b"secret")  # it is not read
+
+
+def test_R3_long_ranges_are_windows_on_the_stored_body() -> None:
+    held = whole(body=bytes(100_000))
+    content, _ = multipart(held, select(ranged(b"bytes=0-39999,50000-99999"), held), b"XX")
+    assert isinstance(content, Pieces)
+    assert sum(len(part) for part in content.parts if isinstance(part, memoryview)) == 90_000
+    assert all(part.obj is held.body for part in content.parts if isinstance(part, memoryview))
+    single = cut(held, (10, 99_999))
+    assert isinstance(single, memoryview)
+    assert single.obj is held.body
 
 
 # -- R10 -----------------------------------------------------------------------------------------

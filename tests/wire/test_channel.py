@@ -89,11 +89,16 @@ def test_nothing_after_a_closing_answer_runs(wire):
     assert line.send(get(b"/3")) == b""
 
 
-def test_an_empty_line_before_a_request_is_skipped_once(wire):
-    assert statuses(wire().send(b"\r\n" + get() + b"\r\n" + get())) == [200, 200]
-    assert statuses(wire().drip(b"\r\n" + get() + b"\r\n" + get())) == [200, 200]
-    assert statuses(wire().send(b"\r\n\r\n" + get())) == [400]
-    assert statuses(wire().drip(b"\r\n\r\n" + get())) == [400]
+@pytest.mark.parametrize("deliver", ["send", "drip"])
+@pytest.mark.parametrize("before", [b"\r\n", b"\n", b"\r\n\r\n", b"\n\n", b"\r\n\n", b"\n\r\n"])
+def test_empty_lines_before_a_request_are_skipped(wire, before, deliver):
+    assert statuses(getattr(wire(), deliver)(before + get() + before + get())) == [200, 200]
+
+
+@pytest.mark.parametrize("deliver", ["send", "drip"])
+@pytest.mark.parametrize("before", [b"\r\n" * 3, b"\n" * 3, b" \r\n", b"\r", b"\r\r\n"])
+def test_more_than_two_empty_lines_are_no_request(wire, before, deliver):
+    assert statuses(getattr(wire(), deliver)(before + get())) == [400]
 
 
 # -- the hot path ------------------------------------------------------------------------------------

@@ -1,0 +1,40 @@
+"""Who is at the other end of a client connection, looked up when first asked for."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IAddress, ISSLTransport, ITransport
+from twisted.internet.protocol import Protocol
+
+
+class PeerProtocol(Protocol):
+    """A protocol that knows its addresses."""
+
+    transport: ITransport
+    _peer: IAddress | None = None
+    _peer_host: bytes | None = None
+    _scheme: bytes | None = None
+
+    def getPeer(self) -> IAddress:
+        if self._peer is None:
+            self._peer = self.transport.getPeer()
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        return self.transport.getHost()
+
+    def isSecure(self) -> bool:
+        return ISSLTransport.providedBy(self.transport)
+
+    @property
+    def scheme(self) -> bytes:
+        """``http`` or ``https``: how the client reached us."""
+        if self._scheme is None:
+            self._scheme = b"https" if self.isSecure() else b"http"
+        return self._scheme
+
+    @property
+    def peer_host(self) -> bytes:
+        """The peer's IP address in text; empty where it has none."""
+        if self._peer_host is None:
+            self._peer_host = str(getattr(self.getPeer(), "host", "")).encode("ascii", "replace")
+        return self._peer_host

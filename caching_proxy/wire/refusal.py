@@ -1,0 +1,18 @@
+"""The answer to what is no usable request; the connection ends with it."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+from caching_proxy.core.framing import BadMessage
+
+
+def refusal(problem: BadMessage, date: bytes) -> bytes:
+    """A whole response; ``date`` is the value of its Date field."""
+    text = json.dumps({"error": problem.text}).encode()
+    status = HTTPStatus(problem.status)
+    return (
+        b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        b"Connection: close\r\n\r\n%b" % (status, status.phrase.encode(), date, len(text), text)
+    )

@@ -221,6 +221,7 @@ def _pipeline(
             fetcher=Fetcher(policy, keys, route, writer, uncacheable, replies, fills, reactor, reader, varying),
             passing=PassThrough(route, cache.invalidator, rules, keys, replies, posts, reactor),
             replies=replies,
+            varying=varying,
             clock=reactor,
             stale_wait=settings.stale_wait_seconds,
         )

@@ -127,7 +127,9 @@ class HotTier:
     def put_all(self, key: bytes, entries: Iterable[CacheEntry], now: float, ends: float = inf) -> bool:
         """Make ``entries`` the only variants of ``key``, until ``ends`` at the latest, if they fit; whether they do."""
         self._remove(key)
-        kept = self._bounded(tuple(entries))
+        kept = tuple(entries)
+        if len(kept) > 1:
+            kept = self._bounded(kept)
         if not kept or self._max_entries <= 0:
             return False
         ends = min(ends, now + self._ttl)
@@ -148,8 +150,6 @@ class HotTier:
 
     def _bounded(self, entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
         """``entries`` as far as one key may have them; the first ones give up their bodies first."""
-        if len(entries) < 2:
-            return entries
         kept = list(entries[-self._max_variants :])
         most = min(len(kept), self._max_entries)
         whole = sum(entry.missing is None for entry in kept)

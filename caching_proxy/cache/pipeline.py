@@ -24,7 +24,7 @@ from caching_proxy.cache.replies import Replies
 from caching_proxy.cache.single_flight import Flight, Landing, Result, Shared, SingleFlight
 from caching_proxy.cache.tickets import Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
-from caching_proxy.cache.variants import field_name, latest_of_each
+from caching_proxy.cache.variants import VaryNames, field_name, latest_of_each
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.key import KeyPolicy, build_key, target_of
 from caching_proxy.core.lookup import Lookup, Use, choose, may_serve_on_error
@@ -57,6 +57,7 @@ class Parts:
     fetcher: Fetcher
     passing: PassThrough
     replies: Replies
+    varying: VaryNames
     clock: IReactorTime
     stale_wait: float = 1.0
     """Seconds that a backend is waited for where a stale response may stand in for its error."""
@@ -112,12 +113,16 @@ class Pipeline:
             wanted = tuple(map(field_name, lookup.lacking))
         p.hot.misses += 1
         visit = Visit(self, question)
-        visit.read(wanted or p.reader.guess(question.key, question.head.fields, question.view.scope))
+        if not wanted:
+            wanted = p.varying.guess(question.key, question.head.fields, question.view.scope)
+        found = p.reader.read(question.key, wanted, visit.found)
+        if found is not None:
+            visit.found(found)
         return visit.answer
 
-    def read(self, visit: Visit, question: Question, wanted: tuple[bytes, ...]) -> None:
-        """Ask the store for some variants on behalf of ``visit``."""
-        found = self._p.reader.read(question.key, wanted, visit.found, burst=not question.reread)
+    def read_again(self, visit: Visit, question: Question, wanted: Wanted) -> None:
+        """Ask the store for variants on behalf of ``visit`` that were not among those guessed."""
+        found = self._p.reader.read(question.key, wanted.variants, visit.found, burst=False)
         if found is not None:
             visit.found(found)
 
@@ -259,10 +264,6 @@ class Visit:
         self._timer: IDelayedCall | None = None
         self.answer: Deferred[Reply] = Deferred(self._leave)
 
-    def read(self, wanted: tuple[bytes, ...]) -> None:
-        """Ask the store for some variants of the key."""
-        self._pipeline.read(self, self._question, wanted)
-
     def found(self, found: Found) -> None:
         """What the store had to say."""
         if self.answer.called:  # the client left; the others who wait for this read go on
@@ -273,7 +274,7 @@ class Visit:
             self.answer.errback(Failure())
             return
         if isinstance(outcome, Wanted):
-            self.read(outcome.variants)
+            self._pipeline.read_again(self, self._question, outcome)
             return
         if not isinstance(outcome, Deferred):
             self.answer.callback(outcome)

@@ -22,7 +22,6 @@ from caching_proxy.cache.tickets import Ticket, Tickets
 from caching_proxy.cache.variants import VaryNames, arranged
 from caching_proxy.core.codec import CodecError, UnknownVersion, decode, decode_outline, outline_in
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.messages import Fields
 from caching_proxy.core.transient import transient
 from caching_proxy.core.variance import PLAIN_VARIANT, variant_of
 from caching_proxy.interfaces import IStore, Stored, StoreError, StoreUnavailable, Unreadable
@@ -85,10 +84,6 @@ class StoreReader:
         self._horizon = horizon
         self._varying = varying
         self._reads: dict[tuple[bytes, tuple[bytes, ...]], _Read] = {}
-
-    def guess(self, key: bytes, fields: Fields, scope: bytes) -> tuple[bytes, ...]:
-        """The variants that a request with ``fields`` may select, as far as can be told beforehand."""
-        return self._varying.guess(key, fields, scope)
 
     def read(self, key: bytes, fields: tuple[bytes, ...], receiver: Receiver, burst: bool = True) -> Found | None:
         """What is stored for ``key`` if it is known; else ``receiver`` is called with it once.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.messages import Fields
-from caching_proxy.core.variance import Names, names_of, part_of, variant_asked, variant_of
+from caching_proxy.core.variance import PLAIN_VARIANT, Names, names_of, part_of, variant_asked, variant_of
 from caching_proxy.core.variants import Variants
 
 field_name = variant_of
@@ -46,6 +46,10 @@ def _rank(entry: CacheEntry) -> tuple[float, int, bool]:
     return entry.received_at, -entry.lifetime, entry.missing is None
 
 
+_ONLY_PLAIN: tuple[Names, ...] = ((),)
+_PLAIN_GUESS = (PLAIN_VARIANT,)
+
+
 class VaryNames:
     """What ``Vary`` has named lately: a bounded memory by which to guess, before anything is read, which variant of a
     key a request selects.
@@ -60,7 +64,7 @@ class VaryNames:
 
     def __init__(self, keys: int = 10_000) -> None:
         self._by_key: OrderedDict[bytes, tuple[Names, ...]] = OrderedDict()
-        self._recent: tuple[Names, ...] = ((),)
+        self._recent = _ONLY_PLAIN
         self._limit = keys
         self._worth: dict[bytes, None] = {}
 
@@ -70,7 +74,9 @@ class VaryNames:
 
     def guess(self, key: bytes, fields: Fields, scope: bytes) -> tuple[bytes, ...]:
         """The variants to ask for: of a key that is not known, those that others like it would have."""
-        sets = self._by_key.get(key) or self._recent
+        sets = (self._by_key and self._by_key.get(key)) or self._recent
+        if sets is _ONLY_PLAIN and not scope and b"range" not in fields.index:
+            return _PLAIN_GUESS
         guesses = [variant_asked(fields, names, scope) for names in sets]
         if b"range" in fields.index:
             guesses += [part_of(guess) for guess in guesses]

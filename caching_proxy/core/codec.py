@@ -8,8 +8,8 @@ and of an outline, which stands in the index of its key as well::
 
     seal (16) | checksum (16) | fixed numbers | scope | variant | language | names | short head | asked
 
-The checksum is BLAKE2b-128 over the value from the key on, the seal over the key and the outline less the seal
-itself. So a value or outline that was cut, damaged, or copied to another key or variant is refused, and so is a
+The checksum is BLAKE2b-128 over the value from the key on, the seal over the outline less the seal itself and
+the key. So a value or outline that was cut, damaged, or copied to another key or variant is refused, and so is a
 value that is not the one that the index speaks of. This guards against accidents, not against somebody who can
 write to the store; even a forged value can do no more than fail to decode or give a wrong entry for its own key.
 
@@ -21,13 +21,15 @@ alone rather than damage to delete. Version 1 had no outline.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from math import isfinite
 from struct import Struct
 from struct import error as StructError
+from typing import Any
 
 from caching_proxy.core.entry import Asked, CacheEntry, Flag, Selecting
-from caching_proxy.core.variance import language_of, outline_of, variant_of
+from caching_proxy.core.variance import language_of, names_of, outline_of, variant_of
 
 MAGIC = b"\xc5CP"
 VERSION = 2
@@ -60,7 +62,7 @@ class UnknownVersion(CodecError):
 def encode(entry: CacheEntry) -> bytes:
     """``entry`` in the newest version; CodecError where a number does not fit."""
     try:
-        content = b"".join(_content(entry))
+        content = _content(entry)
         checksum = blake2b(content, digest_size=_SUM)
         checksum.update(entry.body)
         facts = checksum.digest() + _facts(entry)
@@ -118,7 +120,9 @@ def _check_preamble(value: bytes) -> None:
 
 
 def _seal(facts: bytes, key: bytes) -> bytes:
-    return blake2b(b"%b%d:%b%b" % (PREAMBLE, len(key), key, facts), digest_size=_SUM).digest()
+    seal = blake2b(facts, digest_size=_SUM)
+    seal.update(key)
+    return seal.digest()
 
 
 # -- writing -------------------------------------------------------------------------------------
@@ -126,12 +130,11 @@ def _seal(facts: bytes, key: bytes) -> bytes:
 
 def _facts(entry: CacheEntry) -> bytes:
     first, total = entry.part if entry.part is not None else (_NONE, None)
-    head = b""
-    names = b",".join([name for name, _ in entry.selecting])
-    if names or entry.scope or entry.part is not None:
+    names = language = head = b""
+    if entry.selecting or entry.scope or entry.part is not None:
+        names, language = b",".join(names_of(entry)), language_of(entry)
         head = outline_of(entry).head
-    asked = entry.asked
-    variant, language = variant_of(entry), language_of(entry) if names else b""
+    variant, asked = variant_of(entry), entry.asked
     numbers = _FACTS.pack(
         entry.status,
         entry.received_at,
@@ -152,40 +155,38 @@ def _facts(entry: CacheEntry) -> bytes:
         _ABSENT if asked is None else len(asked.names),
         0 if asked is None else len(asked.values),
     )
-    parts = [numbers, entry.scope, variant, language, names, head]
-    if asked is not None:
-        parts.append(asked.names)
-        _add_pairs(parts, asked.values)
-    return b"".join(parts)
+    facts = b"".join((numbers, entry.scope, variant, language, names, head, b"" if asked is None else asked.names))
+    return facts if asked is None or not asked.values else facts + _pairs(asked.values)
 
 
-def _content(entry: CacheEntry) -> list[bytes]:
+def _content(entry: CacheEntry) -> bytes:
     numbers = _CONTENT.pack(len(entry.key), len(entry.reason), len(entry.head), len(entry.selecting))
-    parts = [numbers, entry.key, entry.reason, entry.head]
-    _add_pairs(parts, entry.selecting)
-    return parts
+    content = b"".join((numbers, entry.key, entry.reason, entry.head))
+    return content + _pairs(entry.selecting) if entry.selecting else content
 
 
-def _add_pairs(parts: list[bytes], pairs: Selecting) -> None:
+def _pairs(pairs: Selecting) -> bytes:
+    parts: list[bytes] = []
     for name, value in pairs:
         parts += (_SELECTING.pack(len(name), _ABSENT if value is None else len(value)), name, value or b"")
+    return b"".join(parts)
 
 
 # -- reading -------------------------------------------------------------------------------------
 
 
-def _outline(outline: bytes, key: bytes, facts: tuple[int | float, ...]) -> CacheEntry:
+def _outline(outline: bytes, key: bytes, facts: tuple[Any, ...]) -> CacheEntry:
     (
         status, received_at, initial_age, lifetime, while_revalidate, if_error, keep, flags, first, total,
         missing, scope_size, variant_size, language_size, names_size, head_size, asked_size, asked_count,
     ) = facts  # fmt: skip
     scope_at = 2 * _SUM + _FACTS.size
-    variant_at = scope_at + int(scope_size)
-    language_at = variant_at + int(variant_size)
-    names_at = language_at + int(language_size)
-    head_at = names_at + int(names_size)
-    asked_at = head_at + int(head_size)
-    asked, end = _asked(outline, asked_at, int(asked_size), int(asked_count))
+    variant_at = scope_at + scope_size
+    language_at = variant_at + variant_size
+    names_at = language_at + language_size
+    head_at = names_at + names_size
+    asked_at = head_at + head_size
+    asked, end = _asked(outline, asked_at, asked_size, asked_count)
     if end != len(outline):
         raise CodecError("lengths do not add up")
     if not isfinite(received_at):
@@ -193,22 +194,22 @@ def _outline(outline: bytes, key: bytes, facts: tuple[int | float, ...]) -> Cach
     names = outline[names_at:head_at]
     entry = CacheEntry(
         key,
-        int(status),
+        status,
         b"",
         outline[head_at:asked_at],
         b"",
         received_at,
-        int(initial_age),
-        int(lifetime),
-        int(while_revalidate),
-        int(if_error),
-        int(keep),
-        _FLAGS[int(flags)] if flags < len(_FLAGS) else Flag(int(flags)),
+        initial_age,
+        lifetime,
+        while_revalidate,
+        if_error,
+        keep,
+        _FLAGS[flags] if flags < len(_FLAGS) else Flag(flags),
         tuple([(name, None) for name in names.split(b",")]) if names else (),
-        None if first == _NONE else (int(first), None if total == _NONE else int(total)),
+        None if first == _NONE else (first, None if total == _NONE else total),
         outline[scope_at:variant_at],
         asked,
-        int(missing),
+        missing,
     )
     entry.variant, entry.language = outline[variant_at:language_at], outline[language_at:names_at]
     return entry
@@ -233,8 +234,14 @@ def _asked(outline: bytes, at: int, size: int, count: int) -> tuple[Asked | None
     """What is remembered of the request, and where it ends."""
     if size == _ABSENT:
         return None, at
+    names = outline[at : at + size]
+    if not count:
+        return _names_only(names), at + size
     values, end = _selecting(outline, at + size, count)
-    return Asked(outline[at : at + size], values), end
+    return Asked(names, values), end
+
+
+_names_only = lru_cache(256)(Asked)
 
 
 def _selecting(data: bytes, at: int, count: int) -> tuple[Selecting, int]:

@@ -59,9 +59,10 @@ def scope_of(target: bytes, fields: Fields, scheme: bytes = b"http", trusted: bo
 
     ``scheme`` is how it reached us, ``trusted`` whether its peer is believed about the client behind it.
     """
-    told = fields.derived(_told) if trusted else b""
-    if told or scheme != b"http":
-        return _scope(target, fields, scheme, told)
+    if trusted or scheme != b"http":
+        return _scope(target, fields, scheme, fields.derived(_told) if trusted else b"")
+    if target[-1:] != b"/" and b"/?" not in target:  # a glance that suffices for most
+        return b""
     return b"/" if _ends_in_slash(target) else b""
 
 

@@ -274,6 +274,7 @@ class MemoryProxy:
             fetcher=fetcher,
             passing=PassThrough(route, self.invalidator, lambda: self.rules, self.keys, self.replies, posts, clock),
             replies=self.replies,
+            varying=self.varying,
             clock=clock,
         )
 

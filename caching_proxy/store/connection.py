@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from txredisapi import HiredisProtocol, RedisError, ResponseError
 
 from caching_proxy.interfaces import StoreError
-from caching_proxy.store.errors import ConnectionGone, from_reply
+from caching_proxy.store.errors import ConnectionGone, CutShort, from_reply
 from caching_proxy.store.topology import RedisTopology
 
 Reply = object
@@ -125,9 +125,11 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
             on_lost(self, why)
-        error = ConnectionGone(f"connection lost: {why.getErrorMessage()}")
+        text = f"connection lost: {why.getErrorMessage()}"
+        error: StoreError = CutShort(text)
         while self.waiting:
             self.waiting.popleft().lost(error)
+            error = ConnectionGone(text)
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         waiting, gets = self.waiting, self._reader.gets

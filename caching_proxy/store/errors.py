@@ -30,6 +30,10 @@ class ConnectionGone(StoreError):
     """The connection was lost before the answer came; whether the command ran is unknown."""
 
 
+class CutShort(ConnectionGone):
+    """The connection was lost while this very answer was due."""
+
+
 class TimedOut(StoreError):
     """No answer, or no connection, within the time allowed."""
 

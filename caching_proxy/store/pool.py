@@ -23,11 +23,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.python.failure import Failure
 
-from caching_proxy.interfaces import StoreError, StoreUnavailable
+from caching_proxy.interfaces import AnswerLost, StoreError, StoreUnavailable
 from caching_proxy.store.calls import Ask, Call
 from caching_proxy.store.connection import RedisConnection, pack
 from caching_proxy.store.endpoint import endpoint_for
-from caching_proxy.store.errors import TimedOut
+from caching_proxy.store.errors import CutShort, TimedOut
 from caching_proxy.store.supply import Supply
 from caching_proxy.store.topology import RedisTopology
 
@@ -256,6 +256,8 @@ class RedisPool:
         call.connection = None
         if call.answer.called or not self._running or call.if_lost == "fail" or call.trouble is not None:
             self.finished(call)
+            if isinstance(error, CutShort) and isinstance(call.trouble, CutShort) and call.if_lost == "retry":
+                error = AnswerLost(str(error))
             call.fail(error)
             return
         call.trouble = error

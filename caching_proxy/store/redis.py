@@ -15,23 +15,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from txredisapi import ResponseError
 from zope.interface import implementer
 
 from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
-from caching_proxy.interfaces import NO_OUTLINES, IStore, Stored
+from caching_proxy.interfaces import NO_OUTLINES, AnswerLost, IStore, Stored, StoreError
 from caching_proxy.store.calls import Ask
 from caching_proxy.store.connection import Reply, checked, form, pack
 from caching_proxy.store.index import INDEX, outlines_in
 from caching_proxy.store.pool import RedisPool
-from caching_proxy.store.scripts import Discard, DropTarget, Put
+from caching_proxy.store.scripts import Discard, DropTarget, Forget, Put
 from caching_proxy.store.targets import INDEX_PREFIX, index_key, indexed
 
 SCAN_COUNT = 1000
+REFUSED_SECONDS = 600.0
+"""For how long nothing is stored that is as large as what the server refused to send."""
+
 DELETE_STEP = 500
 
 _PING = pack(b"PING")
@@ -50,6 +55,30 @@ _SOME = tuple(map(_some, range(9)))
 _log = Logger()
 
 
+class _Lookup(Ask[Stored | None]):
+    """A lookup; it is asked once more if its connection is lost, and its key forgotten if that happens again."""
+
+    __slots__ = ("_key", "_store")
+
+    def __init__(
+        self,
+        payload: bytes,
+        wanted: int,
+        read: Callable[[list[Reply]], Stored | None],
+        store: RedisStore,
+        key: bytes,
+    ) -> None:
+        super().__init__(payload, wanted, read, "retry")
+        self._store = store
+        self._key = key
+
+    def fail(self, error: StoreError | Failure) -> None:
+        if isinstance(error, AnswerLost):
+            self._store.unanswerable(self._key).addCallback(lambda _: Ask.fail(self, error))
+        else:
+            super().fail(error)
+
+
 @implementer(IStore)
 class RedisStore:
     """An :class:`IStore` on ``pool``; walks over keys use ``bulk``, so that no lookup stands behind them."""
@@ -64,6 +93,8 @@ class RedisStore:
         self.pool = pool
         self.bulk = bulk or pool
         self._most = b"%d" % max_variants, b"%d" % max_variant_bytes
+        self._refused_size = inf
+        self._refused_until = 0.0
 
     def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
         size = len(key)
@@ -75,16 +106,33 @@ class RedisStore:
             asked = [part for field in fields for part in (len(field), field)]
             payload, read = form % (size, key, *asked, size, key), partial(_found, fields)
         if where is None:
-            return self.pool.execute(Ask(payload, 2, read, "retry"))
+            return self.pool.execute(_Lookup(payload, 2, read, self, key))
         role, target = where
         index = index_key(target)
         listing = _LISTED % (len(index), index, len(role), role)
-        return self.pool.execute(Ask(listing + payload, 3, partial(_listed, key, read), "retry"))
+        return self.pool.execute(_Lookup(listing + payload, 3, partial(_listed, key, read), self, key))
 
     def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
-        if ttl_ms <= 0:
+        if ttl_ms <= 0 or (len(value) >= self._refused_size and self.pool.clock.seconds() < self._refused_until):
             return self.discard(key, field).addCallback(_nothing)
         return self.pool.execute(Put(key, field, value, ttl_ms, self._most))
+
+    def unanswerable(self, key: bytes) -> Deferred[None]:
+        """The server gives up connections rather than answer a lookup of ``key``: forget what is there, and store
+        nothing that large for a while. Never fails."""
+        _log.warn(
+            "the server closes connections instead of sending {key}, which is forgotten: is its "
+            "client-output-buffer-limit for normal clients less than MAX_CACHEABLE_BYTES?",
+            key=key.decode("latin-1"),
+        )
+        forgotten = self.pool.execute(Forget(key))
+        return forgotten.addCallback(self._note_refused).addErrback(_untold)
+
+    def _note_refused(self, size: int) -> None:
+        if size:
+            known = self._refused_size if self.pool.clock.seconds() < self._refused_until else inf
+            self._refused_size = min(known, size)
+            self._refused_until = self.pool.clock.seconds() + REFUSED_SECONDS
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
         return self.pool.execute(Discard(key, field))
@@ -135,6 +183,10 @@ class RedisStore:
 
     def _send(self, payload: bytes, replies: int, pool: RedisPool | None = None) -> Deferred[list[Reply]]:
         return (pool or self.pool).execute(Ask(payload, replies, list))
+
+
+def _untold(failure: Failure) -> None:
+    failure.trap(StoreError)
 
 
 def _nothing(_: object) -> None:

@@ -217,6 +217,39 @@ class Discard(ScriptCall[bool]):
         return reply == 1
 
 
+FORGET = Script(
+    b"""\
+-- KEYS: entry. Removes it and answers how long its largest value was.
+local largest = 0
+if redis.call('TYPE', KEYS[1])['ok'] == 'hash' then
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    largest = math.max(largest, redis.call('HSTRLEN', KEYS[1], field))
+  end
+end
+redis.call('UNLINK', KEYS[1])
+return largest
+""",
+    keys=1,
+    args=0,
+)
+
+
+class Forget(ScriptCall[int]):
+    """Remove a key unseen; the length of its largest value in bytes."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(FORGET)
+        self._key = key
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        return len(self._key), self._key
+
+    def told(self, reply: Reply) -> int:
+        return cast("int", reply)
+
+
 DROP_TARGET = Script(
     b"""\
 -- KEYS: index; ARGV: target, roles at most.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from plugins.live_backend import LiveBackend, answer
+from plugins.live_backend import Exchange, LiveBackend, answer
 from plugins.proxy_process import ProxyProcess, StartProxy, wait_for
 from plugins.redis_server import RedisServer
 
@@ -86,6 +86,46 @@ def test_one_hash_a_key_one_field_a_variant_and_a_ttl(
     assert isinstance(left, int)
     assert 690 <= left <= 700  # fresh for 100 s, kept for 600 s more
     assert proxy.get("/hash?q=1", Accept_Language="fr").cache == "HIT"
+
+
+def test_a_lookup_reads_one_variant_of_many(
+    start_shared: StartProxy, backend: LiveBackend, server: RedisServer
+) -> None:
+    """Another process, which knows nothing of the key yet, reads the outlines and the variants it is asked for."""
+
+    def translated(exchange: Exchange) -> None:
+        body = exchange.all("Accept-Language")[0].encode() * 200_000
+        exchange.reply(body, 200, [("Vary", "Accept-Language"), ("Cache-Control", "max-age=100")])
+
+    backend.on("/many", translated)
+    languages = [one + other for one in "abcdefgh" for other in "abc"]
+    first = start_shared(BACKEND_URL=backend.url, CACHE_URL=server.url)
+    for language in languages:
+        first.get("/many", Accept_Language=language)
+    assert first.stop() == 0
+    second = start_shared(BACKEND_URL=backend.url, CACHE_URL=server.url)
+    before, lookups = sent_by(server), calls_of(server, "hmget")
+    for language in languages[:10]:
+        answer = second.get("/many", Accept_Language=language)
+        assert (answer.cache, answer.body) == ("HIT", language.encode() * 200_000)
+    assert calls_of(server, "hmget") - lookups <= 11, "one each, but for the first, when nothing of the key is known"
+    assert sent_by(server) - before < 10 * 450_000
+    assert len(backend.seen("/many")) == len(languages)
+    second.stop()
+
+
+def sent_by(server: RedisServer) -> int:
+    """Bytes that the server has sent so far."""
+    return _stat(server, "stats", "total_net_output_bytes:")
+
+
+def calls_of(server: RedisServer, command: str) -> int:
+    return _stat(server, "commandstats", f"cmdstat_{command}:calls=")
+
+
+def _stat(server: RedisServer, section: str, beginning: str) -> int:
+    lines = bytes(server.cli("INFO", section)).decode().splitlines()  # type: ignore[arg-type]
+    return next((int(line[len(beginning) :].partition(",")[0]) for line in lines if line.startswith(beginning)), 0)
 
 
 def test_an_entry_outlives_the_process(start_shared: StartProxy, backend: LiveBackend, server: RedisServer) -> None:

@@ -11,7 +11,7 @@ from plugins.redis_in_memory import Rig, echo, outcome, settled
 from twisted.internet.defer import CancelledError
 from txredisapi import ResponseError
 
-from caching_proxy.interfaces import StoreError
+from caching_proxy.interfaces import AnswerLost, StoreError
 from caching_proxy.store.calls import Ask, Call
 from caching_proxy.store.connection import RedisConnection, pack
 from caching_proxy.store.errors import ConnectionGone, Refused, Sick, TimedOut
@@ -68,7 +68,7 @@ def test_a_call_without_effect_is_tried_just_once_more(rigs: Callable[..., Rig])
     assert result == []
     rig.server.wires[1].lose()
     rig.settle()
-    assert isinstance(result[0], ConnectionGone)
+    assert isinstance(result[0], AnswerLost)
     assert rig.server.commands.count([b"ECHO", b"1"]) == 2
 
 

@@ -14,7 +14,7 @@ from twisted.internet.ssl import Certificate
 from caching_proxy.core.codec import MAGIC, PREAMBLE, encode, outline_in
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.variance import variant_of
-from caching_proxy.interfaces import StoreError, Unreadable
+from caching_proxy.interfaces import AnswerLost, StoreError, Unreadable
 from caching_proxy.store import scripts
 from caching_proxy.store.build import StoreConfig, build_store
 from caching_proxy.store.calls import Ask
@@ -366,3 +366,22 @@ async def test_tls_is_verified() -> None:
         await works(server.url, StoreConfig(endpoint=trusting))
         with pytest.raises(StoreError, match="certificate"):
             await works(server.url)
+
+
+@pytest.mark.parametrize("key", [PLAIN, EDITOR])
+@pytest_twisted.ensureDeferred
+async def test_what_the_server_refuses_to_send_is_forgotten(
+    store: RedisStore, redis_server: RedisServer, request: pytest.FixtureRequest, key: bytes
+) -> None:
+    redis_server.cli("CONFIG", "SET", "client-output-buffer-limit", "normal 200000 0 0")
+    request.addfinalizer(lambda: redis_server.cli("CONFIG", "SET", "client-output-buffer-limit", "normal 0 0 0"))
+    await store.put(key, b"-", b"x" * 3_000_000, HOUR)
+    await store.put(b"cache:GET:anonymous:/small", b"-", b"x", HOUR)
+    with pytest.raises(AnswerLost):
+        await store.lookup(key, [b"-"])
+    assert await store.lookup(key, [b"-"]) is None
+    await store.put(key, b"-", b"x" * 3_000_000, HOUR)
+    assert await store.lookup(key, [b"-"]) is None, "it is not stored again"
+    await store.put(key, b"-", b"x" * 1000, HOUR)
+    assert await store.lookup(key, [b"-"]) is not None
+    assert await store.lookup(b"cache:GET:anonymous:/small", [b"-"]) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from io import StringIO
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -33,13 +34,15 @@ KEY = b"cache:GET:anonymous:/x"
 class Served:
     """A proxy in memory behind one client connection, with the hot path or without."""
 
-    def __init__(self, hot: bool, name: bytes | None = b"caching-proxy", **policy: Any) -> None:
+    def __init__(
+        self, hot: bool, name: bytes | None = b"caching-proxy", peers: TrustedPeers | None = None, **policy: Any
+    ) -> None:
         self.proxy = MemoryProxy(name=name, **policy)
         clock, hosts = self.proxy.clock, HostPolicy()
         self.metrics, self.log = Metrics("", ""), StringIO()
         self.access = AccessLog(self.log, True, clock)
         recorder = Recorder(self.metrics, self.access, PathLabels(), clock, lambda: b"id-1")
-        peers = TrustedPeers(())
+        peers = peers or TrustedPeers(())
         resource = ProxyResource(self.proxy.pipeline, peers, hosts, recorder, lambda: b"id-1")
         verifier, policy_used, keys = self.proxy.verifier, self.proxy.policy, self.proxy.keys
         self.path = HotPath(self.proxy.hot, verifier, policy_used, keys, hosts, name, recorder, clock.seconds, peers)
@@ -265,3 +268,57 @@ def test_choices_are_bounded(pair: tuple[Served, Served]) -> None:
     assert record is not None
     assert len(record.renderings) <= CHOICES + 2
     assert hot.answered == CHOICES + 10
+
+
+# -- variants
+
+
+@pytest.mark.parametrize("hot", [True, False], ids=["hot path", "full path"])
+def test_each_of_many_variants_is_answered_by_name(hot: bool) -> None:
+    served = Served(hot)
+    for number in range(20):
+        served.proxy.says("Cache-Control: max-age=900", "Vary: Foo", body=b"body %d" % number)
+        served.send(request(f"Foo: {number}"))
+    for number in range(20):
+        answer = served.send(request(f"Foo: {number}", f"X-Trace: {number}"))
+        assert answer.endswith(b"body %d" % number)
+        assert b"HOT_HIT" in answer
+    assert served.answered == (20 if hot else 0)
+    served.close()
+
+
+def test_an_outline_is_for_the_full_path() -> None:
+    served = Served(True)
+    for foo in ("1", "2"):
+        served.proxy.says("Cache-Control: max-age=900", "Vary: Foo", body=foo.encode())
+        served.send(request(f"Foo: {foo}"))
+    served.proxy.forget_memory()
+    assert b"X-Cache-Status: HIT" in served.send(request("Foo: 1"))
+    assert b"X-Cache-Status: HIT" in served.send(request("Foo: 2"))
+    assert served.answered == 0
+    assert served.send(request("Foo: 2")).endswith(b"2")
+    assert served.answered == 1
+    served.close()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_B18_scheme_and_host_count_where_the_peer_is_trusted(trusted: bool) -> None:
+    networks = [ip_network("192.168.1.0/24")] if trusted else [ip_network("10.0.0.0/8")]
+    served = Served(True, peers=TrustedPeers(networks))
+    lines = ["X-Forwarded-Proto: http", "X-Forwarded-Proto: https", "X-Forwarded-Host: a.test"]
+    for line in lines * 3:
+        served.proxy.says("Cache-Control: max-age=900", body=line.encode())
+        expected = line if trusted else lines[0]
+        assert served.send(request(line)).endswith(expected.encode())
+    assert served.proxy.count == (3 if trusted else 1)
+    assert served.answered == (6 if trusted else 8)
+    served.close()
+
+
+def test_B18_the_slash_counts() -> None:
+    served = Served(True)
+    for target in ("/x", "/x/") * 2:
+        served.proxy.says("Cache-Control: max-age=900", body=target.encode())
+        assert served.send(request(target=target)).endswith(b"\r\n" + target.encode())
+    assert (served.proxy.count, served.answered) == (2, 2)
+    served.close()

@@ -53,6 +53,18 @@ class Stored:
     outlines: Mapping[bytes, bytes] = NO_OUTLINES
 
 
+SCAN_ENDS = b"0"
+"""The cursor before the first step of a walk over all keys, and after the last."""
+
+
+@attrs.frozen(slots=True)
+class Scanned:
+    """Some keys, about a thousand, and where the walk goes on."""
+
+    keys: Sequence[bytes]
+    cursor: bytes
+
+
 class IStore(Interface):
     """A shared store of encoded entries: one hash per key, one field per variant.
 
@@ -80,8 +92,16 @@ class IStore(Interface):
     def delete_target(target: bytes) -> Deferred[set[bytes]]:
         """Remove what is stored for one target of any role, without walking all keys; the keys that existed."""
 
-    def scan(pattern: bytes, limit: int | None = None) -> Deferred[list[bytes]]:
-        """Keys that match a Redis glob, each once, in any order, at most ``limit``; never blocks the store."""
+    def scan(cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
+        """A step of a walk over the keys that begin with ``prefix``; never blocks the store.
+
+        The first step has the cursor :data:`SCAN_ENDS`, each next one that of the step before, until it is
+        ``SCAN_ENDS`` again. Keys that are there from beginning to end come at least once. A cursor that no step gave is
+        a :class:`StoreError` or the beginning.
+        """
+
+    def held(keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        """Those of some keys, a thousand at most, that are there."""
 
     def ping() -> Deferred[None]:
         """Succeeds if the store answers now."""

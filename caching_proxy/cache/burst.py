@@ -8,11 +8,12 @@ may be filled by another proxy at any moment.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import attrs
 
 from caching_proxy.cache.by_target import ByTarget
+from caching_proxy.cache.sweeper import Sweep
 from caching_proxy.core.entry import CacheEntry
 
 OVERHEAD = 300
@@ -40,6 +41,7 @@ class BurstTier:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._ttl = ttl
+        self.sweeps: Sequence[Sweep] = ()
         self.bytes = 0
         self.hits = 0
         self.misses = 0
@@ -53,7 +55,7 @@ class BurstTier:
     def get(self, key: bytes, now: float) -> Remembered | None:
         """What the store said about ``key`` a moment ago, if that still holds."""
         answer = self._answers.get(key)
-        if answer is None or now >= answer.expires_at:
+        if answer is None or now >= answer.expires_at or (self.sweeps and self._swept(key)):
             if answer is not None:
                 self.remove(key)
             self.misses += 1
@@ -65,6 +67,8 @@ class BurstTier:
     def put(self, key: bytes, entries: Sequence[CacheEntry], ttl_ms: int, now: float) -> None:
         """Remember the variants that the store gave, which it keeps for ``ttl_ms`` milliseconds."""
         self.remove(key)
+        for sweep in self.sweeps:
+            sweep.spared.add(key)
         size = OVERHEAD + len(key)
         for entry in entries:
             size += ENTRY_OVERHEAD + entry.size
@@ -87,12 +91,9 @@ class BurstTier:
         self.bytes -= answer.size
         return True
 
-    def remove_matching(self, matches: Callable[[bytes], bool]) -> list[bytes]:
-        """Forget every key that matches; the keys that were here."""
-        gone = [key for key in self._answers if matches(key)]
-        for key in gone:
-            self.remove(key)
-        return gone
+    def all_keys(self) -> list[bytes]:
+        """Every key, those among them that may not be used any more."""
+        return list(self._answers)
 
     def remove_target(self, target: bytes) -> list[bytes]:
         """Forget every key of ``target``, whatever its role; the keys that were here."""
@@ -101,10 +102,11 @@ class BurstTier:
             self.remove(key)
         return gone
 
-    def keys(self, now: float) -> list[bytes]:
-        return [key for key, answer in self._answers.items() if now < answer.expires_at]
-
     def clear(self) -> None:
         self._answers.clear()
         self._targets.clear()
         self.bytes = 0
+
+    def _swept(self, key: bytes) -> bool:
+        """Whether a sweep under way covers what is here for ``key``; each that does is told."""
+        return sum(sweep.takes(key) for sweep in self.sweeps) > 0

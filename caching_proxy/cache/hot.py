@@ -10,11 +10,12 @@ A record knows every variant of its key that the store has: with some of them al
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
 
 from caching_proxy.cache.by_target import ByTarget
+from caching_proxy.cache.sweeper import Sweep
 from caching_proxy.cache.variants import arranged, field_name
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
@@ -74,6 +75,7 @@ class HotTier:
         self._ttl = ttl
         self._max_variants = max_variants
         self._max_variant_bytes = min(max_bytes, max_variant_bytes)
+        self.sweeps: Sequence[Sweep] = ()
         self.entries = 0
         self.bytes = 0
         self.hits = 0
@@ -85,7 +87,7 @@ class HotTier:
         record = self._records.get(key)
         if record is None:
             return None
-        if now >= record.expires_at:
+        if now >= record.expires_at or (self.sweeps and self._swept(key)):
             self._remove(key)
             return None
         self._records.move_to_end(key)
@@ -94,7 +96,7 @@ class HotTier:
     def holds(self, key: bytes, now: float) -> bool:
         """Whether there is a record of ``key``; does not count as reading it."""
         record = self._records.get(key)
-        return record is not None and now < record.expires_at
+        return record is not None and now < record.expires_at and not (self.sweeps and self._swept(key))
 
     def put(self, entry: CacheEntry, now: float) -> None:
         """Add one variant; of the others of its key, those it replaces or that have ended go."""
@@ -114,6 +116,9 @@ class HotTier:
         variant of it stays.
         """
         old = self._records.get(key)
+        if old is not None and self.sweeps and self._swept(key):
+            self._remove(key)
+            old = None
         if old is None and not known:
             self.put_all(key, put, now)
             return
@@ -127,6 +132,8 @@ class HotTier:
     def put_all(self, key: bytes, entries: Iterable[CacheEntry], now: float, ends: float = inf) -> bool:
         """Make ``entries`` the only variants of ``key``, until ``ends`` at the latest, if they fit; whether they do."""
         self._remove(key)
+        for sweep in self.sweeps:
+            sweep.spared.add(key)
         kept = tuple(entries)
         if len(kept) > 1:
             kept = self._bounded(kept)
@@ -167,12 +174,9 @@ class HotTier:
         """Drop ``key``; whether it was here."""
         return self._remove(key)
 
-    def remove_matching(self, matches: Callable[[bytes], bool]) -> list[bytes]:
-        """Drop every key that matches; the keys that were here."""
-        gone = [key for key in self._records if matches(key)]
-        for key in gone:
-            self._remove(key)
-        return gone
+    def all_keys(self) -> list[bytes]:
+        """Every key, those among them that may not be used any more."""
+        return list(self._records)
 
     def remove_target(self, target: bytes) -> list[bytes]:
         """Drop every key of ``target``, whatever its role; the keys that were here."""
@@ -183,13 +187,17 @@ class HotTier:
 
     def keys(self, now: float) -> list[bytes]:
         """Keys that may still be used."""
-        return [key for key, record in self._records.items() if now < record.expires_at]
+        return [key for key in list(self._records) if self.holds(key, now)]
 
     def clear(self) -> None:
         """Forget everything."""
         self._records.clear()
         self._targets.clear()
         self.entries = self.bytes = 0
+
+    def _swept(self, key: bytes) -> bool:
+        """Whether a sweep under way covers what is here for ``key``; each that does is told."""
+        return sum(sweep.takes(key) for sweep in self.sweeps) > 0
 
     def _remove(self, key: bytes) -> bool:
         record = self._records.pop(key, None)

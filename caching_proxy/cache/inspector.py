@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from heapq import merge
+from itertools import islice
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.invalidator import EVERYTHING, Invalidator
+from caching_proxy.cache.pace import SLICE_STEPS, Pace
 from caching_proxy.cache.reader import stored_entry
 from caching_proxy.cache.variants import latest_of_each
 from caching_proxy.core.codec import CodecError
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.glob import compile_glob
-from caching_proxy.interfaces import IStore, Stored, Unreadable
+from caching_proxy.core.listing import MEMORY, STORE, Cursor, Page, take
+from caching_proxy.core.pattern_set import PatternSet
+from caching_proxy.interfaces import SCAN_ENDS, IStore, Stored, Unreadable
+
+PAGE = 10_000
+"""Keys on a page whose size nobody asked for."""
+
+RUN = 2000
+SORT_STEPS = 100
+"""What a key costs, sorted into others, as in :mod:`caching_proxy.core.pattern_set`."""
 
 
 class Inspector:
@@ -26,21 +38,58 @@ class Inspector:
         self._invalidator = invalidator
         self._clock = clock
 
-    def keys(self, pattern: bytes | None, limit: int | None) -> Deferred[list[bytes]]:
-        """Keys that match a glob, sorted, at most ``limit``; fails with :class:`StoreError` if the store does."""
-        return Deferred.fromCoroutine(self._keys(pattern or EVERYTHING, limit))
+    def keys(self, pattern: bytes | None, limit: int | None = None, cursor: Cursor | None = None) -> Deferred[Page]:
+        """Keys that match a glob, at most ``limit`` (else :data:`PAGE`), from ``cursor`` on.
+
+        A key that is there all the while comes on one of the pages at least. Fails with :class:`StoreError` if the
+        store does.
+        """
+        start = cursor or Cursor(STORE, SCAN_ENDS)
+        return Deferred.fromCoroutine(self._page(PatternSet(pattern or EVERYTHING), limit or PAGE, start))
 
     def entries(self, key: bytes) -> Deferred[list[CacheEntry]]:
         """Every variant of ``key``; empty if there is none, or something that is not ours."""
         return Deferred.fromCoroutine(self._entries(key))
 
-    async def _keys(self, pattern: bytes, limit: int | None) -> list[bytes]:
-        stored = await self._store.scan(pattern, limit)
-        if self._invalidator.pending:
-            stored = [key for key in stored if not self._invalidator.hides(key)]
-        matches = compile_glob(pattern)
-        keys = sorted({*stored, *filter(matches, self._hot.keys(self._clock.seconds()))})
-        return keys if limit is None else keys[:limit]
+    async def _page(self, pattern: PatternSet, limit: int, start: Cursor) -> Page:
+        pace = Pace(self._clock)
+        found: dict[bytes, None] = {}
+        at: Cursor | None = start
+        while at is not None and len(found) < limit:
+            keys, after = await (self._step(pattern, at) if at.stage == STORE else self._unstored(pattern, pace))
+            chosen: list[bytes] = []
+            for piece in pattern.slices(keys, SLICE_STEPS):
+                chosen += await self._chosen(pattern, piece, pace)
+            taken, last = take([key for key in chosen if key not in found], at.after, limit - len(found))
+            found.update(dict.fromkeys(taken))
+            at = Cursor(at.stage, at.step, last) if last else after
+        return Page(await _in_order(list(found), pace), None if at is None else bytes(at))
+
+    async def _step(self, pattern: PatternSet, at: Cursor) -> tuple[Sequence[bytes], Cursor | None]:
+        """A step of the store's walk, and where the next begins."""
+        step = await self._store.scan(at.step, pattern.prefix)
+        last = step.cursor == SCAN_ENDS
+        return step.keys, Cursor(MEMORY, SCAN_ENDS) if last else Cursor(STORE, step.cursor)
+
+    async def _unstored(self, pattern: PatternSet, pace: Pace) -> tuple[Sequence[bytes], Cursor | None]:
+        """Keys of this process that the store does not have; there is no step behind it."""
+        now, missing = self._clock.seconds(), list[bytes]()
+        for piece in pattern.slices(self._hot.all_keys(), SLICE_STEPS):
+            nearby = [key for key in pattern.select(piece) if self._hot.holds(key, now)]
+            await pace.spend(pattern.steps(piece))
+            if nearby:
+                there = await self._store.held(nearby)
+                missing += [key for key in nearby if key not in there or self._invalidator.hides(key)]
+        return missing, None
+
+    async def _chosen(self, pattern: PatternSet, keys: Sequence[bytes], pace: Pace) -> list[bytes]:
+        """Those that match and are not about to be removed."""
+        found = pattern.select(keys)
+        await pace.spend(pattern.steps(keys))
+        if not self._invalidator.pending:
+            return found
+        now = self._clock.seconds()
+        return [key for key in found if not self._invalidator.hides(key) or self._hot.holds(key, now)]
 
     async def _entries(self, key: bytes) -> list[CacheEntry]:
         horizon = self._invalidator.horizon(key)
@@ -67,3 +116,18 @@ def _readable(found: Stored | None, key: bytes) -> list[CacheEntry]:
             with suppress(CodecError):
                 entries.append(stored_entry(found, field, key))
     return entries
+
+
+async def _in_order(keys: list[bytes], pace: Pace) -> list[bytes]:
+    """``keys`` sorted, in slices."""
+    runs = []
+    for start in range(0, len(keys), RUN):
+        runs.append(sorted(keys[start : start + RUN]))
+        await pace.spend(RUN * SORT_STEPS)
+    if len(runs) < 2:
+        return runs[0] if runs else []
+    merged, ordered = merge(*runs), list[bytes]()
+    while run := list(islice(merged, RUN)):
+        ordered += run
+        await pace.spend(RUN * SORT_STEPS)
+    return ordered

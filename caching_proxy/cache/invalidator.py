@@ -1,17 +1,19 @@
 """One invalidation, every tier.
 
-It takes effect in this process at once: memory tiers are purged, work under way that matches is voided, and until
-the store has carried it out too, whatever the store still gives for a matching key from before that moment is
-hidden. Should the store be down, the invalidation waits here and is tried again until it succeeds: nothing is lost,
-and nobody is served what was invalidated.
+It takes effect in this process at once: work under way that matches is voided, memory tiers give out nothing that it
+covers, and until the store has carried it out too, whatever the store still gives for a matching key from before that
+moment is hidden. Should the store be down, the invalidation waits here and is tried again until it succeeds: nothing
+is lost, and nobody is served what was invalidated.
+
+What is named, a key or one target for every role, is looked up in the store. Patterns need a walk over all keys: all
+that wait share one, and it goes in slices, so that nobody stands behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from itertools import chain
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -19,39 +21,38 @@ from twisted.python.failure import Failure
 
 from caching_proxy.cache.burst import BurstTier
 from caching_proxy.cache.hot import HotTier
+from caching_proxy.cache.pace import SLICE_STEPS, Pace
+from caching_proxy.cache.pending import (
+    TARGET,
+    Pending,
+    Queue,
+    Swept,
+    Told,
+    Waiting,
+    hidden_since,
+    of_key,
+    of_patterns,
+    of_target,
+)
 from caching_proxy.cache.single_flight import SingleFlight
-from caching_proxy.cache.tickets import KeyTest, Tickets
-from caching_proxy.core.glob import compile_glob
+from caching_proxy.cache.sweeper import Sweeper
+from caching_proxy.cache.tickets import NEVER, KeyTest, Tickets
+from caching_proxy.core.glob import literal
+from caching_proxy.core.invalidation import target_for_all
 from caching_proxy.core.key import target_in
-from caching_proxy.interfaces import IStore, StoreError
+from caching_proxy.core.pattern_set import PatternSet
+from caching_proxy.interfaces import SCAN_ENDS, IStore, StoreError
 
 RETRY_SECONDS = 1.0
-MAX_PENDING = 1000
-"""Invalidations waiting for the store; past that they are merged into one that covers every key."""
 
 AT_ONCE = 64
-"""Invalidations that the store carries out side by side."""
+"""Named invalidations that the store carries out side by side."""
 
 DELETE_BATCH = 500
+DELETE_STEPS = 150
+"""What removing a key costs, as in :mod:`caching_proxy.core.pattern_set`."""
+
 EVERYTHING = b"cache:*"
-
-
-Told = Callable[[int | Failure], object]
-"""Hears once how many keys were removed, or that the store could not carry it out yet."""
-
-
-@attrs.define(slots=True, eq=False)
-class Pending:
-    """An invalidation that the store has not confirmed; ``at`` is POSIX seconds."""
-
-    name: bytes
-    matches: KeyTest
-    carry_out: Callable[[], Deferred[set[bytes]]]
-    at: float
-    removed: set[bytes]
-    counted: bool = True
-    waiters: list[Told] = attrs.field(factory=list)
-    work: Deferred[set[bytes]] | None = None
 
 
 class Invalidator:
@@ -71,14 +72,18 @@ class Invalidator:
     ) -> None:
         self._hot = hot
         self._burst = burst
+        self._sweepers = (Sweeper(hot, clock), Sweeper(burst, clock))
         self._tickets = tickets
         self._flights = flights
         self._store = store
         self._clock = clock
         self._observe = observe
-        self._waiting: dict[bytes, Pending] = {}  # by name, those whose turn has not come
-        self._working: dict[bytes, Pending] = {}  # by name, those that the store is at
+        self._waiting = Waiting()  # those whose turn has not come
+        self._working = Queue()  # named ones that the store is at
+        self._passing: list[Pending] = []  # patterns that a walk over the keys is at
+        self._walk: Deferred[None] | None = None
         self._starting = False
+        self._failures = 0
         self._stopped = False
         self._timer: IDelayedCall | None = None
         self._settling: list[Deferred[None]] = []
@@ -89,13 +94,32 @@ class Invalidator:
         Fails with :class:`StoreError` if the store cannot carry it out now; the invalidation stays pending all the
         same.
         """
-        tests = [compile_glob(pattern) for pattern in patterns]
-        matches = tests[0] if len(tests) == 1 else lambda key: any(test(key) for test in tests)
-        removed = {*self._hot.remove_matching(matches), *self._burst.remove_matching(matches)}
-        name = patterns[0] if len(patterns) == 1 else b"any of %a" % (patterns,)
         answer: Deferred[int] = Deferred()
-        self._add(name, matches, lambda: self._delete_matching(*patterns), removed, answer.callback)
+        key = literal(patterns[0]) if len(patterns) == 1 else None
+        if key is not None:
+            self._invalidate_key(key, answer.callback)
+        else:
+            self._invalidate_groups([(patterns, answer.callback)])
         return answer
+
+    def invalidate_by_rules(self, patterns: Collection[bytes]) -> list[Deferred[int]]:
+        """Each of some rules' patterns for itself, as :meth:`invalidate`, but one target for every role is looked
+        up."""
+        groups: list[tuple[tuple[bytes, ...], Told]] = []
+        answers = []
+        for pattern in patterns:
+            answer: Deferred[int] = Deferred()
+            answers.append(answer)
+            target = target_for_all(pattern)
+            if target is not None:
+                self.invalidate_target(target, answer.callback)
+            elif (key := literal(pattern)) is not None:
+                self._invalidate_key(key, answer.callback)
+            else:
+                groups.append(((pattern,), answer.callback))
+        if groups:
+            self._invalidate_groups(groups)
+        return answers
 
     def invalidate_target(self, target: bytes, told: Told) -> None:
         """Remove what is stored for one target (as it stands in keys), for every role, every variant.
@@ -108,35 +132,33 @@ class Invalidator:
             return key.endswith(target) and target_in(key) == target
 
         removed = {*self._hot.remove_target(target), *self._burst.remove_target(target)}
-        self._add(b"target " + target, matches, lambda: self._store.delete_target(target), removed, told)
+        self._add(of_target(target, self._void(matches), removed), told)
 
     def forsake(self, key: bytes) -> None:
         """Remove one key that could not be put right in the store; tried until it succeeds."""
-        self._hot.remove(key)
-        self._burst.remove(key)
-        self._add(b"key " + key, key.__eq__, lambda: self._store.delete([key]), set(), _nobody, counted=False)
+        self._invalidate_key(key, _nobody, counted=False)
 
     def horizon(self, key: bytes) -> float:
         """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
         nothing that the store has yet to carry out."""
-        moment = self._tickets.voided_at(key)
-        if self._waiting or self._working:
-            for pending in self._all():
-                if pending.at > moment and pending.matches(key):
-                    moment = pending.at
-        return moment
+        return self._hidden_since(key, self._tickets.voided_at(key))
 
     def hides(self, key: bytes) -> bool:
         """Whether the store has yet to remove ``key``."""
-        return any(pending.matches(key) for pending in self._all())
+        return self._hidden_since(key, NEVER) > NEVER
 
     @property
     def pending(self) -> int:
         """Invalidations that the store has not confirmed."""
-        return len(self._waiting) + len(self._working)
+        return len(self._waiting) + len(self._working) + len(self._passing)
 
-    def _all(self) -> Iterator[Pending]:
-        return chain(self._working.values(), self._waiting.values())
+    def _hidden_since(self, key: bytes, moment: float) -> float:
+        waiting = self._waiting
+        if self._passing or len(waiting.patterns):
+            moment = hidden_since(key, waiting.named, chain(self._passing, waiting.patterns), moment)
+        elif len(waiting.named):
+            moment = hidden_since(key, waiting.named, (), moment)
+        return hidden_since(key, self._working, (), moment) if len(self._working) else moment
 
     def settled(self) -> Deferred[None]:
         """Fires when the store has carried out everything or has failed once more; :attr:`pending` tells which."""
@@ -160,115 +182,178 @@ class Invalidator:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for pending in list(self._working.values()):
+        for sweeper in self._sweepers:
+            sweeper.stop()
+        if self._walk is not None:
+            self._walk.cancel()
+        for pending in list(self._working):
             if pending.work is not None:
                 pending.work.cancel()
         self._disappoint(Failure(StoreError("stopped before the store was told")))
 
-    def _add(
-        self,
-        name: bytes,
-        matches: KeyTest,
-        carry_out: Callable[[], Deferred[set[bytes]]],
-        removed: set[bytes],
-        told: Told,
-        counted: bool = True,
-    ) -> None:
-        """The rest of an invalidation; ``removed`` are the keys that left the memory tiers."""
+    # -- in this process -----------------------------------------------------------------------------
+
+    def _void(self, matches: KeyTest) -> float:
+        """Void work under way; the moment from which that holds."""
         now = self._clock.seconds()
         if len(self._tickets):
             self._flights.forget(self._tickets.void(matches, now))
-        pending = self._waiting.get(name)
-        if pending is None:
-            if self.pending >= MAX_PENDING:
-                self._merge(now)
-            pending = self._waiting[name] = Pending(name, matches, carry_out, now, removed, counted)
-        else:  # the same once more before its turn came: the store's part serves both
-            pending.at = now
-            pending.removed |= removed
+        return now
+
+    def _invalidate_key(self, key: bytes, told: Told, counted: bool = True) -> None:
+        pending = of_key(key, self._void(key.__eq__), counted)
+        if self._hot.remove(key) | self._burst.remove(key):
+            pending.removed.add(key)
+        self._add(pending, told)
+
+    def _invalidate_groups(self, groups: list[tuple[tuple[bytes, ...], Told]]) -> None:
+        """Each group of patterns is one invalidation; all are swept together."""
+        union = PatternSet(*dict.fromkeys(chain.from_iterable(patterns for patterns, _ in groups)))
+        now = self._void(union)
+        swept = Swept(len(self._sweepers))
+        for sweeper in self._sweepers:
+            sweeper.begin(union, swept.over)
+        for patterns, told in groups:
+            pending = of_patterns(PatternSet(*patterns), now)
+            pending.sweeps.append(swept)
+            pending.gather()
+            self._add(pending, told)
+
+    # -- in the store --------------------------------------------------------------------------------
+
+    def _add(self, pending: Pending, told: Told) -> None:
         pending.waiters.append(told)
+        self._waiting.add(pending)
         self._work_on()
 
-    def _merge(self, now: float) -> None:
-        others = self._waiting.values()
-        self._log.warn("{n} invalidations wait for the store; merged into one of every key", n=len(others))
-        merged = Pending(EVERYTHING, lambda key: True, lambda: self._delete_matching(EVERYTHING), now, set())
-        for pending in others:
-            merged.removed |= pending.removed
-            merged.waiters += pending.waiters
-        self._waiting = {EVERYTHING: merged}
-
-    async def _delete(self, patterns: tuple[bytes, ...]) -> set[bytes]:
-        gone: set[bytes] = set()
-        for pattern in patterns:
-            keys = await self._store.scan(pattern)
-            for start in range(0, len(keys), DELETE_BATCH):
-                gone |= await self._store.delete(keys[start : start + DELETE_BATCH])
-        return gone
-
-    def _delete_matching(self, *patterns: bytes) -> Deferred[set[bytes]]:
-        return Deferred.fromCoroutine(self._delete(patterns))
-
     def _work_on(self) -> None:
-        if self._starting:  # a store that answers at once calls back from within
+        if self._starting or self._timer is not None or self._stopped:
             return
-        self._starting = True
+        self._starting = True  # a store that answers at once calls back from within
         try:
-            while (pending := self._next()) is not None:
-                self._working[pending.name] = self._waiting.pop(pending.name)
-                pending.work = work = pending.carry_out()
-                work.addCallbacks(self._confirmed, self._postponed, callbackArgs=(pending,), errbackArgs=(pending,))
+            while self._start_all():
+                pass
         finally:
             self._starting = False
 
-    def _next(self) -> Pending | None:
-        """The one whose turn it is; the same as one under way waits for its end, to serve all who ask meanwhile."""
-        if not self._waiting or self._timer is not None or self._stopped or len(self._working) >= AT_ONCE:
-            return None
-        for name, pending in self._waiting.items():
-            if name not in self._working:
-                return pending
-        return None
+    def _start_all(self) -> bool:
+        """Begin what may begin; whether to go on. Either kind stops at its first failure, not at the other's."""
+        before, started = self._failures, False
+        for start in (self._start_walk, self._start_named):
+            failures = self._failures
+            while failures == self._failures and start():
+                started = True
+        return started and before == self._failures
+
+    def _start_named(self) -> bool:
+        """Begin the one whose turn it is. The same as one under way waits for its end, to serve all who ask
+        meanwhile."""
+        if len(self._working) >= AT_ONCE:
+            return False
+        for waiting in self._waiting.named:
+            if self._working.get(waiting.name) is None:
+                break
+        else:
+            return False
+        pending = self._working.add(self._waiting.named.take(waiting.name))
+        pending.work = work = self._carried_out(pending)
+        work.addCallbacks(self._confirmed, self._postponed, callbackArgs=(pending,), errbackArgs=(pending,))
+        return True
+
+    def _carried_out(self, pending: Pending) -> Deferred[set[bytes]]:
+        assert isinstance(pending.subject, bytes)
+        if pending.name.startswith(TARGET):
+            return self._store.delete_target(pending.subject)
+        return self._store.delete([pending.subject])
+
+    def _start_walk(self) -> bool:
+        if self._passing or not len(self._waiting.patterns):
+            return False
+        self._passing = self._waiting.patterns.take_all()
+        self._walk = Deferred.fromCoroutine(self._delete_matching(self._passing))
+        self._walk.addCallbacks(lambda _: self._walked(), self._not_walked)
+        return True
+
+    async def _delete_matching(self, together: list[Pending]) -> None:
+        """One walk over the keys of the store for all of them."""
+        subjects = [pending.subject for pending in together if isinstance(pending.subject, PatternSet)]
+        union = PatternSet(*dict.fromkeys(chain.from_iterable(subject.patterns for subject in subjects)))
+        pace, cursor = Pace(self._clock), SCAN_ENDS
+        while True:
+            found = await self._store.scan(cursor, union.prefix)
+            for piece in union.slices(found.keys, SLICE_STEPS):
+                doomed = list(dict.fromkeys(union.select(piece)))
+                await pace.spend(union.steps(piece))
+                hits = [set(subject.select(doomed)) for subject in subjects] if doomed else []
+                for start in range(0, len(doomed), DELETE_BATCH):
+                    gone = await self._store.delete(doomed[start : start + DELETE_BATCH])
+                    for pending, hit in zip(together, hits, strict=False):
+                        pending.removed |= gone & hit
+                    await pace.spend(DELETE_BATCH * DELETE_STEPS)
+            cursor = found.cursor
+            if cursor == SCAN_ENDS:
+                return
+
+    def _walked(self) -> None:
+        over, self._passing, self._walk = self._passing, [], None
+        for pending in over:
+            self._count(pending)
+        self._carry_on()
+
+    def _not_walked(self, failure: Failure) -> None:
+        over, self._passing, self._walk = self._passing, [], None
+        later = self._waiting.patterns.take_all()
+        for pending in (*over, *later):
+            self._waiting.add(pending)
+        self._try_later(failure, "of patterns")
 
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
-        del self._working[pending.name]
-        removed = len(pending.removed | gone)
+        self._working.take(pending.name)
+        pending.removed |= gone
+        self._count(pending)
+        self._carry_on()
+
+    def _postponed(self, failure: Failure, pending: Pending) -> None:
+        """It goes to the end: one that can never succeed must not keep the others waiting."""
+        self._working.take(pending.name)
+        later = self._waiting.named.get(pending.name)
+        if later is not None:  # asked for again meanwhile
+            self._waiting.named.take(pending.name)
+            pending.absorb(later)
+        self._waiting.add(pending)
+        self._try_later(failure, pending.name.decode("latin-1"))
+
+    def _count(self, pending: Pending) -> None:
+        """Tell how many keys were removed, as soon as the memory tiers are done too."""
+        under_way = pending.gather()
+        if under_way is not None:
+            under_way.then.append(lambda: self._count(pending))
+            return
         if pending.counted:
-            self._observe(removed)
-        for told in pending.waiters:
-            told(removed)
+            self._observe(len(pending.removed))
+        pending.tell(len(pending.removed))
+
+    def _carry_on(self) -> None:
         if self._settling and not self.pending:
             self._settle()
         self._work_on()
 
-    def _postponed(self, failure: Failure, pending: Pending) -> None:
-        del self._working[pending.name]
+    def _try_later(self, failure: Failure, what: str) -> None:
+        self._failures += 1
         if self._stopped:
             failure = Failure(StoreError("stopped before the store was told"))
         else:
             if not failure.check(StoreError):
-                self._log.failure("invalidation of {name} failed", failure, name=pending.name.decode("latin-1"))
+                self._log.failure("invalidation {what} failed", failure, what=what)
             if self._timer is None:
                 self._timer = self._clock.callLater(RETRY_SECONDS, self._retry)
-        self._put_back(pending)
         self._disappoint(failure)
         self._settle()
 
-    def _put_back(self, pending: Pending) -> None:
-        """At the end: one that can never succeed must not keep the others waiting."""
-        later = self._waiting.pop(pending.name, None)
-        if later is not None:  # asked for again meanwhile
-            pending.at = later.at
-            pending.removed |= later.removed
-            pending.waiters += later.waiters
-        self._waiting[pending.name] = pending
-
     def _disappoint(self, failure: Failure) -> None:
         """Tell everybody whose turn has not come that it will take longer."""
-        for pending in self._waiting.values():
-            waiters, pending.waiters = pending.waiters, []
-            for told in waiters:
-                told(failure)
+        for pending in list(self._waiting.everything()):
+            pending.tell(failure)
 
     def _retry(self) -> None:
         self._timer = None

@@ -93,8 +93,9 @@ class PassThrough:
             else:
                 for target in targets:
                     self._invalidator.invalidate_target(target, self._told)
-                for pattern in patterns:
-                    self._invalidator.invalidate(pattern).addErrback(self._told)
+                if patterns:
+                    for begun in self._invalidator.invalidate_by_rules(patterns):
+                        begun.addErrback(self._told)
         status, now = CacheStatus.NOT_APPLICABLE, self._clock.seconds()
         if kept is None:
             return self._replies.passed(method, identity, response, status, now)
@@ -129,7 +130,7 @@ class PassThrough:
             done: Deferred[int] = Deferred()
             begun.append(done)
             self._invalidator.invalidate_target(target, done.callback)
-        begun += [self._invalidator.invalidate(pattern) for pattern in patterns]
+        begun += self._invalidator.invalidate_by_rules(patterns)
         return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
 
     def _named(self, scheme: bytes, host: bytes, request: RequestHead, response: ResponseHead) -> set[bytes]:

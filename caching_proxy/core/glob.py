@@ -9,14 +9,18 @@ taken over because memory tiers must drop exactly the keys that the store drops:
 - a backslash at the very end stands for itself, in a class too;
 - ``*`` alone matches every key, every other pattern of stars all but the empty key.
 
-One difference: Redis gives up on more than a thousand stars, this matcher does not. Matching costs at most
-length of the key times length of the pattern, and never backtracks over a star.
+One difference: Redis gives up on more than a thousand stars, this matcher does not. Matching never backtracks over a
+star, and the work for a key is in proportion to its length: what stands between two stars is looked for with ``find``
+where it is literal, with a regular expression where it is short, and else with one shift of a bit set for each byte of
+the key (Shift-And).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Protocol
 
 Matcher = Callable[[bytes], bool]
 
@@ -24,10 +28,14 @@ _STAR, _ANY, _OPEN, _CLOSE, _NOT, _RANGE, _ESCAPE = b"*?[]^-\\"
 _ALL = bytes(range(256))
 _SPECIAL = re.compile(rb"[*?\[\]^\\-]")
 
+NARROW = 16
+"""Widest segment with classes that a regular expression looks for: at most so many comparisons for each byte."""
+
 Token = tuple[int, bytes | None]
 """Where a token ends in the pattern, and the bytes that it accepts; None for a star."""
 
 
+@lru_cache(maxsize=32)
 def compile_glob(pattern: bytes) -> Matcher:
     """A function that tells whether a key matches ``pattern``; never fails, whatever the bytes."""
     if pattern == b"*":
@@ -41,8 +49,8 @@ def compile_glob(pattern: bytes) -> Matcher:
         else:
             parts[-1].append(accepted)
     if len(parts) == 1:
-        return _whole(_Segment(parts[0]))
-    head, *middle, tail = (_Segment(part) for part in parts)
+        return _whole(_segment(parts[0]))
+    head, *middle, tail = map(_segment, parts)
     middle = [segment for segment in middle if segment.width]
     if not middle and not head.width and not tail.width:
         return lambda key: key != b""
@@ -66,31 +74,129 @@ def shorten(pattern: bytes, limit: int) -> bytes:
     return pattern[:cut] + b"*"
 
 
-class _Segment:
+def literals(pattern: bytes) -> tuple[bytes, bytes]:
+    """What every key that matches begins with, and a text that it contains: the longest behind the first star."""
+    runs = [bytearray()]
+    for _, accepted in _tokens(pattern):
+        if accepted is not None and len(accepted) == 1:
+            runs[-1] += accepted
+        else:
+            runs.append(bytearray())
+    texts = [bytes(run) for run in runs]
+    return texts[0], max(texts[1:], key=len, default=b"") or texts[0]
+
+
+def literal(pattern: bytes) -> bytes | None:
+    """The one key that ``pattern`` matches, None if it may match several or none."""
+    text = bytearray()
+    for _, accepted in _tokens(pattern):
+        if accepted is None or len(accepted) != 1:
+            return None
+        text += accepted
+    return bytes(text)
+
+
+def is_wide(pattern: bytes) -> bool:
+    """Whether matching costs about as many steps of Python as the key has bytes."""
+    width, classes = 0, False
+    for _, accepted in _tokens(pattern):
+        if accepted is None:
+            width, classes = 0, False
+            continue
+        width, classes = width + 1, classes or len(accepted) != 1
+        if classes and width > NARROW:
+            return True
+    return False
+
+
+class _Segment(Protocol):
     """What stands between two stars: a row of one-byte tokens, so its width is fixed."""
 
-    __slots__ = ("_literal", "_regex", "width")
-
-    def __init__(self, accepted: list[bytes]) -> None:
-        self.width = len(accepted)
-        self._literal: bytes | None = None
-        if all(len(one) == 1 for one in accepted):
-            self._literal = b"".join(accepted)
-        self._regex = None if self._literal is not None else re.compile(b"".join(map(_regex, accepted)), re.DOTALL)
+    width: int
 
     def at(self, key: bytes, start: int) -> bool:
         """Whether the segment stands at ``start``."""
-        if self._regex is None:
-            return key.startswith(self._literal or b"", start)
-        return self._regex.match(key, start) is not None
 
     def after(self, key: bytes, start: int, end: int) -> int:
         """The end of its first occurrence within ``key[start:end]``, or -1."""
-        if self._regex is None:
-            found = key.find(self._literal or b"", start, end)
-            return found + self.width if found >= 0 else -1
+
+
+def _segment(accepted: list[bytes]) -> _Segment:
+    if all(len(one) == 1 for one in accepted):
+        return _Literal(b"".join(accepted))
+    return _Narrow(accepted) if len(accepted) <= NARROW else _Wide(accepted)
+
+
+class _Literal:
+    __slots__ = ("_text", "width")
+
+    def __init__(self, text: bytes) -> None:
+        self.width = len(text)
+        self._text = text
+
+    def at(self, key: bytes, start: int) -> bool:
+        return key.startswith(self._text, start)
+
+    def after(self, key: bytes, start: int, end: int) -> int:
+        found = key.find(self._text, start, end)
+        return found + self.width if found >= 0 else -1
+
+
+class _Narrow:
+    """A few tokens, some of them classes."""
+
+    __slots__ = ("_regex", "width")
+
+    def __init__(self, accepted: list[bytes]) -> None:
+        self.width = len(accepted)
+        self._regex = re.compile(b"".join(map(_regex, accepted)), re.DOTALL)
+
+    def at(self, key: bytes, start: int) -> bool:
+        return self._regex.match(key, start) is not None
+
+    def after(self, key: bytes, start: int, end: int) -> int:
         match = self._regex.search(key, start, end)
         return match.end() if match else -1
+
+
+class _Wide:
+    """Many tokens, some of them classes: bit ``n`` of a byte's mask says whether token ``n`` accepts it."""
+
+    __slots__ = ("_masks", "width")
+
+    def __init__(self, accepted: list[bytes]) -> None:
+        self.width = len(accepted)
+        self._masks = _masks(accepted)
+
+    def at(self, key: bytes, start: int) -> bool:
+        return self.after(key, start, start + self.width) == start + self.width
+
+    def after(self, key: bytes, start: int, end: int) -> int:
+        masks, state, last = self._masks, 0, 1 << (self.width - 1)
+        for at, byte in enumerate(key[start:end], start + 1):
+            state = (state << 1 | 1) & masks[byte]
+            if state & last:
+                return at
+        return -1
+
+
+def _masks(accepted: list[bytes]) -> list[int]:
+    """For each byte the set of tokens that accept it, as bits."""
+    common = 0  # tokens that accept most bytes: only the others are looked at one by one
+    for number, members in enumerate(accepted):
+        if len(members) > 128:
+            common |= 1 << number
+    masks = [common] * 256
+    for number, members in enumerate(accepted):
+        bit = 1 << number
+        for byte in _others(members) if common & bit else members:
+            masks[byte] ^= bit
+    return masks
+
+
+@lru_cache(maxsize=64)
+def _others(members: bytes) -> bytes:
+    return _ALL.translate(None, members)
 
 
 def _whole(segment: _Segment) -> Matcher:
@@ -113,7 +219,12 @@ def _starred(head: _Segment, middle: list[_Segment], tail: _Segment) -> Matcher:
     return match
 
 
-def _tokens(pattern: bytes) -> Iterator[Token]:
+@lru_cache(maxsize=16)
+def _tokens(pattern: bytes) -> tuple[Token, ...]:
+    return tuple(_read(pattern))
+
+
+def _read(pattern: bytes) -> Iterator[Token]:
     at, size = 0, len(pattern)
     while at < size:
         byte = pattern[at]
@@ -150,7 +261,8 @@ def _class(pattern: bytes, at: int) -> tuple[int, bytes]:
         else:
             members.add(byte)
             at += 1
-    return at, bytes(byte for byte in range(256) if (byte in members) != negated)
+    accepted = bytes(sorted(members))
+    return at, _others(accepted) if negated else accepted
 
 
 def _range(first: int, last: int) -> Iterable[int]:

@@ -13,13 +13,14 @@ import re
 
 import attrs
 
-from caching_proxy.core.glob import escape, shorten
-from caching_proxy.core.key import PREFIX, key_bytes
+from caching_proxy.core.glob import escape, literal, shorten
+from caching_proxy.core.key import GET_PREFIX, PREFIX, key_bytes
 
 MAX_PATTERN = 4096
 """Longest pattern in bytes. A longer one is an error in the file; one that captures made longer is cut and given a
 final ``*``: it takes a few keys too many rather than one too few."""
 
+_ANY_ROLE = GET_PREFIX + b"*:"
 _DEFAULT_METHODS = frozenset({b"POST"})
 _SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 _FIELDS = frozenset({"post_path_regex", "invalidate_patterns", "methods"})
@@ -79,6 +80,32 @@ def normalise_pattern(pattern: bytes) -> bytes:
 def spellings(pattern: bytes) -> tuple[bytes, ...]:
     """``pattern`` with a role segment and, if it had none, as it was given too: older versions wrote such keys."""
     return tuple(dict.fromkeys((normalise_pattern(pattern), pattern)))
+
+
+def target_for_all(pattern: bytes) -> bytes | None:
+    """The target if ``pattern`` is one target for every role (``cache:GET:*:/x``): no walk over the keys is needed.
+
+    As a glob it would match a few targets more, those that end in ``:/x`` themselves; a rule does not mean them.
+    """
+    if not pattern.startswith(_ANY_ROLE):
+        return None
+    target = literal(pattern[len(_ANY_ROLE) :])
+    return target if target is not None and target.startswith(b"/") else None
+
+
+def directory(target: bytes) -> bytes:
+    """``target`` up to its last ``/`` within a reasonable length; empty where there is none."""
+    return target[: target.rfind(b"/", 0, MAX_PATTERN // 4) + 1]
+
+
+def widened(pattern: bytes) -> bytes:
+    """A shorter pattern that matches all that ``pattern`` matches: what is below the next ``/`` upwards.
+
+    One that has none is cut to half of its length; in the end every pattern is ``*``, which stays.
+    """
+    body = pattern.rstrip(b"*")
+    slash = body.rfind(b"/", 0, max(0, len(body) - 1))
+    return shorten(pattern, slash + 2 if slash >= 0 else max(1, len(body) // 2))
 
 
 def _rule(number: int, item: object) -> Rule:

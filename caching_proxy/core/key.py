@@ -8,8 +8,6 @@ for it in :class:`KeyPolicy`. Older keys without a role (``cache:GET:/x``) are r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import attrs
 
 from caching_proxy.core.glob import Matcher, compile_glob
@@ -112,13 +110,10 @@ def target_in(key: bytes) -> bytes:
     return parse_key(key).target
 
 
-def group_by_role(keys: Iterable[bytes]) -> dict[str, list[str]]:
-    """Keys as text under their role, in the order given; those without a role under ``legacy``."""
-    groups: dict[str, list[str]] = {}
-    for key in keys:
-        role = parse_key(key).role
-        groups.setdefault(LEGACY if role is None else key_text(role), []).append(key_text(key))
-    return groups
+def role_label(key: bytes) -> str:
+    """The role under which a listing shows ``key``; ``legacy`` for one without."""
+    role = parse_key(key).role
+    return LEGACY if role is None else key_text(role)
 
 
 def key_text(key: bytes) -> str:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.core.breaker import Breaker, Phase
-from caching_proxy.interfaces import IStore, Stored, StoreError, StoreUnavailable
+from caching_proxy.interfaces import IStore, Scanned, Stored, StoreError, StoreUnavailable
 from caching_proxy.store.errors import tells_of_health
 
 T = TypeVar("T")
@@ -67,8 +67,11 @@ class GuardedStore:
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
         return self._guard(self.store.delete_target, target)
 
-    def scan(self, pattern: bytes, limit: int | None = None) -> Deferred[list[bytes]]:
-        return self._guard(self.store.scan, pattern, limit)
+    def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
+        return self._guard(self.store.scan, cursor, prefix)
+
+    def held(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        return self._guard(self.store.held, keys)
 
     def ping(self) -> Deferred[None]:
         return self._guard(self.store.ping)

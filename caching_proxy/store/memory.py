@@ -7,41 +7,40 @@ variant, as on Redis; it is gone the moment its time is over, and its memory is 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heappush
-from math import inf
-from typing import TypeVar
+from collections.abc import Sequence
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from caching_proxy.core.codec import outline_in
-from caching_proxy.core.glob import compile_glob
 from caching_proxy.core.key import target_in
 from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.core.variance import PLAIN_VARIANT
-from caching_proxy.interfaces import NO_OUTLINES, IStore, Stored
-
-T = TypeVar("T")
+from caching_proxy.interfaces import NO_OUTLINES, SCAN_ENDS, IStore, Scanned, Stored, StoreError
+from caching_proxy.store.buckets import Buckets
+from caching_proxy.store.expiries import NEVER, Expiries
 
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 KEY_OVERHEAD = 500
 VARIANT_OVERHEAD = 150
-SWEEP_SECONDS = 1.0
-SCAN_STEP = 2000
-"""Keys looked at in one reactor turn: under about two milliseconds."""
+SCAN_STEP = 1000
+"""Keys that a step of a walk gives."""
+
+SWEEP_STEP = 1000
+"""Ended keys that are forgotten in one turn of the loop: about two milliseconds."""
 
 
 @attrs.define(slots=True, eq=False)
 class _Slot:
-    """One key. ``due`` is when to look whether its time is over; a later look is set when that one comes too early."""
+    """One key. ``due`` is the second in which to look whether its time is over; a later look is set when that one
+    comes too early."""
 
     size: int
     variants: dict[bytes, bytes] = attrs.Factory(dict)
     expires_at: float = 0.0
-    due: float = inf
+    due: int = NEVER
 
 
 @implementer(IStore)
@@ -64,9 +63,9 @@ class MemoryStore:
         self._max_variant_bytes = max_variant_bytes
         self._slots: OrderedDict[bytes, _Slot] = OrderedDict()
         self._targets: dict[bytes, set[bytes]] = {}
-        self._expiries: list[tuple[float, bytes]] = []  # a heap: when a key is due; may hold outdated times
+        self._buckets = Buckets()
+        self._expiries = Expiries()
         self._timer: IDelayedCall | None = None
-        self._scans: set[_Scan] = set()
         self._stopped = False
         self.bytes = 0
         self.evictions = 0
@@ -110,13 +109,17 @@ class MemoryStore:
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
         return self.delete(list(self._targets.get(target, ())))
 
-    def scan(self, pattern: bytes, limit: int | None = None) -> Deferred[list[bytes]]:
-        scan = _Scan(self._clock, list(self._slots), self._matcher(pattern), limit)
-        if scan.answer.called:
-            return scan.answer
-        self._scans.add(scan)
+    def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
+        if not cursor.isdigit() or len(cursor) > 9:
+            return fail(StoreError("invalid cursor"))
+        keys, after = self._buckets.step(int(cursor), SCAN_STEP)
+        now = self._clock.seconds()
+        found = [key for key in keys if key.startswith(prefix) and self._live(key, now) is not None]
+        return succeed(Scanned(found, b"%d" % after if after else SCAN_ENDS))
 
-        return scan.answer.addBoth(self._scanned, scan)
+    def held(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        now = self._clock.seconds()
+        return succeed({key for key in keys if self._live(key, now) is not None})
 
     def ping(self) -> Deferred[None]:
         return succeed(None)
@@ -128,20 +131,10 @@ class MemoryStore:
 
     def stop(self) -> Deferred[None]:
         self._stopped = True
-        for scan in list(self._scans):
-            scan.finish()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         return succeed(None)
-
-    def _scanned(self, result: T, scan: _Scan) -> T:
-        self._scans.discard(scan)
-        return result
-
-    def _matcher(self, pattern: bytes) -> Callable[[bytes], bool]:
-        matches = compile_glob(pattern)
-        return lambda key: matches(key) and self._live(key, self._clock.seconds()) is not None
 
     def _live(self, key: bytes, now: float) -> _Slot | None:
         slot = self._slots.get(key)
@@ -153,6 +146,7 @@ class MemoryStore:
     def _made(self, key: bytes) -> _Slot:
         slot = self._slots[key] = _Slot(len(key) + KEY_OVERHEAD)
         self.bytes += slot.size
+        self._buckets.add(key)
         target = target_in(key)
         keys = self._targets.get(target)
         if keys is None:
@@ -171,10 +165,8 @@ class MemoryStore:
         slot.size += growth
         self.bytes += growth
         self._slots.move_to_end(key)
-        if slot.expires_at < slot.due:
+        if slot.expires_at <= slot.due - 1:
             self._remember_expiry(key, slot)
-            if self._timer is None:
-                self._arm()
         if self.bytes > self._max_bytes or len(variants) > 1:
             self._make_room(key, slot)
 
@@ -199,7 +191,10 @@ class MemoryStore:
         return True
 
     def _forget(self, key: bytes) -> bool:
-        self.bytes -= self._slots.pop(key).size
+        slot = self._slots.pop(key)
+        self.bytes -= slot.size
+        self._buckets.discard(key)
+        self._expiries.forget(key, slot.due)
         target = target_in(key)
         keys = self._targets[target]
         keys.discard(key)
@@ -208,68 +203,28 @@ class MemoryStore:
         return True
 
     def _remember_expiry(self, key: bytes, slot: _Slot) -> None:
-        slot.due = slot.expires_at
-        heappush(self._expiries, (slot.due, key))
-        if len(self._expiries) > 2 * len(self._slots) + 1000:
-            self._expiries = [(held.due, name) for name, held in self._slots.items()]
-            heapify(self._expiries)
+        self._expiries.forget(key, slot.due)
+        slot.due = self._expiries.note(key, slot.expires_at, self._clock.seconds())
+        if self._timer is None or slot.due < self._timer.getTime():
+            self._arm()
 
     def _arm(self) -> None:
-        if self._timer is None and self._expiries and not self._stopped:
-            wait = max(SWEEP_SECONDS, self._expiries[0][0] - self._clock.seconds())
-            self._timer = self._clock.callLater(min(wait, 60.0), self._sweep)
+        """Look next when the first key is due."""
+        first = self._expiries.first()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if first != NEVER and not self._stopped:
+            self._timer = self._clock.callLater(max(0.0, first - self._clock.seconds()), self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        while self._expiries and self._expiries[0][0] <= now:
-            due, key = heappop(self._expiries)
-            slot = self._slots.get(key)
-            if slot is None or slot.due != due:  # gone already, perhaps replaced, or due earlier and looked at then
-                continue
+        for key in self._expiries.take(now, SWEEP_STEP):
+            slot = self._slots[key]
+            slot.due = NEVER
             if slot.expires_at <= now:
                 self._forget(key)
-            else:  # its life was prolonged
+            else:  # its life was prolonged, or ends far away
                 self._remember_expiry(key, slot)
         self._arm()
-
-
-class _Scan:
-    """A walk over a snapshot of the keys, a step in each reactor turn, so that a large store blocks nobody."""
-
-    def __init__(
-        self, clock: IReactorTime, keys: list[bytes], matches: Callable[[bytes], bool], limit: int | None
-    ) -> None:
-        self.answer: Deferred[list[bytes]] = Deferred(lambda _: self._cancel())
-        self._clock = clock
-        self._keys = keys
-        self._matches = matches
-        self._limit = len(keys) if limit is None else limit
-        self._found: list[bytes] = []
-        self._at = 0
-        self._timer: IDelayedCall | None = None
-        self._step()
-
-    def finish(self) -> None:
-        """Walk the rest at once."""
-        self._cancel()
-        while not self.answer.called:
-            self._walk()
-
-    def _step(self) -> None:
-        self._timer = None
-        self._walk()
-        if not self.answer.called:
-            self._timer = self._clock.callLater(0, self._step)
-
-    def _walk(self) -> None:
-        step = self._keys[self._at : self._at + SCAN_STEP]
-        self._at += len(step)
-        self._found += filter(self._matches, step)
-        if self._at >= len(self._keys) or len(self._found) >= self._limit:
-            self.answer.callback(self._found[: self._limit])
-
-    def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -18,14 +18,15 @@ from functools import partial
 from math import inf
 from typing import cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txredisapi import ResponseError
 from zope.interface import implementer
 
+from caching_proxy.core.glob import escape
 from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
-from caching_proxy.interfaces import NO_OUTLINES, AnswerLost, IStore, Stored, StoreError
+from caching_proxy.interfaces import NO_OUTLINES, AnswerLost, IStore, Scanned, Stored, StoreError
 from caching_proxy.store.calls import Ask
 from caching_proxy.store.connection import Reply, checked, form, pack
 from caching_proxy.store.index import INDEX, outlines_in
@@ -34,6 +35,8 @@ from caching_proxy.store.scripts import Discard, DropTarget, Forget, Put
 from caching_proxy.store.targets import INDEX_PREFIX, index_key, indexed
 
 SCAN_COUNT = 1000
+"""Keys that a step of a walk looks at."""
+
 REFUSED_SECONDS = 600.0
 """For how long nothing is stored that is as large as what the server refused to send."""
 
@@ -152,20 +155,18 @@ class RedisStore:
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
         return self.pool.execute(DropTarget(target))
 
-    def scan(self, pattern: bytes, limit: int | None = None) -> Deferred[list[bytes]]:
-        return Deferred.fromCoroutine(self._scan(pattern, limit))
+    def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
+        pattern = escape(prefix) + b"*"  # more is not asked of the server: it would stand still over a costly pattern
+        payload = pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % SCAN_COUNT)
+        return self.bulk.execute(Ask(payload, 1, _scanned))
 
-    async def _scan(self, pattern: bytes, limit: int | None) -> list[bytes]:
-        found: dict[bytes, None] = {}
-        cursor = b"0"
-        while limit is None or len(found) < limit:
-            payload = pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % SCAN_COUNT)
-            reply = checked((await self._send(payload, 1, self.bulk))[0])
-            cursor, keys = cast("tuple[bytes, list[bytes]]", reply)
-            found.update((key, None) for key in keys if not key.startswith(INDEX_PREFIX))
-            if cursor == b"0":
-                break
-        return list(found)[:limit]
+    def held(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        payload = b"".join([pack(b"EXISTS", key) for key in keys])
+
+        def there(replies: list[Reply]) -> set[bytes]:
+            return {key for key, reply in zip(keys, replies, strict=True) if checked(reply) == 1}
+
+        return self.bulk.execute(Ask(payload, len(keys), there)) if keys else succeed(set())
 
     def ping(self) -> Deferred[None]:
         return self.pool.execute(Ask(_PING, 1, _there_was)).addCallback(_nothing)
@@ -181,8 +182,8 @@ class RedisStore:
             stopped.addCallback(lambda _: bulk)
         return stopped
 
-    def _send(self, payload: bytes, replies: int, pool: RedisPool | None = None) -> Deferred[list[Reply]]:
-        return (pool or self.pool).execute(Ask(payload, replies, list))
+    def _send(self, payload: bytes, replies: int) -> Deferred[list[Reply]]:
+        return self.pool.execute(Ask(payload, replies, list))
 
 
 def _untold(failure: Failure) -> None:
@@ -196,6 +197,12 @@ def _nothing(_: object) -> None:
 def _there_was(replies: list[Reply]) -> bool:
     """The reply to a command that tells how many were removed."""
     return checked(replies[0]) == 1
+
+
+def _scanned(replies: list[Reply]) -> Scanned:
+    """The reply to SCAN, without our own indexes."""
+    cursor, keys = cast("tuple[bytes, list[bytes]]", checked(replies[0]))
+    return Scanned([key for key in keys if not key.startswith(INDEX_PREFIX)], cursor)
 
 
 def _found(fields: Sequence[bytes], replies: list[Reply]) -> Stored | None:

@@ -8,8 +8,10 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 
-from caching_proxy.core.key import group_by_role, key_bytes, key_text
+from caching_proxy.core.key import key_bytes, key_text
+from caching_proxy.core.listing import Cursor, parse_cursor
 from caching_proxy.interfaces import StoreError
+from caching_proxy.web.key_listing import PIECE, listing
 from caching_proxy.web.presentation import cache_entry
 from caching_proxy.web.replies import AdminRequest, Refused, Reply, json_object, json_reply
 from caching_proxy.web.services import AdminResource
@@ -67,18 +69,20 @@ class InvalidateResource(AdminResource):
 
 
 class KeysResource(AdminResource):
-    """The keys in the store, grouped by role; ``?match=`` is a glob and ``?limit=`` a number."""
+    """The keys in the store, grouped by role, a page at a time.
+
+    ``?match=`` is a glob, ``?limit=`` the number of keys on a page, ``?cursor=`` what the page before gave.
+    """
 
     guarded = True
 
     async def act(self, request: AdminRequest) -> Reply:
-        match, limit = _listing(request.head.target)
-        keys = sorted(await _stored(self.services.keys(match, limit)))
-        if match is None and limit is None:
-            self.services.metrics.gauge("cache_keys_total").set(len(keys))
-        return json_reply(
-            {"keyCount": len(keys), "keysByRole": group_by_role(keys), "keys": [key_text(key) for key in keys]}
-        )
+        match, limit, cursor = _listing(request.head.target)
+        page = await _stored(self.services.keys(match, limit, cursor))
+        if match is None and cursor is None and page.cursor is None:
+            self.services.metrics.gauge("cache_keys_total").set(len(page.keys))
+        pieces = listing(page.keys, page.cursor)
+        return Reply(200, b"".join(pieces) if len(page.keys) <= PIECE else pieces)
 
 
 class KeyResource(AdminResource):
@@ -119,9 +123,9 @@ def _encoded(value: str, name: str) -> bytes:
         raise Refused(400, f'"{name}" holds a lone surrogate') from error
 
 
-def _listing(target: bytes) -> tuple[bytes | None, int | None]:
-    """``match`` and ``limit`` of the query, None where not given."""
-    match, limit = None, None
+def _listing(target: bytes) -> tuple[bytes | None, int | None, Cursor | None]:
+    """``match``, ``limit`` and ``cursor`` of the query, None where not given."""
+    match, limit, cursor = None, None, None
     for pair in target.partition(b"?")[2].split(b"&"):
         name, _, raw = pair.partition(b"=")
         value = unquote_to_bytes(raw.replace(b"+", b" "))
@@ -133,4 +137,8 @@ def _listing(target: bytes) -> tuple[bytes | None, int | None]:
             if not (value.isdigit() and len(value) <= 9 and int(value) > 0):
                 raise Refused(400, '"limit" must be a whole number from 1 to 999999999')
             limit = int(value)
-    return match, limit
+        elif name == b"cursor":
+            cursor = parse_cursor(value)
+            if cursor is None:
+                raise Refused(400, '"cursor" must be one that an earlier page gave')
+    return match, limit, cursor

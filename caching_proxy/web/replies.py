@@ -7,16 +7,18 @@ first, and asking is refused. Every answer forbids caching and sniffing, and nam
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPullProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
 
 from caching_proxy.body import Body, BodyTooLarge
 from caching_proxy.core.messages import Field, RequestHead
@@ -40,6 +42,10 @@ class AdminRequest(Protocol):
 
     def write(self, data: bytes) -> object: ...
 
+    def registerProducer(self, producer: object, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
+
     def finish(self) -> object: ...
 
     def notifyFinish(self) -> Deferred[None]: ...
@@ -49,10 +55,10 @@ class AdminRequest(Protocol):
 
 @attrs.frozen(slots=True)
 class Reply:
-    """A complete answer."""
+    """A complete answer; its content may come in pieces, which are asked for as the client takes them."""
 
     status: int
-    content: bytes
+    content: bytes | Iterator[bytes]
     content_type: bytes = JSON
     fields: tuple[Field, ...] = ()
 
@@ -74,14 +80,40 @@ def send(request: AdminRequest, reply: Reply) -> None:
     """Write ``reply`` and finish; a ``HEAD`` gets the fields alone."""
     request.setResponseCode(reply.status)
     request.setHeader(b"Content-Type", reply.content_type)
-    request.setHeader(b"Content-Length", b"%d" % len(reply.content))
+    content = reply.content
+    if isinstance(content, bytes):
+        request.setHeader(b"Content-Length", b"%d" % len(content))
     request.setHeader(b"Cache-Control", b"no-store")
     request.setHeader(b"X-Content-Type-Options", b"nosniff")
     for name, value in reply.fields:
         request.setHeader(name, value)
-    if request.head.method != b"HEAD":
-        request.write(reply.content)
-    request.finish()
+    if request.head.method == b"HEAD":
+        request.finish()
+    elif isinstance(content, bytes):
+        request.write(content)
+        request.finish()
+    else:
+        request.registerProducer(_Pieces(request, content), False)
+
+
+@implementer(IPullProducer)
+class _Pieces:
+    """Writes a piece whenever the client has room for one."""
+
+    def __init__(self, request: AdminRequest, pieces: Iterator[bytes]) -> None:
+        self._request = request
+        self._pieces = pieces
+
+    def resumeProducing(self) -> None:
+        piece = next(self._pieces, None)
+        if piece is None:
+            self._request.unregisterProducer()
+            self._request.finish()
+        elif piece:
+            self._request.write(piece)
+
+    def stopProducing(self) -> None:
+        self._pieces = iter(())
 
 
 def send_when_ready(request: AdminRequest, answering: Deferred[Reply], cancellable: bool = True) -> None:

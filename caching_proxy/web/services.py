@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.listing import Cursor, Page
 from caching_proxy.metrics import Metrics
 from caching_proxy.web.guard import Guard
 from caching_proxy.web.replies import AdminRequest, JsonResource, Refused, Reply
@@ -44,9 +45,10 @@ class AdminServices:
     """What the endpoints need, as functions.
 
     ``token`` is the admin token, None if none is set; ``open_`` lets everybody in without one. ``invalidate`` takes a
-    glob on keys as it was given and fires with the number of distinct keys removed from any tier; ``keys`` takes
-    a glob and a limit, None for all; ``entries`` gives every variant of a key, none if it is absent. Those that ask
-    the store may fail with :class:`StoreError`. ``invalidate_tags`` and ``soft`` are None where not supported.
+    glob on keys as it was given and fires with the number of distinct keys removed from any tier; ``keys`` takes a
+    glob (None for all keys), the size of the page and where it begins; ``entries`` gives every variant of a key, none
+    if it is absent. Those that ask the store may fail with :class:`StoreError`. ``invalidate_tags`` and ``soft`` are
+    None where not supported.
     """
 
     token: bytes | None = attrs.field(repr=False)
@@ -54,7 +56,7 @@ class AdminServices:
     ready: Callable[[], Deferred[ReadyReport]]
     metrics: Metrics
     invalidate: Callable[[bytes], Deferred[int]]
-    keys: Callable[[bytes | None, int | None], Deferred[list[bytes]]]
+    keys: Callable[[bytes | None, int | None, Cursor | None], Deferred[Page]]
     entries: Callable[[bytes], Deferred[list[CacheEntry]]]
     clock: IReactorTime
     invalidate_tags: Callable[[Sequence[bytes]], Deferred[int]] | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from plugins.memory_proxy import MemoryProxy, down
+from twisted.internet.defer import fail
 from twisted.python.failure import Failure
 
 from caching_proxy.cache import invalidator as module
+from caching_proxy.cache import pending
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.interfaces import StoreError
 
@@ -131,7 +133,7 @@ def test_the_same_again_waits_once(proxy: MemoryProxy) -> None:
 
 def test_everybody_who_waits_learns_that_the_store_is_down(proxy: MemoryProxy) -> None:
     proxy.store.hold("scan")
-    results = [proxy.invalidate(f"cache:{n}") for n in range(3)]
+    results = [proxy.invalidate(f"cache:{n}*") for n in range(3)]
     proxy.store.failing = down()
     proxy.store.release()
     assert all(isinstance(result[0], Failure) for result in results)
@@ -143,36 +145,77 @@ def test_everybody_who_waits_learns_that_the_store_is_down(proxy: MemoryProxy) -
 
 def test_one_that_cannot_succeed_does_not_hold_up_the_others(proxy: MemoryProxy) -> None:
     fill(proxy, "/a", "/b")
-    scan = proxy.store.inner.scan
+    delete_target = proxy.store.inner.delete_target
 
-    def broken(pattern: bytes, limit: int | None = None):  # type: ignore[no-untyped-def]
-        if pattern == b"bad":
-            raise StoreError("refused")
-        return scan(pattern, limit)
+    def broken(target: bytes):  # type: ignore[no-untyped-def]
+        return fail(StoreError("refused")) if target == b"/bad" else delete_target(target)
 
-    proxy.store.inner.scan = broken  # type: ignore[method-assign]
-    proxy.invalidate("bad")
-    proxy.invalidate("cache:*")
+    proxy.store.inner.delete_target = broken  # type: ignore[method-assign]
+    for target in (b"/bad", b"/a"):
+        proxy.invalidator.invalidate_target(target, lambda outcome: None)
+    proxy.invalidate("cache:*:/[b]*")
     proxy.clock.pump([1, 1])
     assert proxy.invalidator.pending == 1
-    assert proxy.store.fields_of(key("/a")) == []
-    proxy.store.inner.scan = scan  # type: ignore[method-assign]
+    assert proxy.store.inner.entries == 0
+    proxy.store.inner.delete_target = delete_target  # type: ignore[method-assign]
     proxy.advance(1)
     assert proxy.invalidator.pending == 0
 
 
-def test_merged_beyond_the_bound(proxy: MemoryProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_PENDING", 5)
-    fill(proxy, "/a", "/other")
+def test_patterns_that_wait_share_one_walk(proxy: MemoryProxy) -> None:
+    targets = [f"/{n}" for n in range(40)]
+    fill(proxy, *targets)
+    proxy.store.hold("scan")
+    results = [proxy.invalidate(f"cache:GET:*:/{n}*") for n in range(4, 34)]
+    proxy.store.release()
+    assert proxy.store.calls.count("scan") == 2, "one for the first, one for all others"
+    # "/4" takes itself only, as "/40" is not there; what several patterns match is counted for each that finds it
+    assert [result[0] for result in results] == [1] * 30
+    assert proxy.store.inner.entries == 10
+
+
+@pytest.mark.parametrize("role", ["anonymous", "*"])
+def test_a_rule_that_names_its_target_walks_over_no_keys(proxy: MemoryProxy, role: str) -> None:
+    fill(proxy, "/a", "/b", "/a/x")
+    counts: list[int] = []
+    for answer in proxy.invalidator.invalidate_by_rules([f"cache:GET:{role}:/a".encode(), b"cache:GET:*:/\\b"]):
+        answer.addCallback(counts.append)
+    assert counts == [1, 1]
+    assert "scan" not in proxy.store.calls
+    assert proxy.hot.keys(proxy.clock.seconds()) == [key("/a/x")]
+
+
+def test_many_named_targets_wait_without_touching_anything_else(proxy: MemoryProxy) -> None:
+    fill(proxy, "/other", "/items")
+    proxy.store.hold("delete_target")
+    for number in range(1200):
+        proxy.invalidator.invalidate_target(b"/items/%d" % number, lambda outcome: None)
+    assert proxy.invalidator.pending == 1200
+    assert not proxy.invalidator.hides(key("/other"))
+    assert proxy.invalidator.hides(key("/items/1199"))
+    proxy.store.release()
+    assert (proxy.invalidator.pending, proxy.store.inner.entries) == (0, 2)
+
+
+def test_what_waits_is_bounded_in_bytes_and_drops_nothing_far_away(
+    proxy: MemoryProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending, "MAX_NAMED_BYTES", 40_000)
+    monkeypatch.setattr(pending, "MAX_PATTERN_BYTES", 10_000)
+    fill(proxy, "/shop/items/7/x", "/shop/about", "/other")
     proxy.store.failing = down()
-    for number in range(20):
-        proxy.invalidate(f"cache:{number}")
-    assert proxy.invalidator.pending <= 6
-    assert proxy.hot.get(key("/a"), proxy.clock.seconds()) is not None, "memory loses what was named only"
-    assert proxy.invalidator.hides(key("/a"))
+    for number in range(2000):
+        proxy.invalidator.invalidate_target(b"/shop/items/%d/x" % number, lambda outcome: None)
+        proxy.invalidate(f"cache:GET:*:/shop/items/{number}/*")
+        assert proxy.invalidator._waiting.named.bytes <= 41_000
+        assert proxy.invalidator._waiting.patterns.bytes <= 11_000
+    assert all(proxy.invalidator.hides(key(f"/shop/items/{number}/x")) for number in (0, 7, 1999))
+    assert not proxy.invalidator.hides(key("/other"))
     proxy.store.failing = None
-    proxy.advance(1)
-    assert (proxy.invalidator.pending, proxy.store.inner.entries) == (0, 0)
+    proxy.clock.pump([1, 1])
+    assert proxy.invalidator.pending == 0
+    assert proxy.store.fields_of(key("/shop/items/7/x")) == []
+    assert proxy.store.fields_of(key("/other")) == proxy.store.fields_of(key("/shop/about")) == [b"-"]
 
 
 def test_forsaken_key_is_tried_until_it_is_gone(proxy: MemoryProxy) -> None:
@@ -190,7 +233,7 @@ def test_stop(proxy: MemoryProxy, when: str) -> None:
         proxy.store.failing = down()
     else:
         proxy.store.hold("scan")
-    first, second = proxy.invalidate("cache:1"), proxy.invalidate("cache:2")
+    first, second = proxy.invalidate("cache:1*"), proxy.invalidate("cache:2*")
     proxy.invalidator.stop()
     for result in (first, second):
         assert isinstance(result[0], Failure)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.task import Clock
 
 from caching_proxy.cache.burst import ENTRY_OVERHEAD, BurstTier
 from caching_proxy.cache.burst import OVERHEAD as BURST_OVERHEAD
 from caching_proxy.cache.hot import OVERHEAD, HotTier
+from caching_proxy.cache.sweeper import Sweeper
 from caching_proxy.cache.tickets import NEVER, Tickets
 from caching_proxy.cache.uncacheable import Uncacheable
 from caching_proxy.cache.variants import VaryNames, field_name, latest_of_each
 from caching_proxy.core.entry import CacheEntry, Flag
 from caching_proxy.core.glob import compile_glob
 from caching_proxy.core.messages import Fields
+from caching_proxy.core.pattern_set import PatternSet
 from caching_proxy.core.policy import MAX_VARIANTS
 from caching_proxy.core.variance import PLAIN_VARIANT, outline_of
 
@@ -158,12 +161,18 @@ def test_hot_remove() -> None:
     tier = HotTier(10, 1 << 20, 30)
     for key in (b"a1", b"a2", b"b"):
         tier.put(entry(key), NOW)
-    assert sorted(tier.remove_matching(compile_glob(b"a*"))) == [b"a1", b"a2"]
+    assert swept(tier, b"a*") == [b"a1", b"a2"]
     assert (tier.remove(b"b"), tier.remove(b"b")) == (True, False)
     assert (tier.entries, tier.bytes) == (0, 0)
     tier.put(entry(), NOW)
     tier.clear()
     assert (tier.entries, tier.bytes, tier.keys(NOW)) == (0, 0, [])
+
+
+def swept(tier: HotTier | BurstTier, *patterns: bytes) -> list[bytes]:
+    gone: list[set[bytes]] = []
+    Sweeper(tier, Clock()).begin(PatternSet(*patterns), gone.append)
+    return sorted(gone[0])
 
 
 # -- burst
@@ -180,7 +189,6 @@ def test_burst_ends_in_time(ttl: float, end: float) -> None:
     found = tier.get(b"k", NOW + end - 0.1)
     assert found is not None
     assert len(found.entries) == 1
-    assert (tier.keys(NOW + end - 0.1), tier.keys(NOW + end)) == ([b"k"], [])
     assert tier.get(b"k", NOW + end) is None
     assert (tier.hits, tier.misses, tier.entries, tier.bytes) == (1, 1, 0, 0)
 
@@ -189,23 +197,23 @@ def test_burst_bounds() -> None:
     tier = burst(max_entries=2)
     for key in (b"a", b"b", b"c"):
         tier.put(key, (), HOUR, NOW)
-    assert (tier.keys(NOW), tier.evictions) == ([b"b", b"c"], 1)
+    assert (tier.all_keys(), tier.evictions) == ([b"b", b"c"], 1)
     small = burst(max_bytes=2 * (BURST_OVERHEAD + 1 + ENTRY_OVERHEAD + entry().size))
     for key in (b"a", b"b", b"c"):
         small.put(key, (entry(),), HOUR, NOW)
-    assert small.keys(NOW) == [b"b", b"c"]
+    assert small.all_keys() == [b"b", b"c"]
     small.put(b"b", (entry(body=b"x" * 5000),), HOUR, NOW)
-    assert small.keys(NOW) == [b"c"]
+    assert small.all_keys() == [b"c"]
     off = burst(max_entries=0)
     off.put(b"a", (), HOUR, NOW)
-    assert off.keys(NOW) == []
+    assert off.all_keys() == []
 
 
 def test_burst_remove() -> None:
     tier = burst()
     for key in (b"a1", b"a2", b"b"):
         tier.put(key, (), HOUR, NOW)
-    assert sorted(tier.remove_matching(compile_glob(b"a*"))) == [b"a1", b"a2"]
+    assert swept(tier, b"a*") == [b"a1", b"a2"]
     assert (tier.remove(b"b"), tier.remove(b"b"), tier.bytes) == (True, False, 0)
     tier.put(b"c", (), HOUR, NOW)
     tier.clear()

@@ -15,6 +15,7 @@ from caching_proxy.cache.reader import Found, StoreReader
 from caching_proxy.cache.variants import field_name
 from caching_proxy.core.codec import MAGIC, encode
 from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.listing import Page, parse_cursor
 from caching_proxy.interfaces import StoreError, StoreUnavailable, Unreadable
 
 KEY = b"cache:GET:anonymous:/x"
@@ -331,14 +332,35 @@ def test_inspector_sees_both_tiers_as_one(proxy: MemoryProxy) -> None:
     proxy.hot.remove(b"cache:GET:anonymous:/a")
     proxy.store.inner.delete([b"cache:GET:anonymous:/b"])
     keys = [b"cache:GET:anonymous:/" + name for name in (b"a", b"b", b"c")]
-    assert result(proxy.inspector.keys(None, None)) == keys
-    assert result(proxy.inspector.keys(b"*/[bc]", None)) == keys[1:]
-    assert result(proxy.inspector.keys(None, 2)) == keys[:2]
+    assert result(proxy.inspector.keys(None)) == Page(keys)
+    assert result(proxy.inspector.keys(b"*/[bc]")) == Page(keys[1:])
     for key in keys:
         entries = result(proxy.inspector.entries(key))
         assert isinstance(entries, list)
         assert [each.body for each in entries] == [b"one"]
     assert result(proxy.inspector.entries(b"absent")) == []
+
+
+@pytest.mark.parametrize("limit", [1, 7, 100, 1500, 10_000])
+def test_inspector_pages_give_every_key(proxy: MemoryProxy, limit: int) -> None:
+    keys = {b"cache:GET:anonymous:/%d" % number for number in range(2500)}
+    for key in keys:
+        proxy.store.inner.put(key, b"-", b"x", 900_000)
+    proxy.says(FRESH)
+    for target in ("/memory/1", "/memory/2", "/memory/3"):
+        proxy.get(target)
+        proxy.store.inner.delete([b"cache:GET:anonymous:" + target.encode()])
+        keys.add(b"cache:GET:anonymous:" + target.encode())
+    pages, cursor = [], None
+    while not pages or pages[-1].cursor is not None:
+        page = proxy.inspector.keys(b"cache:*", limit, cursor)
+        while not page.called:
+            proxy.advance(0)
+        pages.append(result(page))
+        cursor = parse_cursor(pages[-1].cursor) if pages[-1].cursor else None
+        assert pages[-1].keys == sorted(pages[-1].keys)
+    found = [key for page in pages for key in page.keys]
+    assert (sorted(found), max(len(page.keys) for page in pages)) == (sorted(keys), min(limit, len(keys)))
 
 
 def test_inspector_lists_variants_and_prefers_the_later_copy(proxy: MemoryProxy) -> None:
@@ -362,7 +384,7 @@ def test_inspector_does_not_show_what_was_invalidated(proxy: MemoryProxy) -> Non
     proxy.store.failing = down()
     proxy.invalidate("cache:*:/x")
     proxy.store.failing = None
-    assert result(proxy.inspector.keys(None, None)) == []
+    assert result(proxy.inspector.keys(None)) == Page([])
     assert result(proxy.inspector.entries(KEY)) == []
     proxy.advance(1)
 

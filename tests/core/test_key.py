@@ -12,10 +12,10 @@ from caching_proxy.core.key import (
     KeyPolicy,
     ParsedKey,
     build_key,
-    group_by_role,
     key_bytes,
     key_text,
     parse_key,
+    role_label,
     target_of,
 )
 from caching_proxy.core.role import isolated, role_of
@@ -77,14 +77,9 @@ def test_parsing(key: bytes, method: bytes, role: bytes | None, target: bytes) -
     assert parse_key(key) == ParsedKey(method, role, target)
 
 
-def test_group_by_role() -> None:
-    keys = [b"cache:GET:admin:/b", b"cache:GET:/old", b"cache:GET:admin:/a", b"other", b"cache:GET:a:/\xff"]
-    assert group_by_role(keys) == {
-        "admin": ["cache:GET:admin:/b", "cache:GET:admin:/a"],
-        "legacy": ["cache:GET:/old", "other"],
-        "a": ["cache:GET:a:/\udcff"],
-    }
-    assert group_by_role([]) == {}
+def test_role_label() -> None:
+    keys = [b"cache:GET:admin:/b", b"cache:GET:/old", b"other", b"cache:GET:a:/\xff", b"cache:GET:\xff:/x"]
+    assert [role_label(key) for key in keys] == ["admin", "legacy", "legacy", "a", "\udcff"]
 
 
 targets = st.lists(st.sampled_from([b"/", b":", b"a", b"-", b"?", b"cache:GET:", b"%"]), max_size=6).map(

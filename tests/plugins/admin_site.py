@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 
 from caching_proxy.body import Body
+from caching_proxy.core.listing import Page
 from caching_proxy.core.messages import Fields, RequestHead
 from caching_proxy.metrics import Metrics
 from caching_proxy.web.admin import AdminServices, ReadyReport, admin_children
@@ -48,12 +49,13 @@ class Request:
 
     answered = []
 
-    def __init__(self, method, target, fields=(), body=b"", peer=b"192.0.2.1"):
+    def __init__(self, method, target, fields=(), body=b"", peer=b"192.0.2.1", patience=10**6):
         self.head = RequestHead(method, target, Fields(fields))
         self.body = body if isinstance(body, Body) else Body.of(body)
         self.client_ip = peer
         self.status, self.fields, self.written, self.finished = None, {}, b"", 0
         self.continued = 0
+        self.longest, self.patience, self.producer = 0, patience, None
         self._finishing = Deferred()
 
     def setResponseCode(self, code, message=None):
@@ -64,6 +66,18 @@ class Request:
 
     def write(self, data):
         self.written += data
+        self.longest = max(self.longest, len(data))
+
+    def registerProducer(self, producer, streaming):
+        """A client that takes everything at once, up to so many pieces as it has ``patience``."""
+        assert not streaming
+        self.producer = producer
+        while self.producer is not None and self.patience:
+            self.patience -= 1
+            producer.resumeProducing()
+
+    def unregisterProducer(self):
+        self.producer = None
 
     def finish(self):
         self.finished += 1
@@ -94,7 +108,7 @@ class Cache:
         self.calls = []
         self.answer = succeed(3)
         self.report = succeed(ReadyReport())
-        self.listed = []
+        self.listed, self.cursor = [], None
         self.held = []
         self.metrics = Metrics()
 
@@ -102,9 +116,11 @@ class Cache:
         self.calls.append(pattern)
         return self.answer
 
-    def keys(self, match, limit):
-        self.calls.append((match, limit))
-        return self.listed if isinstance(self.listed, Deferred) else succeed(self.listed)
+    def keys(self, match, limit, cursor):
+        self.calls.append((match, limit, cursor))
+        if isinstance(self.listed, Deferred):
+            return self.listed
+        return succeed(Page(sorted(self.listed), self.cursor))
 
     def entries(self, key):
         self.calls.append(key)

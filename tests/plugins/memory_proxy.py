@@ -39,7 +39,7 @@ from caching_proxy.core.invalidation import Rule
 from caching_proxy.core.key import KeyPolicy
 from caching_proxy.core.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.core.policy import CachePolicy
-from caching_proxy.interfaces import Identity, IStore, ITokenVerifier, Stored, StoreError, UpstreamResponse
+from caching_proxy.interfaces import Identity, IStore, ITokenVerifier, Scanned, Stored, StoreError, UpstreamResponse
 from caching_proxy.store.memory import MemoryStore
 from caching_proxy.testing import FakeUpstream, Reply
 
@@ -143,8 +143,11 @@ class GatedStore:
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
         return self._do("delete_target", target)
 
-    def scan(self, pattern: bytes, limit: int | None = None) -> Deferred[list[bytes]]:
-        return self._do("scan", pattern, limit)
+    def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
+        return self._do("scan", cursor, prefix)
+
+    def held(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        return self._do("held", keys)
 
     def ping(self) -> Deferred[None]:
         return self._do("ping")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+from plugins.walks import walk
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol, connectionDone
@@ -312,7 +313,7 @@ class WholeProxy:
     def keys(self) -> list[bytes]:
         """What the store holds."""
         found: list[list[bytes]] = []
-        self.proxy.store.scan(b"*").addCallback(found.append)
+        walk(self.proxy.store).addCallback(found.append)
         for _ in range(100):
             if found:
                 break

@@ -74,10 +74,11 @@ def test_opens_after_the_threshold_and_asks_no_more() -> None:
         lambda store: store.discard(b"k", b"f"),
         lambda store: store.delete([b"k"]),
         lambda store: store.delete_target(b"/"),
-        lambda store: store.scan(b"*"),
+        lambda store: store.scan(b"0"),
+        lambda store: store.held([b"k"]),
         lambda store: store.ping(),
     ],
-    ids=["lookup", "put", "discard", "delete", "delete_target", "scan", "ping"],
+    ids=["lookup", "put", "discard", "delete", "delete_target", "scan", "held", "ping"],
 )
 def test_every_method_is_guarded(call: Callable[[GuardedStore], Deferred[object]]) -> None:
     rig = Rig(threshold=1)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import pytest_twisted
 from plugins.redis_server import RedisServer
+from plugins.walks import walked
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.ssl import Certificate
@@ -303,7 +304,7 @@ async def test_many_calls_grow_the_pool(store: RedisStore) -> None:
     await gatherResults([store.put(b"cache:GET:anonymous:/%d" % n, b"", b"x" * 1000, HOUR) for n in range(900)])
     assert 1 < store.pool.size <= 4
     assert store.pool.pending == store.pool.in_use == store.pool.waiting == 0
-    assert len(await store.scan(b"*")) == 900
+    assert len(await walked(store)) == 900
 
 
 @pytest_twisted.ensureDeferred
@@ -348,7 +349,7 @@ async def test_user_and_password_with_narrow_rights() -> None:
         for key in (PLAIN, EDITOR):
             await made.put(key, b"f", b"v", HOUR)
             assert await made.lookup(key) is not None
-        assert sorted(await made.scan(b"*")) == sorted([PLAIN, EDITOR])
+        assert sorted(await walked(made)) == sorted([PLAIN, EDITOR])
         assert await made.delete_target(b"/x") == {PLAIN, EDITOR}
         await made.ping()
         await made.stop()

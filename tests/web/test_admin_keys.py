@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 
 import pytest
-from plugins.admin_site import BEARER, NOW, Site
+from plugins.admin_site import BEARER, NOW, Request, Site
 
 from caching_proxy.core.entry import CacheEntry
+from caching_proxy.core.listing import Cursor
 from caching_proxy.core.messages import Fields
 
 
@@ -47,11 +48,13 @@ def test_keys():
 @pytest.mark.parametrize(
     ("query", "call"),
     [
-        (b"", (None, None)),
-        (b"?match=cache:GET:*", (b"cache:GET:*", None)),
-        (b"?match=%2Fa%20b+c%ff", (b"/a b c\xff", None)),
-        (b"?limit=5&match=x", (b"x", 5)),
-        (b"?other=1", (None, None)),
+        (b"", (None, None, None)),
+        (b"?match=cache:GET:*", (b"cache:GET:*", None, None)),
+        (b"?match=%2Fa%20b+c%ff", (b"/a b c\xff", None, None)),
+        (b"?limit=5&match=x", (b"x", 5, None)),
+        (b"?other=1", (None, None, None)),
+        (b"?cursor=s17", (None, None, Cursor(b"s", b"17"))),
+        (b"?cursor=m0.00112233aabbccdd", (None, None, Cursor(b"m", b"0", b"00112233aabbccdd"))),
     ],
 )
 def test_keys_by_pattern_and_number(query, call):
@@ -71,6 +74,10 @@ def test_keys_by_pattern_and_number(query, call):
         b"limit=",
         b"limit=1e3",
         b"limit=" + b"9" * 5000,
+        b"cursor=",
+        b"cursor=17",
+        b"cursor=s" + b"9" * 30,
+        b"cursor=s1.zz",
     ],
     ids=lambda query: query[:16].decode(),
 )
@@ -78,11 +85,40 @@ def test_keys_with_bad_parameters(query):
     assert Site().ask(b"GET", b"/keys?" + query, [BEARER]).status == 400
 
 
-def test_a_partial_listing_does_not_count_the_keys():
+@pytest.mark.parametrize(("query", "cursor"), [(b"?match=x", None), (b"?cursor=s1", None), (b"", b"s1")])
+def test_a_partial_listing_does_not_count_the_keys(query, cursor):
     site = Site()
-    site.cache.listed = list(KEYS)
-    site.ask(b"GET", b"/keys?limit=9", [BEARER])
+    site.cache.listed, site.cache.cursor = list(KEYS), cursor
+    site.ask(b"GET", b"/keys" + query, [BEARER])
     assert b"\ncache_keys_total 0" in site.ask(b"GET", b"/metrics").written
+
+
+def test_a_page_says_where_the_next_begins():
+    site = Site()
+    site.cache.listed, site.cache.cursor = list(KEYS), b"s17.00112233aabbccdd"
+    answer = site.ask(b"GET", b"/keys", [BEARER]).json
+    assert (answer["keyCount"], answer["cursor"]) == (4, "s17.00112233aabbccdd")
+
+
+def test_a_long_listing_is_made_in_pieces():
+    site = Site()
+    site.cache.listed = [b"cache:GET:r%d:/%d" % (number % 3, number) for number in range(3500)]
+    request = site.ask(b"GET", b"/keys", [BEARER])
+    assert len(request.json["keys"]) == 3500
+    sizes = {role: len(keys) for role, keys in request.json["keysByRole"].items()}
+    assert sizes == {"r0": 1167, "r1": 1167, "r2": 1166}
+    assert request.longest < len(request.written) / 5
+
+
+def test_the_client_leaves_in_the_middle_of_a_listing():
+    site = Site()
+    site.cache.listed = [b"cache:GET:r:/%d" % number for number in range(3500)]
+    request = Request(b"GET", b"/keys", [BEARER], patience=4)
+    site.begin(request)
+    request.producer.stopProducing()
+    request.leave()
+    assert request.finished == 0
+    assert next(request.producer._pieces, None) is None
 
 
 def test_key():

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
 
+from caching_proxy.core.listing import Page
 from caching_proxy.metrics import Metrics
 from caching_proxy.web.admin import AdminServices, ReadyReport, admin_children
 from caching_proxy.web.replies import not_found
@@ -36,7 +37,7 @@ def exchange(data):
         ready=lambda: succeed(ReadyReport()),
         metrics=Metrics(),
         invalidate=lambda pattern: succeed(len(pattern)),
-        keys=lambda match, limit: succeed([b"cache:GET:admin:/x"]),
+        keys=lambda match, limit, cursor: succeed(Page([b"cache:GET:admin:/x"])),
         entries=lambda key: succeed([]),
         clock=clock,
     )

@@ -1,0 +1,243 @@
+"""Invalidations that the store has not confirmed, bounded in bytes.
+
+What is named (a key, or a target for every role) is found by its name; patterns are few. Past a bound nothing is
+forgotten and nothing far away is dropped: what is named becomes a pattern of its directory, and patterns are widened
+a step at a time until they are few enough to fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from caching_proxy.core.glob import escape
+from caching_proxy.core.invalidation import directory, spellings, widened
+from caching_proxy.core.key import GET_PREFIX, target_in
+from caching_proxy.core.pattern_set import PatternSet
+
+NEVER = float("-inf")
+
+PENDING_OVERHEAD = 400
+"""Bytes that one waiting invalidation costs beside its name."""
+
+MAX_NAMED_BYTES = 4 * 1024 * 1024
+MAX_PATTERN_BYTES = 256 * 1024
+MAX_DIRECTORIES = 200
+
+TARGET, KEY = b"target ", b"key "
+
+Told = Callable[[int | Failure], object]
+"""Hears once how many keys were removed, or that the store could not carry it out yet."""
+
+
+@attrs.define(slots=True, eq=False)
+class Swept:
+    """What sweeps of the memory tiers removed; ``left`` of them are under way, then ``then`` is called."""
+
+    left: int
+    gone: set[bytes] = attrs.field(factory=set)
+    then: list[Callable[[], object]] = attrs.field(factory=list)
+
+    def over(self, gone: set[bytes]) -> None:
+        """One sweep is over."""
+        self.gone |= gone
+        self.left -= 1
+        if not self.left:
+            waiting, self.then = self.then, []
+            for then in waiting:
+                then()
+
+
+@attrs.define(slots=True, eq=False)
+class Pending:
+    """An invalidation that the store has not confirmed; ``at`` is POSIX seconds.
+
+    ``subject`` is the target or the key, or patterns; ``removed`` the keys that left any tier so far, ``sweeps`` what
+    is still under way in the memory tiers.
+    """
+
+    name: bytes
+    subject: bytes | PatternSet
+    at: float
+    removed: set[bytes]
+    counted: bool = True
+    waiters: list[Told] = attrs.field(factory=list)
+    sweeps: list[Swept] = attrs.field(factory=list)
+    work: Deferred[set[bytes]] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.name) + PENDING_OVERHEAD
+
+    def absorb(self, other: Pending) -> None:
+        """This one stands for ``other`` too."""
+        self.at = max(self.at, other.at)
+        self.removed |= other.removed
+        self.counted |= other.counted
+        self.waiters += other.waiters
+        self.sweeps += other.sweeps
+        self.gather()
+
+    def gather(self) -> Swept | None:
+        """Take over what ended sweeps removed; one that is still under way, if there is any."""
+        under_way: list[Swept] = []
+        for swept in self.sweeps:
+            if swept.left:
+                under_way.append(swept)
+            elif isinstance(self.subject, PatternSet):
+                self.removed.update(self.subject.select(list(swept.gone)))
+        self.sweeps = under_way
+        return under_way[0] if under_way else None
+
+    def tell(self, outcome: int | Failure) -> None:
+        """Tell everybody who waits."""
+        waiters, self.waiters = self.waiters, []
+        for told in waiters:
+            told(outcome)
+
+
+def of_target(target: bytes, at: float, removed: set[bytes]) -> Pending:
+    return Pending(TARGET + target, target, at, removed)
+
+
+def of_key(key: bytes, at: float, counted: bool) -> Pending:
+    return Pending(KEY + key, key, at, set(), counted)
+
+
+def of_patterns(patterns: PatternSet, at: float) -> Pending:
+    return Pending(b"\n".join(patterns.patterns), patterns, at, set())
+
+
+class Queue:
+    """Pending invalidations by name, in order."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[bytes, Pending] = {}
+        self.bytes = 0
+
+    def add(self, pending: Pending) -> Pending:
+        """Put it at the end, or into the one of its name that waits already; the one that waits."""
+        held = self._by_name.get(pending.name)
+        if held is not None:
+            held.absorb(pending)
+            return held
+        self._by_name[pending.name] = pending
+        self.bytes += pending.size
+        return pending
+
+    def take(self, name: bytes) -> Pending:
+        """Remove one that is there."""
+        pending = self._by_name.pop(name)
+        self.bytes -= pending.size
+        return pending
+
+    def take_all(self) -> list[Pending]:
+        """Remove all."""
+        taken = list(self._by_name.values())
+        self._by_name.clear()
+        self.bytes = 0
+        return taken
+
+    def get(self, name: bytes) -> Pending | None:
+        return self._by_name.get(name)
+
+    def __iter__(self) -> Iterator[Pending]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+class Waiting:
+    """All that waits: ``named`` (keys and targets) and ``patterns``."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self.named = Queue()
+        self.patterns = Queue()
+
+    def add(self, pending: Pending) -> None:
+        """One more; makes room if that is too many."""
+        if isinstance(pending.subject, PatternSet):
+            self.patterns.add(pending)
+        else:
+            self.named.add(pending)
+            if self.named.bytes > MAX_NAMED_BYTES:
+                self._generalise()
+        if self.patterns.bytes > MAX_PATTERN_BYTES:
+            self._widen()
+
+    def _generalise(self) -> None:
+        """What is named becomes what is in its directory."""
+        named = self.named.take_all()
+        for path, members in _by_directory(named).items():
+            general = of_patterns(PatternSet(*spellings(GET_PREFIX + escape(path) + b"*")), NEVER)
+            for pending in members:
+                general.absorb(pending)
+            self.patterns.add(general)
+        self._log.warn("{n} invalidations wait for the store; merged into their directories", n=len(named))
+
+    def _widen(self) -> None:
+        """The deepest first: what is wide already stays as it is as long as that is enough."""
+        while self.patterns.bytes > MAX_PATTERN_BYTES // 2:
+            waiting = self.patterns.take_all()
+            deepest = max(map(_depth, waiting))
+            for pending in waiting:
+                self.patterns.add(_wide(pending) if _depth(pending) == deepest else pending)
+        self._log.warn("patterns that wait for the store were widened; {n} are left", n=len(self.patterns))
+
+    def everything(self) -> Iterator[Pending]:
+        yield from self.named
+        yield from self.patterns
+
+    def __len__(self) -> int:
+        return len(self.named) + len(self.patterns)
+
+
+def _depth(pending: Pending) -> int:
+    return max(pattern.count(b"/") for pattern in pending.name.split(b"\n"))
+
+
+def _by_directory(named: list[Pending]) -> dict[bytes, list[Pending]]:
+    """Keys and targets by the directory that they are in, or by one further up where there are many."""
+    groups: dict[bytes, list[Pending]] = {}
+    for pending in named:
+        assert isinstance(pending.subject, bytes)
+        target = pending.subject if pending.name.startswith(TARGET) else target_in(pending.subject)
+        groups.setdefault(directory(target), []).append(pending)
+    while len(groups) > MAX_DIRECTORIES:
+        deepest = max(path.count(b"/") for path in groups)
+        higher: dict[bytes, list[Pending]] = {}
+        for path, members in groups.items():
+            up = directory(path[:-1]) if path.count(b"/") == deepest else path
+            higher.setdefault(up, []).extend(members)
+        groups = higher
+    return groups
+
+
+def _wide(pending: Pending) -> Pending:
+    assert isinstance(pending.subject, PatternSet)
+    wide = of_patterns(PatternSet(*dict.fromkeys(map(widened, pending.subject.patterns))), pending.at)
+    wide.counted = pending.counted
+    wide.absorb(pending)
+    return wide
+
+
+def hidden_since(key: bytes, named: Queue, patterns: Iterable[Pending], after: float = NEVER) -> float:
+    """The latest moment, later than ``after``, at which one of these covered ``key``; ``after`` if none did."""
+    moment = after
+    if len(named):
+        for name in (TARGET + target_in(key), KEY + key):
+            held = named.get(name)
+            if held is not None and held.at > moment:
+                moment = held.at
+    for pending in patterns:
+        if pending.at > moment and pending.subject(key):  # type: ignore[operator]
+            moment = pending.at
+    return moment

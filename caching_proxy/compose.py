@@ -56,6 +56,7 @@ from caching_proxy.settings import Settings
 from caching_proxy.store.build import StoreConfig, build_store
 from caching_proxy.store.guarded import GuardedStore
 from caching_proxy.store.topology import RedisTopology, parse_cache_url
+from caching_proxy.tls import VerifyingPolicy
 from caching_proxy.web.admin import admin_children
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.hot_path import HotPath
@@ -153,7 +154,7 @@ def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
         max_connections=settings.backend_max_connections,
         connect_timeout=settings.backend_connect_timeout,
         timeout=settings.backend_timeout,
-        tls_verify=settings.backend_tls_verify,
+        tls=settings.backend_tls,
         observer=BackendMeter(metrics, reactor),
     )
     metrics.watch("backend_connections", lambda: upstream.connections)
@@ -299,6 +300,7 @@ def _store(reactor: IReactorTime, settings: Settings, metrics: Metrics) -> IStor
             on_phase=on_phase(metrics),
             on_acquired=metrics.histogram("redis_pool_acquisition_seconds").observe,
             endpoint=_native_endpoint(reactor, settings),
+            tls=settings.cache_tls,
         ),
     )
 
@@ -325,8 +327,8 @@ def _verifier(reactor: Any, settings: Settings) -> TokenVerifier:
         trust="trust" if settings.jwt_trust == "trust" else "isolate",
         roles_claim=settings.jwt_roles_claim,
     )
-    client = HTTPClient(Agent(reactor, connectTimeout=5.0)) if settings.jwt_jwks_url else None
-    return token_verifier(config, reactor, client)
+    agent = Agent(reactor, VerifyingPolicy(settings.jwks_tls), connectTimeout=5.0)
+    return token_verifier(config, reactor, HTTPClient(agent) if settings.jwt_jwks_url else None)
 
 
 def _key_policy(settings: Settings) -> KeyPolicy:

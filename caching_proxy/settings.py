@@ -16,6 +16,7 @@ from caching_proxy.core.policy import CachePolicy
 from caching_proxy.parsers import Network, SettingsError, without_password
 from caching_proxy.settings_checks import Given, check
 from caching_proxy.settings_table import TABLE, Variable
+from caching_proxy.tls import PLATFORM, TLSConfig
 
 
 def _url(url: str | None) -> str:
@@ -72,6 +73,9 @@ class Settings:
     redis_connect_timeout: float
     redis_command_timeout: float
     redis_max_pending: int
+    cache_ca_file: str | None
+    cache_cert_file: str | None
+    cache_key_file: str | None
     breaker_failure_threshold: int
     breaker_recovery_seconds: float
 
@@ -79,12 +83,17 @@ class Settings:
     backend_connect_timeout: float
     backend_timeout: float
     backend_tls_verify: bool
+    backend_ca_file: str | None
+    backend_cert_file: str | None
+    backend_key_file: str | None
+    backend_max_per_peer: int | None
     preserve_host: bool
     allowed_hosts: tuple[bytes, ...]
 
     jwt_secret: bytes | None = attrs.field(repr=_secret)
     jwt_public_key_file: str | None
     jwt_jwks_url: str | None = attrs.field(repr=_url)
+    jwt_jwks_ca_file: str | None
     jwt_algorithms: tuple[str, ...]
     jwt_audience: str | None
     jwt_issuer: str | None
@@ -115,6 +124,10 @@ class Settings:
 
     jwt_public_key: bytes | None = attrs.field(default=None, repr=False)
     """The PEM text in ``jwt_public_key_file``."""
+    cache_tls: TLSConfig = attrs.field(default=PLATFORM, repr=False)
+    backend_tls: TLSConfig = attrs.field(default=PLATFORM, repr=False)
+    jwks_tls: TLSConfig = attrs.field(default=PLATFORM, repr=False)
+    """What the PEM files come to."""
 
     @property
     def development(self) -> bool:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from caching_proxy.parsers import SettingsError
+from caching_proxy.settings_tls import with_tls
 
 if TYPE_CHECKING:
     from caching_proxy.settings import Settings
@@ -45,7 +46,7 @@ def check(settings: Settings, given: Mapping[str, Given]) -> tuple[Settings, tup
     """The settings with the key file's contents, and the warnings; raises :class:`SettingsError`."""
     _check_bounds(settings)
     _check_listeners(settings)
-    settings = _with_key(settings)
+    settings = with_tls(_with_key(settings))
     return settings, (*_warnings(settings), *_tls_warnings(settings, given))
 
 

@@ -10,9 +10,11 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from caching_proxy.core.breaker import Breaker, Phase
 from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.interfaces import IStore
+from caching_proxy.store.endpoint import endpoint_for
 from caching_proxy.store.guarded import GuardedStore
 from caching_proxy.store.memory import DEFAULT_MAX_BYTES, MemoryStore
 from caching_proxy.store.topology import MemoryTopology, RedisTopology, parse_cache_url
+from caching_proxy.tls import PLATFORM, TLSConfig
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class StoreConfig:
     breaker_recovery: float = 5.0
     on_phase: Callable[[Phase], None] = lambda phase: None
     on_acquired: Callable[[float], None] | None = None
+    tls: TLSConfig = PLATFORM
     endpoint: IStreamClientEndpoint | None = None
     """How to reach the server, if not as the URL says."""
 
@@ -61,7 +64,7 @@ def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) 
             connect_timeout=config.connect_timeout,
             command_timeout=config.command_timeout,
             max_pending=config.max_pending,
-            endpoint=config.endpoint,
+            endpoint=config.endpoint or endpoint_for(reactor, topology, config.connect_timeout, config.tls),
             on_acquired=on_acquired,
         )
 

@@ -6,19 +6,18 @@ from typing import cast
 
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.internet.ssl import Certificate, optionsForClientTLS
 
 from caching_proxy.store.topology import RedisTopology
+from caching_proxy.tls import PLATFORM, TLSConfig
 
 
 def endpoint_for(
-    reactor: IReactorTime, topology: RedisTopology, connect_timeout: float, trust_root: Certificate | None = None
+    reactor: IReactorTime, topology: RedisTopology, connect_timeout: float, tls: TLSConfig = PLATFORM
 ) -> IStreamClientEndpoint:
-    """Where to connect. ``trust_root`` replaces the platform's authorities."""
+    """Where to connect; ``tls`` says whom ``rediss://`` trusts."""
     if topology.unix_path is not None:
         return cast("IStreamClientEndpoint", UNIXClientEndpoint(reactor, topology.unix_path, connect_timeout))
     plain = HostnameEndpoint(reactor, topology.host, topology.port, connect_timeout)
     if not topology.tls:
         return cast("IStreamClientEndpoint", plain)
-    options = optionsForClientTLS(topology.host, trustRoot=trust_root)  # None: the platform's
-    return wrapClientTLS(options, plain)
+    return wrapClientTLS(tls.client(topology.host), plain)

@@ -12,7 +12,6 @@ from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.ssl import Certificate
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,6 +26,7 @@ from caching_proxy.interfaces import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from caching_proxy.tls import PLATFORM, TLSConfig
 from caching_proxy.wire.backend import Backend
 from caching_proxy.wire.upstream_connect import Connect, Connector
 from caching_proxy.wire.upstream_connection import UpstreamConnection
@@ -160,8 +160,7 @@ class Upstream:
         max_connections: int = 100,
         connect_timeout: float = 5.0,
         timeout: float = 60.0,
-        tls_verify: bool = True,
-        trust_root: Certificate | None = None,
+        tls: TLSConfig = PLATFORM,
         idle_seconds: float = 30.0,
         observer: UpstreamObserver | None = None,
         connect: Connect | None = None,
@@ -176,7 +175,7 @@ class Upstream:
         self._patience = connect_timeout + timeout
         self._idle_seconds = idle_seconds
         if connect is None:
-            connect = Connector(reactor, backend, connect_timeout, tls_verify=tls_verify, trust_root=trust_root).connect
+            connect = Connector(reactor, backend, connect_timeout, tls=tls).connect
         self._connect = connect
         self._idle: list[UpstreamConnection] = []
         self._tunnels: set[UpstreamConnection] = set()

@@ -6,11 +6,9 @@ endpoints (which race IPv6 and IPv4, RFC 8305). A TLS connection counts as made 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import TimeoutError as ConnectTimeoutError
@@ -22,12 +20,11 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.internet.ssl import Certificate, CertificateOptions, optionsForClientTLS
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.interfaces import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from caching_proxy.tls import PLATFORM, TLSConfig
 from caching_proxy.wire.backend import Backend
 from caching_proxy.wire.connect import connect_native
 from caching_proxy.wire.transport import native_loop
@@ -72,15 +69,14 @@ class Connector:
         backend: Backend,
         timeout: float,
         *,
-        tls_verify: bool = True,
-        trust_root: Certificate | None = None,
+        tls: TLSConfig = PLATFORM,
     ) -> None:
         self._reactor = reactor
         self._backend = backend
         self._timeout = timeout
         self._tls: IOpenSSLClientConnectionCreator | None = None
         if backend.scheme == b"https":
-            self._tls = optionsForClientTLS(backend.host, trust_root) if tls_verify else Unverified(backend.host)
+            self._tls = tls.client(backend.host)
 
     def connect(self, make: Make) -> Deferred[UpstreamConnection]:
         """One new connection, idle and unadopted."""
@@ -136,22 +132,3 @@ class _Once(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> UpstreamConnection:
         return self._connection
-
-
-@implementer(IOpenSSLClientConnectionCreator)
-class Unverified:
-    """TLS without looking at the certificate (``BACKEND_TLS_VERIFY=false``); the server name is sent all the same."""
-
-    def __init__(self, host: str) -> None:
-        self._context = CertificateOptions().getContext()
-        self._name: bytes | None = None
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            self._name = host.encode("ascii")  # RFC 6066 §3: names only, no addresses
-
-    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        if self._name is not None:
-            connection.set_tlsext_host_name(self._name)
-        return connection

@@ -10,7 +10,6 @@ from plugins.redis_server import RedisServer
 from plugins.walks import walked
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
-from twisted.internet.ssl import Certificate
 
 from caching_proxy.core.codec import MAGIC, PREAMBLE, encode, outline_in
 from caching_proxy.core.entry import CacheEntry
@@ -20,10 +19,9 @@ from caching_proxy.store import scripts
 from caching_proxy.store.build import StoreConfig, build_store
 from caching_proxy.store.calls import Ask
 from caching_proxy.store.connection import RedisConnection, pack
-from caching_proxy.store.endpoint import endpoint_for
 from caching_proxy.store.guarded import GuardedStore
 from caching_proxy.store.redis import RedisStore
-from caching_proxy.store.topology import RedisTopology, parse_cache_url
+from caching_proxy.tls import TLSConfig, load_certificates
 
 PLAIN = b"cache:GET:anonymous:/x"
 EDITOR = b"cache:GET:editor:/x"
@@ -360,11 +358,7 @@ async def test_user_and_password_with_narrow_rights() -> None:
 @pytest_twisted.ensureDeferred
 async def test_tls_is_verified() -> None:
     with RedisServer(tls=True, user=("proxy", "s3cret")) as server:
-        topology = parse_cache_url(server.url)
-        assert isinstance(topology, RedisTopology)
-        authority = Certificate.loadPEM(server.ca_path.read_bytes())
-        trusting = endpoint_for(reactor, topology, 5.0, trust_root=authority)
-        await works(server.url, StoreConfig(endpoint=trusting))
+        await works(server.url, StoreConfig(tls=TLSConfig(load_certificates(server.ca_path.read_bytes()))))
         with pytest.raises(StoreError, match="certificate"):
             await works(server.url)
 

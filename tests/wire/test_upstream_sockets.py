@@ -24,6 +24,7 @@ from caching_proxy.body import Body
 from caching_proxy.core.messages import RequestHead
 from caching_proxy.interfaces import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from caching_proxy.testing import ScriptedBackend
+from caching_proxy.tls import TLSConfig
 from caching_proxy.wire.upstream import Backend, Upstream
 
 # Twisted 26.10 hands pyOpenSSL objects to pyOpenSSL, which would rather have others.
@@ -231,6 +232,10 @@ class Speaking(Protocol):
         self.transport.write(OK)
 
 
+def trusting(authority: Certificate | PrivateCertificate) -> TLSConfig:
+    return TLSConfig((authority.original.to_cryptography(),))
+
+
 class SecureBackend:
     def __init__(self, name: str = "localhost") -> None:
         self.certificate = certificate(name)
@@ -251,7 +256,7 @@ class SecureBackend:
 @pytest_twisted.ensureDeferred
 async def test_tls_with_a_certificate_that_is_trusted() -> None:
     backend = SecureBackend()
-    upstream = backend.upstream(trust_root=backend.public)
+    upstream = backend.upstream(tls=trusting(backend.public))
     assert await exchange(upstream) == (200, b"hi")
     assert await exchange(upstream) == (200, b"hi")
     assert upstream.connections == 1
@@ -267,7 +272,7 @@ async def test_tls_with_a_certificate_that_is_trusted() -> None:
 @pytest_twisted.ensureDeferred
 async def test_tls_with_a_certificate_that_is_not(name: str, trusted: bool) -> None:
     backend = SecureBackend(name)
-    upstream = backend.upstream(trust_root=backend.public if trusted else certificate("somebody"))
+    upstream = backend.upstream(tls=trusting(backend.public if trusted else certificate("somebody")))
     with pytest.raises(UpstreamUnreachable):
         await exchange(upstream)
     assert upstream.connections == 0
@@ -278,7 +283,7 @@ async def test_tls_with_a_certificate_that_is_not(name: str, trusted: bool) -> N
 @pytest_twisted.ensureDeferred
 async def test_tls_unverified_still_names_the_server() -> None:
     backend = SecureBackend("elsewhere")
-    upstream = backend.upstream(tls_verify=False)
+    upstream = backend.upstream(tls=TLSConfig(verify=False))
     assert await exchange(upstream) == (200, b"hi")
     assert backend.names == [b"localhost"]
     await upstream.stop()

@@ -71,7 +71,7 @@ class BurstTier:
             sweep.spared.add(key)
         size = OVERHEAD + len(key)
         for entry in entries:
-            size += ENTRY_OVERHEAD + entry.size
+            size += ENTRY_OVERHEAD + entry.weight
         expires_at = now + min(self._ttl, ttl_ms / 1000)
         if size > self._max_bytes or self._max_entries <= 0 or expires_at <= now:
             return

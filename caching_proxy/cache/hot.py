@@ -41,7 +41,7 @@ class HotRecord:
         self.size = OVERHEAD * len(entries)
         self.whole = 0
         for entry in entries:
-            self.size += entry.size
+            self.size += entry.weight
             if entry.missing is None:
                 self.whole += 1
         self.renderings: Mapping[object, object] = NOTHING  # most records are never asked for twice
@@ -160,13 +160,13 @@ class HotTier:
         kept = list(entries[-self._max_variants :])
         most = min(len(kept), self._max_entries)
         whole = sum(entry.missing is None for entry in kept)
-        size = sum(entry.size for entry in kept)
+        size = sum(entry.weight for entry in kept)
         for at, entry in enumerate(kept[:-1]):
             if size <= self._max_variant_bytes - OVERHEAD * len(kept) and whole <= most:
                 break
             if entry.missing is None:
                 kept[at] = outline_of(entry)
-                size += kept[at].size - entry.size
+                size += kept[at].weight - entry.weight
                 whole -= 1
         return tuple(kept)
 

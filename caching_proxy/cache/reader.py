@@ -9,6 +9,7 @@ an invalidation covers is never given out, however late the store carries it out
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -180,11 +181,15 @@ class StoreReader:
         removal.addErrback(lambda failure: failure.trap(StoreError))
 
 
+_known_outline = lru_cache(2048)(decode_outline)
+"""Those of a key with many variants come with every lookup of it."""
+
+
 def stored_entry(stored: Stored, field: bytes, key: bytes) -> CacheEntry:
     """The entry that the store has under ``field``, or its outline; CodecError where that is not what belongs there."""
     value, outline = stored.variants.get(field), stored.outlines.get(field)
     if value is None:
-        entry = decode_outline(outline or b"", key)
+        entry = _known_outline(outline or b"", key)
     else:
         entry = decode(value, key)
         if outline is not None and outline != outline_in(value):

@@ -13,6 +13,10 @@ Selecting = tuple[tuple[bytes, bytes | None], ...]
 ``", "``, or None where the request had no such field (RFC 9111 §4.1)."""
 
 
+SELECTING_OVERHEAD = 100
+"""Bytes that a pair of :data:`Selecting` costs beside name and value."""
+
+
 class Flag(enum.IntFlag):
     """Properties of a stored response that outlive its parsing."""
 
@@ -124,8 +128,13 @@ class CacheEntry:
 
     @property
     def size(self) -> int:
-        """Bytes that the entry accounts for in a bounded tier: key, head, body and what selects it."""
-        size = len(self.key) + len(self.head) + len(self.body) + len(self.scope)
-        if self.selecting:
-            size += sum(len(name) + len(value or b"") + 100 for name, value in self.selecting)
-        return size
+        """Bytes of key, head and body."""
+        return len(self.key) + len(self.head) + len(self.body)
+
+    @property
+    def weight(self) -> int:
+        """Bytes that the entry accounts for in a bounded tier: its size, and what selects it."""
+        weight = self.size
+        for name, value in self.selecting:
+            weight += len(name) + len(value or b"") + SELECTING_OVERHEAD
+        return weight

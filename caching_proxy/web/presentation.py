@@ -38,13 +38,17 @@ def cache_entry(entries: Sequence[CacheEntry], now: float) -> dict[str, object]:
 
 
 def variant(entry: CacheEntry, now: float) -> dict[str, object]:
-    """What tells one variant from another: the request fields that select it (null where it must be absent)."""
-    return {
+    """What tells one variant from another: the request fields that select it (null where it must be absent), and the
+    spelling and origin of its target where they are not the key's own."""
+    shown: dict[str, object] = {
         "status": entry.status,
         "selecting": {_text(name): None if value is None else _text(value) for name, value in entry.selecting},
         "expiresIn": entry.ttl(now),
         "size": entry.size,
     }
+    if entry.scope:
+        shown["scope"] = _text(entry.scope)
+    return shown
 
 
 def headers(fields: Fields) -> dict[str, str | list[str]]:

@@ -46,7 +46,7 @@ def bodies(tier: HotTier, key: bytes = b"k", now: float = NOW) -> list[bytes]:
 
 
 def size(*entries: CacheEntry) -> int:
-    return sum(each.size + OVERHEAD for each in entries)
+    return sum(each.weight + OVERHEAD for each in entries)
 
 
 # -- hot

@@ -170,6 +170,13 @@ def test_variants_of_a_key_newest_first():
     ]
 
 
+def test_variants_of_one_spelling_each():
+    site = Site()
+    site.cache.held = [entry(), entry(scope=b"/", received_at=NOW - 10)]
+    shown = site.post(b"/key", {"key": "k"}).json["cacheEntry"]["variants"]
+    assert [each.get("scope") for each in shown] == [None, "/"]
+
+
 def test_a_key_that_is_absent():
     request = Site().post(b"/key", {"key": "cache:GET:anonymous:/x"})
     assert (request.status, list(request.json)) == (404, ["error"])

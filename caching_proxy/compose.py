@@ -40,6 +40,7 @@ from caching_proxy.core.key import KeyPolicy
 from caching_proxy.core.paths import PathLabels
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.references import origin_of
+from caching_proxy.core.steering import Steering
 from caching_proxy.gauges import (
     BackendMeter,
     count_invalidation,
@@ -57,7 +58,7 @@ from caching_proxy.store.build import StoreConfig, build_store
 from caching_proxy.store.guarded import GuardedStore
 from caching_proxy.store.topology import RedisTopology, parse_cache_url
 from caching_proxy.tls import VerifyingPolicy
-from caching_proxy.web.admin import admin_children
+from caching_proxy.web.admin import OWN_PATHS, admin_children
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.hot_path import HotPath
 from caching_proxy.web.peers import TrustedPeers
@@ -123,10 +124,11 @@ def compose(
     recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id)
     hosts = HostPolicy(frozenset(settings.allowed_hosts), settings.preserve_host)
     pipeline = _pipeline(reactor, settings, store, cache, upstream, verifier, rules)
+    steering = Steering(settings.steering_fields, settings.underscores_in_headers)
     peers = TrustedPeers(settings.trusted_proxies)
-    resource = ProxyResource(pipeline, peers, hosts, recorder, new_request_id)
-    name = _shown_name(settings)
-    hot_path = HotPath(cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, reactor.seconds, peers)
+    resource = ProxyResource(pipeline, peers, hosts, recorder, new_request_id, steering)
+    name, now = _shown_name(settings), reactor.seconds
+    hot_path = HotPath(cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, now, peers, steering)
     backend = upstream.backend
     readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
     admin = admin_children(_services(reactor, settings, store, cache, readiness, metrics))
@@ -336,6 +338,7 @@ def _key_policy(settings: Settings) -> KeyPolicy:
         ignore_params=settings.cache_key_ignore_params,
         sort_query=settings.cache_key_sort_query,
         host_in_key=settings.preserve_host and len(settings.allowed_hosts) > 1,
+        reserved=frozenset() if settings.admin_port is not None else OWN_PATHS,
     )
 
 

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from caching_proxy.core.glob import compile_glob
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Network = IPv4Network | IPv6Network
@@ -173,6 +175,20 @@ token = as_bytes(matching(_TOKEN, "a name of letters, digits and !#$%&'*+-.^_`|~
 field_name = Parser(
     "a field name such as CDN-Cache-Control", lambda text: token.convert(text).lower()
 )  # RFC 9110 §5.1: names are case-insensitive
+
+
+_NEVER_TAKEN = (b"host", b"authorization", b"cookie", b"cache-control", b"content-type")
+
+
+def _field_glob(text: str) -> bytes:
+    """Lower case, with ``_`` as ``-``; one that takes a field without which requests make no sense is refused."""
+    pattern = text.lower().replace("_", "-")
+    if not re.fullmatch(r"[a-z0-9*?!#$%&'+.^`|~-]+", pattern) or any(map(compile_glob(pattern.encode()), _NEVER_TAKEN)):
+        raise ValueError(text)
+    return pattern.encode()
+
+
+field_glob = Parser("a field name that may hold * and ?, such as X-Shop-*, and not fit Host or Cookie", _field_glob)
 
 
 def _glob(text: str) -> bytes:

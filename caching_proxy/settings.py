@@ -50,11 +50,13 @@ class Settings:
     targeted_fields: tuple[bytes, ...]
     client_refresh: str
     cache_status: bool
+    fill_on_conditional: bool
 
     max_cacheable_bytes: int
     max_variants: int
     max_variant_bytes: int
     cookie_policy: str
+    store_set_cookie: bool
     ignored_cookies: tuple[bytes, ...]
     cache_key_ignore_params: tuple[bytes, ...]
     cache_key_sort_query: bool
@@ -110,6 +112,8 @@ class Settings:
     metrix_prefix: str
 
     trusted_proxies: tuple[Network, ...]
+    steering_fields: tuple[bytes, ...]
+    underscores_in_headers: bool
     max_request_body_bytes: int | None
     max_head_bytes: int
     max_header_fields: int
@@ -145,6 +149,8 @@ class Settings:
             default_ttl=self.cache_ttl_seconds,
             cookie_bypass=self.cookie_policy == "bypass",
             ignored_cookies=self.ignored_cookies,
+            store_set_cookie=self.store_set_cookie,
+            fill_on_conditional=self.fill_on_conditional,
             stale_while_revalidate=self.stale_while_revalidate_seconds,
             stale_if_error=self.stale_if_error_seconds,
             keep_stale=self.keep_stale_seconds,
@@ -162,6 +168,7 @@ _UNSET: Mapping[str, object] = {
     "allowed_hosts": (),
     "jwt_algorithms": (),
     "trusted_proxies": (),
+    "steering_fields": (),
     "metrix_prefix": "",
 }
 """What an unset variable without a default becomes, where that is not None."""

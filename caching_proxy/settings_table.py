@@ -119,6 +119,12 @@ TABLE: tuple[Variable, ...] = (
             "targeted cache control fields (RFC 9213), the first valid one decides",
         ),
         V("CLIENT_REFRESH", "allow", p.one_of("allow", "ignore"), "whether clients may force a refresh"),
+        V(
+            "FILL_ON_CONDITIONAL",
+            "off",
+            p.boolean,
+            "fetch the whole for clients that only ask whether their copy still holds, so that they fill the cache too",
+        ),
         V("CACHE_STATUS", "on", p.boolean, "send the Cache-Status field (RFC 9211)"),
     ),
     *_group(
@@ -127,6 +133,12 @@ TABLE: tuple[Variable, ...] = (
         V("MAX_VARIANTS", "64", p.whole(1), "variants (Vary) of one key; past that the oldest go"),
         V("MAX_VARIANT_BYTES", "32MiB", p.size(), "bytes of all variants of one key; past that the oldest go"),
         V("COOKIE_POLICY", "bypass", p.one_of("bypass", "ignore"), "requests with cookies: pass them by, or disregard"),
+        V(
+            "STORE_SET_COOKIE",
+            "off",
+            p.boolean,
+            "store a response that sets cookies where the backend said public or s-maxage; others get the same cookie",
+        ),
         V("IGNORED_COOKIES", None, p.listed(p.glob), "names (globs) of cookies that are no obstacle, comma-separated"),
         V(
             "CACHE_KEY_IGNORE_PARAMS",
@@ -247,6 +259,18 @@ TABLE: tuple[Variable, ...] = (
     *_group(
         "Limits",
         V("TRUSTED_PROXIES", None, p.listed(p.network), "CIDRs whose X-Forwarded-* and Forwarded are believed"),
+        V(
+            "STEERING_FIELDS",
+            None,
+            p.listed(p.field_glob),
+            "more request fields (globs, such as X-Shop-*) that only TRUSTED_PROXIES may send",
+        ),
+        V(
+            "UNDERSCORES_IN_HEADERS",
+            "off",
+            p.boolean,
+            "let request fields pass whose names have an underscore; CGI and WSGI programs read it as a hyphen",
+        ),
         V("MAX_REQUEST_BODY_BYTES", "unlimited", p.or_unlimited(p.size()), "larger uploads are refused (413)"),
         V("MAX_HEAD_BYTES", "32KiB", p.size(1024), "request line and fields together (431)"),
         V("MAX_HEADER_FIELDS", "128", p.whole(8, 10_000), "field lines in a request (431)"),

@@ -28,6 +28,7 @@ from caching_proxy.core.lookup import Lookup, may_serve_on_error
 from caching_proxy.core.outcome import CacheStatus, Refusal
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.references import origin_of, redirects_to_own_key
+from caching_proxy.core.refusals import NEVER_STORED
 from caching_proxy.core.storability import judge
 from caching_proxy.core.stored import make_entry
 from caching_proxy.core.streams import is_endless
@@ -35,7 +36,7 @@ from caching_proxy.core.validation import client_named
 from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError, UpstreamResponse
 
 _ERRORS = frozenset((500, 502, 503, 504))
-_NO_NEWS = _ERRORS | {304, 412, 416}
+_NO_NEWS = _ERRORS | NEVER_STORED | {304, 412, 416}
 _ABOUT_CLIENT = frozenset((Refusal.AUTHORIZATION, Refusal.COOKIE, Refusal.REQUEST_NO_STORE, Refusal.REQUEST_BODY))
 
 
@@ -251,14 +252,15 @@ class Fetcher:
     def _refused(self, attempt: Attempt, response: UpstreamResponse, refusal: Refusal) -> Reply:
         """Relay an answer that is not stored; what it replaces is dropped (RFC 9111 §4.3.3)."""
         question, status = attempt.question, response.head.status
-        if attempt.concerns_all and status < 500 and refusal is not Refusal.MEMORY:
+        about_client = refusal is Refusal.MEMORY or status in NEVER_STORED
+        if attempt.concerns_all and status < 500 and not about_client:
             self._uncacheable.add(question.crowd, self._now())
         part_only = status == 206 and attempt.lookup.entry is not None and attempt.lookup.entry.part is None
         if status not in _NO_NEWS and not part_only and refusal not in _ABOUT_CLIENT:
             self._outdate(attempt)
         question.close_ticket()
         attempt.land(Landing.UNSHAREABLE)
-        return self._replies.fetched(question, attempt.lookup, response, response.body, None, self._now())
+        return self._replies.fetched(question, attempt.lookup, response, response.body, None, self._now(), refusal)
 
     def _outdate(self, attempt: Attempt) -> None:
         """The backend has something else now: drop what was validated or to be reloaded."""

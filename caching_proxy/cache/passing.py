@@ -22,11 +22,11 @@ from caching_proxy.core.headers import max_forwards, upgrade_wish
 from caching_proxy.core.invalidation import Rule, resolve
 from caching_proxy.core.key import KeyPolicy, target_of
 from caching_proxy.core.messages import RequestHead, ResponseHead
+from caching_proxy.core.methods import SAFE
 from caching_proxy.core.outcome import CacheStatus
 from caching_proxy.core.references import origin_of, same_origin_target
 from caching_proxy.interfaces import Identity, StoreError, UpstreamError, UpstreamResponse
 
-SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 _COUNTED = frozenset((b"OPTIONS", b"TRACE"))
 _NAMING = frozenset((b"location", b"content-location"))
 
@@ -85,7 +85,7 @@ class PassThrough:
     def _forwarded(self, response: UpstreamResponse, incoming: Incoming, identity: Identity, asked_at: float) -> Reply:
         method = incoming.head.method
         kept: KeptPost | None = None
-        if method not in SAFE_METHODS:
+        if method not in SAFE:
             targets, patterns = self._outdated(incoming, response.head)
             if self._posts.may_keep(incoming, identity, response):
                 done = self._invalidated(targets, patterns)

@@ -96,7 +96,12 @@ class Pipeline:
         if head.method not in CACHEABLE_METHODS:
             return p.passing.forward(incoming, identity)
         # Without a role nobody knows who may share the answer; a body makes it more than its key (RFC 9110 §9.3.1).
-        if terms.bypass is not None or identity.role is None or incoming.body.length != 0:
+        if (
+            terms.bypass is not None
+            or identity.role is None
+            or incoming.body.length != 0
+            or p.keys.reserves(head.target)
+        ):
             return p.passing.bypass(incoming, identity)
         target = target_of(head.target, p.keys, head.fields.first(b"host") or b"")
         return self._through_cache(Question(incoming, identity, build_key(identity.role, target), terms))

@@ -106,6 +106,8 @@ class PostKeeper:
         head = incoming.head
         if identity.role is None or not self.may_keep(incoming, identity, response):
             return None
+        if self._keys.reserves(head.target):
+            return None
         request = RequestHead(head.method, head.target, end_to_end(head.fields), head.minor)
         host, now = request.fields.first(b"host") or b"", self._now()
         verdict = judge_post(

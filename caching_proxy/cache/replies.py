@@ -17,13 +17,16 @@ from caching_proxy.core.errors import error_response
 from caching_proxy.core.headers import connection_options, relayed, switching_to_client, with_date
 from caching_proxy.core.lookup import Lookup, may_serve_disconnected, may_serve_on_error
 from caching_proxy.core.messages import Field, Fields, ResponseHead
-from caching_proxy.core.outcome import CacheStatus, Forward
+from caching_proxy.core.outcome import CacheStatus, Forward, Refusal
 from caching_proxy.core.stored import PROXY_AUTHENTICATION
 from caching_proxy.interfaces import Identity, UpstreamError, UpstreamProtocolError, UpstreamResponse, UpstreamTimeout
 
 _WITHOUT_CONTENT = frozenset((204, 304))
 _NOT_ONLY_RELAYED = PROXY_AUTHENTICATION | {b"age", b"cache-status"}
 """Response fields that a client gets in another form than they are stored in."""
+
+_TOLD = {Refusal.SET_COOKIE: b"set-cookie"}
+"""Refusals that Cache-Status names: the proxy's own choice, of which the response itself says nothing."""
 
 
 @attrs.frozen(slots=True)
@@ -96,11 +99,13 @@ class Replies:
         body: bytes | Body,
         entry: CacheEntry | None,
         now: float,
+        refusal: Refusal | None = None,
     ) -> Reply:
-        """The backend's own answer; ``entry`` is what is stored of it, if anything."""
+        """The backend's own answer; ``entry`` is what is stored of it, if anything, ``refusal`` why nothing is."""
         status = question.fetch_status
         added = b"X-Cache-Status: %b\r\n%b" % (status.token, b"" if entry is None else reply.expiry(entry, now))
-        member = self._fetched_member(question, lookup, entry, now)
+        detail = _TOLD.get(refusal) if refusal is not None else None
+        member = self._fetched_member(question, lookup, entry, now, detail=detail)
         return self._relay(question.head.method, response, body, added, member, status, question.identity.label, now)
 
     def fetched_whole(
@@ -215,17 +220,30 @@ class Replies:
         return Reply(head, body, length, status, label, response.tunnel, framed)
 
     def _fetched_member(
-        self, question: Question, lookup: Lookup, entry: CacheEntry | None, now: float, stored: bool = True
+        self,
+        question: Question,
+        lookup: Lookup,
+        entry: CacheEntry | None,
+        now: float,
+        stored: bool = True,
+        detail: bytes | None = None,
     ) -> bytes | None:
         ttl = None if entry is None else entry.ttl(now)
-        return self._member(lookup.forward or Forward.MISS, ttl, stored and entry is not None, question.collapsed)
+        return self._member(lookup.forward or Forward.MISS, ttl, stored and entry is not None, question.collapsed, detail)
 
     def _member(
-        self, forward: Forward, ttl: int | None = None, stored: bool = False, collapsed: bool | None = None
+        self,
+        forward: Forward,
+        ttl: int | None = None,
+        stored: bool = False,
+        collapsed: bool | None = None,
+        detail: bytes | None = None,
     ) -> bytes | None:
         if self.proxy_name is None:
             return None
-        return cache_status.member(self.proxy_name, forward=forward, ttl=ttl, stored=stored, collapsed=collapsed)
+        return cache_status.member(
+            self.proxy_name, forward=forward, ttl=ttl, stored=stored, collapsed=collapsed, detail=detail
+        )
 
 
 def _says_length(head: ResponseHead, length: int) -> bool:

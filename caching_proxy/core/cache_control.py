@@ -19,6 +19,8 @@ SATURATED = 2**31
 """Delta-seconds above this count as this: 68 years (RFC 9111 §1.2.2)."""
 
 _OBSTACLES = frozenset((b"no-store", b"no-cache", b"private", b"must-understand"))
+_KNOWN = frozenset((b"no-store", b"no-cache", b"private", b"max-age", b"s-maxage"))
+_MEANT = re.compile(rb"(?<![a-z0-9])(?:no[-_ \t]*(?:store|cache)|private|(?:s[-_ \t]*)?max[-_ \t]*age)(?![a-z0-9])")
 _REMEMBERED = 128  # bytes of a line whose parsed form is kept: a backend says the same thing over and over
 _OWS = b" \t"
 _MEMBER = re.compile(rb'(?:[^",]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
@@ -44,10 +46,12 @@ class CacheControl:
     """The directives of all lines of one field, in order.
 
     What they mean for storing a response is asked of every response, so it is worked out once for each line: the
-    attributes below the methods. Seconds are as :meth:`seconds` gives them.
+    attributes below the methods. Seconds are as :meth:`seconds` gives them. ``discarded``: another field, which would
+    have decided, was malformed and spoke of a restriction.
     """
 
     directives: tuple[Directive, ...] = ()
+    discarded: bool = False
     _first: dict[bytes, Directive] = attrs.field(init=False, eq=False, repr=False)
 
     @_first.default
@@ -125,7 +129,15 @@ class CacheControl:
     @cached_property
     def unobstructive(self) -> bool:
         """Whether nothing here can keep a response, or a field of it, from being stored and used."""
-        return _OBSTACLES.isdisjoint(self._first)
+        return _OBSTACLES.isdisjoint(self._first) and not self.misspelt
+
+    @cached_property
+    def misspelt(self) -> bool:
+        """Whether a restriction or a lifetime seems to be meant by what says neither (``no-store; max-age=0``).
+
+        It has no effect as a directive; but a lifetime must not be guessed where the backend tried to state one.
+        """
+        return self.discarded or any(map(_seems_meant, self.directives))
 
     @cached_property
     def flags(self) -> Flag:
@@ -135,6 +147,8 @@ class CacheControl:
             flags |= Flag.NO_CACHE | Flag.STRICT
         if self.has(b"must-revalidate") or self.has(b"proxy-revalidate") or self.has(b"s-maxage"):
             flags |= Flag.STRICT  # §4.2.4
+        if self.misspelt:  # what may have been meant for one client only is shown to nobody without asking
+            flags |= Flag.STRICT
         if self.has(b"immutable"):
             flags |= Flag.IMMUTABLE
         if self.has(b"public") or self.has(b"must-revalidate") or self.has(b"s-maxage"):
@@ -143,6 +157,18 @@ class CacheControl:
 
 
 NO_DIRECTIVES = CacheControl()
+
+
+def speaks_of_restriction(text: bytes) -> bool:
+    """Whether the word of a restriction or of a lifetime stands in ``text``, in whatever form."""
+    return _MEANT.search(text.lower()) is not None
+
+
+def _seems_meant(directive: Directive) -> bool:
+    name, value = directive.name, directive.value
+    if name in _KNOWN:
+        return False
+    return speaks_of_restriction(name if value is None else name + b"=" + value)
 
 
 @lru_cache(256)

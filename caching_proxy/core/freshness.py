@@ -112,6 +112,8 @@ def _guessed(
 ) -> int:
     if control.unqualified(b"no-cache"):  # never used without asking, so there is nothing to guess
         return 0
+    if control.misspelt:  # something was stated, only not in a way that can be read
+        return 0
     if takes_default(response.status, policy):
         return policy.default_ttl if guess else 0
     if response.status in HEURISTIC_STATUSES or control.has(b"public"):

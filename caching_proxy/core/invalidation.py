@@ -15,6 +15,7 @@ import attrs
 
 from caching_proxy.core.glob import escape, literal, shorten
 from caching_proxy.core.key import GET_PREFIX, PREFIX, key_bytes
+from caching_proxy.core.methods import SAFE
 
 MAX_PATTERN = 4096
 """Longest pattern in bytes. A longer one is an error in the file; one that captures made longer is cut and given a
@@ -22,7 +23,6 @@ final ``*``: it takes a few keys too many rather than one too few."""
 
 _ANY_ROLE = GET_PREFIX + b"*:"
 _DEFAULT_METHODS = frozenset({b"POST"})
-_SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 _FIELDS = frozenset({"post_path_regex", "invalidate_patterns", "methods"})
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _REFERENCE = re.compile(rb"\\.|\$([1-9])", re.DOTALL)
@@ -160,7 +160,7 @@ def _methods(item: dict[str, object]) -> frozenset[bytes]:
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
             raise RulesError(f"methods: {name!r} is no method name")
         methods.add(name.upper().encode("ascii"))
-    safe = sorted(methods & _SAFE_METHODS)  # RFC 9111 §4.4: a safe method never invalidates
+    safe = sorted(methods & SAFE)  # RFC 9111 §4.4: a safe method never invalidates
     if safe:
         raise RulesError(f"methods: {safe[0].decode()} changes nothing, so it cannot invalidate")
     return frozenset(methods)

@@ -23,12 +23,14 @@ class KeyPolicy:
 
     ``ignore_params`` are globs on the names of query parameters, as spelled in the target, that the key leaves out.
     ``sort_query`` orders parameters by name; those of one name keep their order, as it may mean something.
-    ``host_in_key`` is for proxies that answer to several hosts.
+    ``host_in_key`` is for proxies that answer to several hosts. ``reserved`` are paths of this port that are answered
+    here: nothing of the backend's may be stored where it would answer for them.
     """
 
     ignore_params: tuple[bytes, ...] = ()
     sort_query: bool = False
     host_in_key: bool = False
+    reserved: frozenset[bytes] = frozenset()
     _ignored: tuple[Matcher, ...] = attrs.field(
         init=False,
         eq=False,
@@ -39,6 +41,13 @@ class KeyPolicy:
     @property
     def edits_query(self) -> bool:
         return self.sort_query or bool(self._ignored)
+
+    def reserves(self, target: bytes) -> bool:
+        """Whether ``target`` (origin-form), less a slash at the end of its path, is a reserved path."""
+        if not self.reserved:
+            return False
+        path = target.partition(b"?")[0]
+        return path in self.reserved or (path[-1:] == b"/" and path[:-1] in self.reserved)
 
     def ignores(self, name: bytes) -> bool:
         """Whether the key leaves out the query parameter ``name``."""

@@ -1,8 +1,8 @@
 """A client's request as the backend receives it, its head written anew (RFC 9110 §7.6).
 
 End-to-end fields pass in their order with their bytes unchanged. What steers a backend without being part of the
-key must not come from just anybody on a request whose answer may be shared, or one client could choose what others
-see. Names in that list are compared with ``_`` read as ``-``, because many backends do.
+key must not come from just anybody, or one client could choose what others see: :mod:`caching_proxy.core.steering`
+says which fields these are. Their names are compared with ``_`` read as ``-``, because many backends do.
 
 Clients repeat themselves: what their field lines become is worked out once for each :class:`Fields`.
 """
@@ -15,6 +15,7 @@ import attrs
 
 from caching_proxy.core.headers import HOP_BY_HOP, hop_by_hop, incoming_request_id, max_forwards, upgrade_wish
 from caching_proxy.core.messages import Fields, RequestHead
+from caching_proxy.core.steering import METHOD_FIELDS, steers
 from caching_proxy.core.transient import transient
 
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
@@ -30,34 +31,6 @@ _DROP = HOP_BY_HOP | {
     b"http2-settings",
     b"proxy",  # becomes HTTP_PROXY under CGI
 }
-_SPOOFABLE = frozenset((b"forwarded", b"x-host", b"x-real-ip", b"x-url-scheme", b"front-end-https"))
-_STEERING = frozenset(
-    (
-        b"proxy-authorization",
-        b"x-client-ip",
-        b"client-ip",
-        b"x-base-url",
-        b"x-cluster-client-ip",
-        b"x-envoy-original-path",
-        b"x-forward-for",
-        b"x-forwarded",
-        b"x-http-path-override",
-        b"x-http-host-override",
-        b"x-http-method",
-        b"x-http-method-override",
-        b"x-method-override",
-        b"x-original-host",
-        b"x-original-method",
-        b"x-original-path",
-        b"x-original-uri",
-        b"x-original-url",
-        b"x-override-url",
-        b"x-rewrite-url",
-        b"x-script-name",
-        b"x-wap-profile",
-        b"true-client-ip",
-    )
-)
 _COUNTED = frozenset((b"OPTIONS", b"TRACE"))
 _REMEMBERED = 64  # bytes of a name whose fate is worth remembering
 
@@ -117,7 +90,8 @@ def request_to_backend(
     """The request as the backend receives it, written anew; Host comes first.
 
     ``host`` is what the backend is to see in Host, ``base_path`` the prefix of its URL without a trailing ``/``.
-    ``trusted_peer``: the peer's forwarding fields are believed and extended, else they start here. ``request_id`` is
+    ``trusted_peer``: the peer's forwarding fields are believed and extended, else they start here; ``cacheable``: the
+    method is what it says. ``request_id`` is
     used unless a trusted peer sent one (:func:`incoming_request_id`).
     """
     passing, hops = _passing_of(head, trusted_peer, cacheable)
@@ -164,7 +138,7 @@ def upgrade_to_backend(
         request_id=request_id,
         proxy_name=proxy_name,
         trusted_peer=trusted_peer,
-        cacheable=False,
+        cacheable=True,  # a GET: nothing in a field says otherwise
         base_path=base_path,
     )
     protocol = upgrade_wish(head)
@@ -213,12 +187,11 @@ def _dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool, cacheable:
         plain = lower.replace(b"_", b"-")
         if plain in gone:
             return True
-    spoofable = plain in _SPOOFABLE or plain.startswith(b"x-forwarded-")
-    if plain != lower and (spoofable or plain in _STEERING):  # no proxy writes them so
-        return True
-    if trusted_peer:
+    if not steers(plain):
         return False
-    return spoofable or (cacheable and plain in _STEERING)
+    if plain != lower:  # no proxy writes them so
+        return True
+    return not trusted_peer and (cacheable or plain not in METHOD_FIELDS)
 
 
 _remembered_dropped = lru_cache(1024)(_dropped)

@@ -16,14 +16,18 @@ class CachePolicy:
     """How this proxy fills the room that RFC 9111 leaves to a cache. Durations are whole seconds.
 
     ``default_ttl`` is the lifetime of a 2xx that states none (0 = never guess). ``cookie_bypass`` passes requests
-    with a cookie by unless every cookie name matches one of the globs in ``ignored_cookies``. ``targets`` is the
-    list of targeted cache control fields (RFC 9213), lower case, first valid one decides. ``heuristic_cap`` bounds
+    with a cookie by unless every cookie name matches one of the globs in ``ignored_cookies``; ``store_set_cookie`` lets
+    a response that sets cookies be stored all the same where the backend said that it is for all.
+    ``fill_on_conditional`` fetches the whole for a client that only asks whether its copy still holds. ``targets`` is
+    the list of targeted cache control fields (RFC 9213), lower case, first valid one decides. ``heuristic_cap`` bounds
     the 10 % rule.
     """
 
     default_ttl: int = 1800
     cookie_bypass: bool = True
     ignored_cookies: tuple[bytes, ...] = ()
+    store_set_cookie: bool = False
+    fill_on_conditional: bool = False
     stale_while_revalidate: int = 0
     stale_if_error: int = 0
     keep_stale: int = 600

@@ -22,6 +22,9 @@ from caching_proxy.core.transient import transient
 UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | {302, 303, 307, 400, 401, 403, 451, 500, 502, 503, 504}
 """Statuses whose caching rules are implemented here, in the sense of must-understand (RFC 9111 §5.2.2.3)."""
 
+NEVER_STORED = frozenset((428, 429, 431, 511))
+"""About one client at one moment, whatever the backend says (RFC 6585 §3 to §6)."""
+
 _UNPROBLEMATIC_STATUSES = frozenset(status for status in HEURISTIC_STATUSES if status < 400) - {206}
 _TELLING = frozenset((b"authorization", b"cookie", b"range"))
 _AUTHORIZATION = frozenset((b"authorization",))
@@ -84,9 +87,9 @@ def first_refusal(case: Case, *, any_method: bool = False) -> Refusal | None:
 
 
 def _status(case: Case) -> Refusal | None:
-    """Final statuses only, no 304, and no error that one client's own fields brought about."""
+    """Final statuses only, no 304, none that is never stored, no error that one client's own fields brought about."""
     status = case.response.status
-    if not 200 <= status <= 599 or status == 304:
+    if not 200 <= status <= 599 or status == 304 or status in NEVER_STORED:
         return Refusal.STATUS
     return Refusal.STATUS if provoked(status, case.request.fields, case.selecting or ()) else None
 
@@ -119,11 +122,12 @@ def _authorization(case: Case) -> Refusal | None:
 
 def _set_cookie(case: Case) -> Refusal | None:
     """A cookie that the backend itself keeps out of the stored response is no obstacle."""
-    fields = case.response.fields
+    fields, policy = case.response.fields, case.policy
     kept = any(name in fields and name not in case.drop for name in (b"set-cookie", b"set-cookie2"))
-    if not kept or not case.policy.cookie_bypass or case.control.has(b"public") or case.control.has(b"s-maxage"):
+    if not kept or not policy.cookie_bypass:
         return None
-    return Refusal.SET_COOKIE
+    shared = case.control.has(b"public") or case.control.has(b"s-maxage")
+    return None if policy.store_set_cookie and shared else Refusal.SET_COOKIE
 
 
 def _cookie(case: Case) -> Refusal | None:

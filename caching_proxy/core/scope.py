@@ -1,8 +1,8 @@
 """What of a request tells resources apart though it is not in the key: such requests never share an answer.
 
 A key leaves out one trailing slash of the path. And a backend may answer by scheme, host, path or user as told in
-fields that are believed only from a trusted proxy; these are the ones that :mod:`caching_proxy.core.outgoing` drops
-from anybody else, less those about the client's address, which differ in every request.
+fields that are believed only from a trusted proxy: those of :mod:`caching_proxy.core.steering`, less those about the
+client's address, which differ in every request.
 """
 
 from __future__ import annotations
@@ -13,21 +13,14 @@ from hashlib import blake2b
 import attrs
 
 from caching_proxy.core.messages import Fields
+from caching_proxy.core.steering import tells_apart
 
 LONG = 64
 """Bytes from which on a scope is replaced by its digest."""
 
-_BELIEVED = frozenset(
-    (
-        *(b"front-end-https", b"x-backend-host", b"x-base-url", b"x-envoy-original-path", b"x-forwarded"),
-        *(b"x-host", b"x-http-host-override", b"x-http-method", b"x-http-method-override", b"x-http-path-override"),
-        *(b"x-matched-path", b"x-method-override", b"x-middleware-subrequest", b"x-now-route-matches"),
-        *(b"x-original-host", b"x-original-method", b"x-original-path", b"x-original-uri", b"x-original-url"),
-        *(b"x-override-url", b"x-rewrite-url", b"x-script-name", b"x-sendfile-type"),
-        *(b"x-accel-mapping", b"x-url-scheme", b"x-wap-profile"),
-    )
-)
-_OTHERWISE = frozenset((b"x-forwarded-for", b"x-forwarded-proto"))
+_OTHERWISE = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-original-forwarded-for"))
+"""Told in another way, or about the client's address."""
+
 _PARAMETER = re.compile(rb'(proto|host)=("(?:[^"\\]|\\.)*"|[^;,"\s]+)', re.IGNORECASE)
 
 
@@ -101,4 +94,4 @@ def _told(fields: Fields) -> bytes:
 
 
 def _believed(name: bytes) -> bool:
-    return name in _BELIEVED or (name.startswith(b"x-forwarded-") and name not in _OTHERWISE)
+    return name not in _OTHERWISE and tells_apart(name)

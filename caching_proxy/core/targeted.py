@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from caching_proxy.core.cache_control import CacheControl, Directive
+import attrs
+
+from caching_proxy.core.cache_control import CacheControl, Directive, speaks_of_restriction
 from caching_proxy.core.messages import Fields
 
 _LIFETIMES = frozenset((b"max-age", b"s-maxage", b"stale-while-revalidate", b"stale-if-error"))
@@ -51,12 +53,15 @@ def select_control(fields: Fields, targets: Sequence[bytes]) -> tuple[CacheContr
     ``targets`` are lower-case field names, most important first; the first that is valid and not empty decides (§2.2).
     """
     index = fields.index
+    discarded = False
     for target in targets:
         if target in index:
             control = parse_targeted(index[target])
             if control is not None and control.directives:
                 return control, False
-    return CacheControl.parse(index.get(b"cache-control", ())), True
+            discarded = discarded or any(map(speaks_of_restriction, index[target]))
+    control = CacheControl.parse(index.get(b"cache-control", ()))
+    return attrs.evolve(control, discarded=True) if discarded else control, True
 
 
 def parse_targeted(lines: Sequence[bytes]) -> CacheControl | None:

@@ -13,6 +13,7 @@ from caching_proxy.web.services import AdminResource, AdminServices, ReadyReport
 from caching_proxy.web.status import HealthResource, MetricsResource, ReadyResource
 
 __all__ = [
+    "OWN_PATHS",
     "AdminServices",
     "HealthResource",
     "InvalidateResource",
@@ -25,15 +26,20 @@ __all__ = [
 ]
 
 
+_KINDS: dict[bytes, type[AdminResource]] = {
+    b"health": HealthResource,
+    b"ready": ReadyResource,
+    b"metrics": MetricsResource,
+    b"invalidate": InvalidateResource,
+    b"keys": KeysResource,
+    b"key": KeyResource,
+}
+
+OWN_PATHS = frozenset(b"/" + name for name in _KINDS)
+"""The paths of the endpoints."""
+
+
 def admin_children(services: AdminServices) -> dict[bytes, Resource]:
     """Every endpoint by the one segment of its path; they share one guard."""
     guard = Guard(services.token, services.open_, services.clock)
-    kinds: dict[bytes, type[AdminResource]] = {
-        b"health": HealthResource,
-        b"ready": ReadyResource,
-        b"metrics": MetricsResource,
-        b"invalidate": InvalidateResource,
-        b"keys": KeysResource,
-        b"key": KeyResource,
-    }
-    return {name: kind(services, guard) for name, kind in kinds.items()}
+    return {name: kind(services, guard) for name, kind in _KINDS.items()}

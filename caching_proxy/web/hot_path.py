@@ -26,6 +26,8 @@ from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.reply import with_explanation
 from caching_proxy.core.request_control import NO_WISHES
 from caching_proxy.core.scope import PLAIN_VIEW, View, scope_of, view_of
+from caching_proxy.core.steering import DEFAULT as DEFAULT_STEERING
+from caching_proxy.core.steering import Steering
 from caching_proxy.core.terms import terms_under
 from caching_proxy.core.variance import variant_of
 from caching_proxy.interfaces import Identity, ITokenVerifier
@@ -96,6 +98,7 @@ class HotPath:
         recorder: Recorder,
         now: Callable[[], float],
         peers: TrustedPeers,
+        steering: Steering = DEFAULT_STEERING,
     ) -> None:
         self._hot = hot
         self._verifier = verifier
@@ -107,6 +110,7 @@ class HotPath:
         self._now = now
         self._peers = peers
         self._trusting = peers.any
+        self._steering = steering
         self._terms = terms_under(policy)
         self._declined = self._declines  # one object, under which fields remember the answer
 
@@ -149,7 +153,7 @@ class HotPath:
 
     def _plan(self, head: RequestHead) -> Plan:
         fields = head.fields
-        if head.method not in _KINDS or fields.derived(self._declined):
+        if head.method not in _KINDS or fields.derived(self._declined) or self._keys.reserves(head.target):
             return Plan(head)
         target = target_of(head.target, self._keys, fields.first(b"host") or b"")
         conditional = self._terms(fields).conditional
@@ -189,6 +193,8 @@ class HotPath:
     # -- once for each record, and each second of an entry's age ---------------------------------
 
     def _chosen(self, plan: Plan, record: HotRecord, now: float) -> Choice | None:
+        if any(self._steered(entry) for entry in record.entries):
+            return None
         lookup = choose(plan.head, NO_WISHES, record.entries, now, plan.view)
         if lookup.use is not Use.HIT or lookup.entry is None or lookup.entry.missing is not None:
             return None
@@ -196,6 +202,10 @@ class HotPath:
         if plan.kept:
             record.remember(plan, choice, CHOICES)
         return choice
+
+    def _steered(self, entry: CacheEntry) -> bool:
+        """Whether a field selects ``entry`` that counts only from a trusted proxy, which the full path looks up."""
+        return bool(entry.selecting) and any(self._steering.unseen(name) for name, _ in entry.selecting)
 
     def _rendered(self, plan: Plan, record: HotRecord, entry: CacheEntry, age: int, now: float) -> Rendering:
         """The answer, shared by all plans without conditions of their own.

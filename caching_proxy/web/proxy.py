@@ -19,10 +19,12 @@ from zope.interface import implementer
 from caching_proxy.body import Body
 from caching_proxy.cache.exchange import Incoming, Reply
 from caching_proxy.cache.pipeline import Pipeline
+from caching_proxy.core.climbing import climbs
 from caching_proxy.core.errors import error_response
 from caching_proxy.core.headers import incoming_request_id
 from caching_proxy.core.messages import Fields
 from caching_proxy.core.outcome import CacheStatus
+from caching_proxy.core.steering import DEFAULT, Door, Steering
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
@@ -46,6 +48,7 @@ class ProxyResource(Resource):
         hosts: HostPolicy,
         recorder: Recorder,
         new_request_id: Callable[[], bytes],
+        steering: Steering = DEFAULT,
     ) -> None:
         Resource.__init__(self)
         self._pipeline = pipeline
@@ -53,15 +56,20 @@ class ProxyResource(Resource):
         self._hosts = hosts
         self._recorder = recorder
         self._new_request_id = new_request_id
+        self._door = Door(steering)
 
     def render(self, request: ProxyRequest) -> int:
         head, client_ip = request.head, request.client_ip
+        if climbs(head.target):
+            self._refuse(request, 400, b"Bad Request", "The path leads out of what is served here")
+            return NOT_DONE_YET
         if self._hosts.particular:
             if not self._hosts.admits(head.fields):
                 self._refuse(request, 421, b"Misdirected Request", "This host is not served here")
                 return NOT_DONE_YET
             head = self._hosts.settled(head)
         trusted = self._peers.trusts(client_ip)
+        head = self._door.admitted(head, trusted)
         incoming = Incoming(
             head,
             request.body,

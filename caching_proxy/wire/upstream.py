@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from caching_proxy.body import Body
 from caching_proxy.core.messages import RequestHead, ResponseHead
+from caching_proxy.core.methods import RETRIED
 from caching_proxy.core.outgoing import OutgoingRequest
 from caching_proxy.interfaces import (
     IUpstream,
@@ -35,7 +36,6 @@ from caching_proxy.wire.upstream_request import request_bytes
 
 __all__ = ["Backend", "Upstream", "UpstreamObserver"]
 
-_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _KEEP_ALIVE_MARGIN = 1.0  # seconds by which we leave before the backend would
 C = TypeVar("C", bound=UpstreamConnection)
 OnInterim = Callable[[ResponseHead], None]
@@ -118,7 +118,7 @@ class _Call:
         """Whether it may be sent again after its connection ended without an answer."""
         connection = self.connection
         return (
-            self.request.method in _IDEMPOTENT
+            self.request.method in RETRIED
             and self.body is None
             and not self.over
             and not self.fresh

@@ -154,7 +154,7 @@ def test_I5_unsafe_requests_are_written_through(proxy: MemoryProxy) -> None:
         assert proxy.ask(method, "/x").cache == "N/A"
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY", "PRI"])
 def test_I5_safe_methods_never_invalidate(proxy: MemoryProxy, method: str) -> None:
     proxy.says(FRESH)
     proxy.get()

@@ -261,6 +261,13 @@ def test_Z3_cookies(make_proxy: Callable[..., MemoryProxy]) -> None:
     proxy.says(FRESH, "Set-Cookie: a=b")
     proxy.get("/y")
     assert proxy.get("/y").cache == "MISS"
+    proxy.says(FRESH + ", public", "Set-Cookie: a=b")
+    assert proxy.get("/z").why == "fwd=uri-miss; detail=set-cookie"
+    assert proxy.get("/z").cache == "MISS"
+    storing = make_proxy(store_set_cookie=True)
+    storing.says(FRESH + ", public", "Set-Cookie: a=b")
+    assert storing.get("/z").cache == "MISS"
+    assert storing.get("/z")["Set-Cookie"] == "a=b"
     free = make_proxy(cookie_bypass=False)
     free.says(FRESH, "Set-Cookie: a=b")
     free.get("/x", "Cookie: session=1")

@@ -157,7 +157,8 @@ def test_V7_repeated_304_without_conditions_is_an_error(proxy: MemoryProxy) -> N
     assert proxy.count == 3
 
 
-def test_V8_fields_of_a_304_replace_stored_ones(proxy: MemoryProxy) -> None:
+def test_V8_fields_of_a_304_replace_stored_ones(make_proxy: Callable[..., MemoryProxy]) -> None:
+    proxy = make_proxy(store_set_cookie=True)
     proxy.says(SHORT + ", public", TAG, "A: 1", "B: 1", "Set-Cookie: x=1", "Content-Type: text/plain")
     proxy.get()
     proxy.advance(3)

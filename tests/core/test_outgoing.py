@@ -17,6 +17,7 @@ PAIRS: tuple[Field, ...] = (
     (b"X-Request-ID", b"theirs"),
     (b"X-Real-IP", b"10.0.0.1"),
     (b"X-Original-URL", b"/admin"),
+    (b"X-HTTP-Method", b"PUT"),
     (b"Max-Forwards", b"3"),
     (b"Accept", b"*/*"),
 )
@@ -43,7 +44,7 @@ def test_what_is_remembered_of_fields_depends_on_who_sent_them_and_what_for(meth
     shared = Fields(PAIRS)
     cases = list(product((False, True), (False, True)))
     alone = [sent(Fields(PAIRS), trusted, cacheable, method).lines for trusted, cacheable in cases]
-    assert len(set(alone)) == 3, "a trusted peer may steer whatever the answer is for"
+    assert len(set(alone)) == 3, "a trusted peer may steer whatever the answer is for, others name the method of a form"
     for _ in range(2):
         assert [sent(shared, trusted, cacheable, method).lines for trusted, cacheable in cases] == alone
 

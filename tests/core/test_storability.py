@@ -47,9 +47,7 @@ def test_B4_a_part_may_be_heuristic_too() -> None:
     assert 206 in HEURISTIC_STATUSES
 
 
-@pytest.mark.parametrize(
-    "status", [204, 299, 302, 303, 307, 400, 401, 404, 416, 429, 451, 499, 500, 502, 503, 504, 599]
-)
+@pytest.mark.parametrize("status", [204, 299, 302, 303, 307, 400, 401, 404, 416, 451, 499, 500, 502, 503, 504, 599])
 @pytest.mark.parametrize(
     "stated", [FRESH, cc(b"s-maxage=900"), (b"Expires", format_date(NOW + 900))], ids=["cc", "shared", "expires"]
 )
@@ -65,6 +63,18 @@ def test_B5_explicit_freshness_makes_any_status_storable(status: int, stated: Fi
 )
 def test_B5_but_no_error_that_one_clients_fields_provoked(status: int, sent: Field) -> None:
     assert verdict(FRESH, status=status, sent=(sent,)).refusal is Refusal.STATUS
+
+
+@pytest.mark.parametrize("status", [428, 429, 431, 511])
+@pytest.mark.parametrize(
+    "stated", [b"max-age=900", b"public, s-maxage=900", b"no-cache", b"stale-if-error=9, max-age=0"]
+)
+@pytest.mark.parametrize("policy", [PLAIN, CachePolicy(stale_if_error=900, stale_while_revalidate=900)])
+def test_B5_answers_to_one_client_at_one_moment_are_never_stored(
+    status: int, stated: bytes, policy: CachePolicy
+) -> None:
+    for more in ((), (ETAG,), (MODIFIED,), ((b"CDN-Cache-Control", b"max-age=900"),)):
+        assert verdict(cc(stated), *more, status=status, policy=policy).refusal is Refusal.STATUS
 
 
 def test_B6_public_lets_any_status_use_heuristics() -> None:

@@ -23,6 +23,7 @@ DIRECTIVES = (
     *(b'private="x-u"', b'private="set-cookie"', b"no-cache", b'no-cache="x-u, etag"', b"no-cache=", b"no-store"),
     *(b"No-Store", b"no-store=1", b"must-understand", b"must-revalidate", b"proxy-revalidate", b"immutable"),
     *(b"stale-while-revalidate=60", b"stale-if-error=x", b"no-transform", b"x-unknown=1", b'"max-age=1', b""),
+    *(b"no-store; max-age=0", b"private;max-age=60", b'x="no-cache"', b"no_store"),
 )
 ANSWERED: tuple[Field, ...] = (
     *(cc(value) for value in DIRECTIVES),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from plugins.judged import DEFAULT, FRESH, cc, verdict
+from plugins.judged import DEFAULT, ETAG, FRESH, MODIFIED, NOW, PLAIN, cc, verdict
 
+from caching_proxy.core.dates import format_date
+from caching_proxy.core.entry import Flag
 from caching_proxy.core.messages import Field
 from caching_proxy.core.outcome import Refusal
 from caching_proxy.core.policy import CachePolicy
@@ -77,8 +79,53 @@ def test_B14_cookies_are_no_obstacle() -> None:
         (b'private="Set-Cookie"', Refusal.NO_FRESHNESS),
     ],
 )
-def test_Z3_set_cookie_under_bypass(value: bytes, refusal: Refusal | None) -> None:
-    assert verdict(cc(value), SET_COOKIE, policy=DEFAULT).refusal is refusal
+def test_Z3_set_cookie_where_it_may_be_stored(value: bytes, refusal: Refusal | None) -> None:
+    storing = attrs.evolve(DEFAULT, store_set_cookie=True)
+    assert verdict(cc(value), SET_COOKIE, policy=storing).refusal is refusal
+
+
+@pytest.mark.parametrize("value", [b"max-age=900", b"", b"max-age=900, public", b"public", b"s-maxage=900, immutable"])
+def test_Z3_set_cookie_is_not_stored_by_default(value: bytes) -> None:
+    for name in (b"Set-Cookie", b"set-cookie2"):
+        assert verdict(cc(value), ETAG, (name, b"a=b"), policy=DEFAULT).refusal is Refusal.SET_COOKIE
+    told = cc(b'max-age=900, private="Set-Cookie"')
+    assert verdict(told, SET_COOKIE, policy=DEFAULT).storable, "the backend keeps the cookie out itself"
+
+
+MISSPELT = [
+    *(b"no-store; max-age=0", b"private;max-age=60", b"no-cache max-age=0", b"no-store;", b"No-Store\tmax-age=0"),
+    *(b"no_store", b"no store", b"nostore", b"'no-store'", b'"no-store"', b"no-store: 1", b"x=no-cache", b"no--cache"),
+    *(b'foo="private"', b"private|public", b"private/no-cache", b'"private', b"public; max-age=0", b"max-age:60"),
+    *(b"max_age=0", b"maxage=60", b"s-max-age=1", b"public;no-cache;no-store", b"(no-store)", b"no-store\xa0"),
+]
+
+
+@pytest.mark.parametrize("value", MISSPELT)
+def test_Z1_nothing_is_guessed_where_a_restriction_was_meant(value: bytes) -> None:
+    for more in ((), (MODIFIED,)):
+        for policy in (DEFAULT, PLAIN):
+            found = verdict(cc(value), *more, policy=policy)
+            assert found.freshness.lifetime == 0
+            assert found.refusal is (None if more else Refusal.NO_FRESHNESS)
+            assert not found.storable or Flag.STRICT in found.flags, "never shown without asking"
+    stated = verdict(cc(value), (b"Expires", format_date(NOW + 60)), policy=DEFAULT)
+    assert stated.freshness.lifetime == 60, "by the letter it says nothing"
+
+
+@pytest.mark.parametrize("value", [b"no-cache max-age=0", b"No-Store", b"no-store=1", b"private, &&&", b"no_store;"])
+def test_T3_nothing_is_guessed_beside_a_discarded_restriction(value: bytes) -> None:
+    field = (b"CDN-Cache-Control", value)
+    assert verdict(field, policy=DEFAULT).refusal is Refusal.NO_FRESHNESS
+    assert verdict(field, cc(b"max-age=900"), policy=DEFAULT).freshness.lifetime == 900
+    untargeted = attrs.evolve(DEFAULT, targets=())
+    assert verdict(field, policy=untargeted).freshness.lifetime == 1800
+
+
+@pytest.mark.parametrize(
+    "value", [b"zebra", b"public", b"privateer", b"x=nothing", b"must-revalidate", b"foo; bar", b"damage=3", b"public;"]
+)
+def test_P5_a_guess_is_made_beside_unknown_directives(value: bytes) -> None:
+    assert verdict(cc(value), policy=DEFAULT).freshness.lifetime == 1800
 
 
 @pytest.mark.parametrize("value", [b"max-age=900", b"public", b"s-maxage=900"])

@@ -49,8 +49,8 @@ def response(*pairs: Field, status: int = 304) -> ResponseHead:
     return ResponseHead(status, b"", Fields(pairs))
 
 
-def renewed(held: CacheEntry, *pairs: Field, request: RequestHead = GET) -> CacheEntry:
-    fresh = freshen(held, request, response(*pairs), POLICY, LATER, LATER)
+def renewed(held: CacheEntry, *pairs: Field, request: RequestHead = GET, policy: CachePolicy = POLICY) -> CacheEntry:
+    fresh = freshen(held, request, response(*pairs), policy, LATER, LATER)
     assert fresh is not None
     return fresh
 
@@ -161,6 +161,7 @@ def test_V8_each_field_replaces_all_of_its_name() -> None:
         (b"Set-Cookie", b"y"),
         (b"Cache-Control", b"max-age=50, public"),
         (b"X-New", b"n"),
+        policy=CachePolicy(default_ttl=0, store_set_cookie=True),
     )
     assert fresh.fields.all(b"a") == [b"3"]
     assert fresh.fields.all(b"b") == [b"1"]

@@ -229,7 +229,9 @@ class Replies:
         detail: bytes | None = None,
     ) -> bytes | None:
         ttl = None if entry is None else entry.ttl(now)
-        return self._member(lookup.forward or Forward.MISS, ttl, stored and entry is not None, question.collapsed, detail)
+        return self._member(
+            lookup.forward or Forward.MISS, ttl, stored and entry is not None, question.collapsed, detail
+        )
 
     def _member(
         self,

@@ -354,6 +354,7 @@ def _site(
         field_count=settings.max_header_fields,
         target_bytes=settings.max_target_bytes,
         body_bytes=settings.max_request_body_bytes,
+        buffer_bytes=settings.request_buffer_bytes,
         pipeline_depth=settings.pipeline_depth,
         head_seconds=settings.head_timeout,
         idle_seconds=settings.idle_timeout,

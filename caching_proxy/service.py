@@ -3,7 +3,8 @@
 Starting: sockets are bound before privileges are shed (``twistd --uid``) and before anything else begins, so a port
 that is taken ends the program at once.
 
-Stopping: no new connections; idle ones close; requests under way may finish within the grace time, and so may what
+Stopping: for ``DRAIN_DELAY_SECONDS`` only ``/ready`` changes, so that balancers can look elsewhere; then no new
+connections; idle ones close; requests under way may finish within the grace time, and so may what
 they left behind: fetches for the cache, invalidations, writes to the store. Each step waits for the one before.
 """
 
@@ -15,6 +16,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -77,9 +79,13 @@ class ProxyService(Service):
         self._log.info("listening on {addresses}", addresses=addresses)
 
     async def _stop(self) -> None:
-        proxy, grace = self._proxy, self._proxy.settings.shutdown_grace_seconds
-        until = self._reactor.seconds() + grace
+        proxy, settings = self._proxy, self._proxy.settings
         proxy.readiness.draining = True
+        if settings.drain_delay_seconds:
+            self._log.info("draining: serving for {n} seconds more", n=settings.drain_delay_seconds)
+            await deferLater(self._reactor, settings.drain_delay_seconds)
+        grace = settings.shutdown_grace_seconds
+        until = self._reactor.seconds() + grace
         await DeferredList(self._opening)
         await DeferredList([listener.stop_accepting() for listener in self._listeners])
         sites = [site for site in (proxy.site, proxy.admin_site) if site is not None]

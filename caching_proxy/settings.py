@@ -39,6 +39,7 @@ class Settings:
     app_env: str
     workers: int
     shutdown_grace_seconds: float
+    drain_delay_seconds: float
     proxy_name: bytes
 
     cache_ttl_seconds: int
@@ -115,6 +116,7 @@ class Settings:
     steering_fields: tuple[bytes, ...]
     underscores_in_headers: bool
     max_request_body_bytes: int | None
+    request_buffer_bytes: int
     max_head_bytes: int
     max_header_fields: int
     max_target_bytes: int

@@ -86,7 +86,13 @@ TABLE: tuple[Variable, ...] = (
             p.Parser("1 (several workers are not supported yet)", p.whole(1, 1).convert),
             "processes that share the port",
         ),
-        V("SHUTDOWN_GRACE_SECONDS", "10", p.seconds(False), "time to finish requests on SIGTERM or SIGINT"),
+        V("SHUTDOWN_GRACE_SECONDS", "8", p.seconds(False), "time to finish requests on SIGTERM or SIGINT"),
+        V(
+            "DRAIN_DELAY_SECONDS",
+            "0",
+            p.seconds(False),
+            "before that, time for which all is served as ever, but /ready says draining",
+        ),
         V("PROXY_NAME", "caching-proxy", p.token, "name in Via and Cache-Status"),
     ),
     *_group(
@@ -272,6 +278,12 @@ TABLE: tuple[Variable, ...] = (
             "let request fields pass whose names have an underscore; CGI and WSGI programs read it as a hyphen",
         ),
         V("MAX_REQUEST_BODY_BYTES", "unlimited", p.or_unlimited(p.size()), "larger uploads are refused (413)"),
+        V(
+            "REQUEST_BUFFER_BYTES",
+            "1MiB",
+            p.size(),
+            "uploads up to so long are read whole before they take a backend connection; 0 = none",
+        ),
         V("MAX_HEAD_BYTES", "32KiB", p.size(1024), "request line and fields together (431)"),
         V("MAX_HEADER_FIELDS", "128", p.whole(8, 10_000), "field lines in a request (431)"),
         V("MAX_TARGET_BYTES", "16KiB", p.size(64), "request target (414)"),

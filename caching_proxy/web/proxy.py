@@ -29,10 +29,8 @@ from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.tunnel import join
+from caching_proxy.wire.refusal import CLIENT_LEFT
 from caching_proxy.wire.request import ProxyRequest
-
-CLIENT_LEFT = 499
-"""The status under which a request counts whose client left before the answer."""
 
 
 class ProxyResource(Resource):
@@ -102,7 +100,8 @@ class ProxyResource(Resource):
             return
         body = reply.body
         if not isinstance(body, Body):
-            request.respond(reply.head, body, reply.framed)
+            head = reply.head if reply.framed else request.dated(reply.head)
+            request.respond(head, body, reply.framed)
             self._recorder.record(request, incoming, reply)
             return
         sending = Sending(request, body, lambda: self._recorder.record(request, incoming, reply))
@@ -121,7 +120,7 @@ class ProxyResource(Resource):
 
     def _refuse(self, request: ProxyRequest, code: int, reason: bytes, text: str) -> None:
         head, body = error_response(code, reason, text, CacheStatus.ERROR)
-        request.respond(head, body)
+        request.respond(request.dated(head), body)
         self._recorder.refused(code, request)
 
 
@@ -138,7 +137,7 @@ class Sending:
     def start(self, reply: Reply) -> None:
         """Send the head, then whatever comes."""
         self._request.on_lost = self._client_left
-        self._request.start_response(reply.head, reply.length)
+        self._request.start_response(self._request.dated(reply.head), reply.length)
         self._request.registerProducer(self, True)
         self._body.attach(self)
 

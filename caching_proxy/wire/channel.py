@@ -21,7 +21,7 @@ from caching_proxy.wire.answers import Answers
 from caching_proxy.wire.heads import END, ParsedHead, check_unfinished
 from caching_proxy.wire.inbound import Inbound
 from caching_proxy.wire.outlet import Outlet
-from caching_proxy.wire.refusal import refusal
+from caching_proxy.wire.refusal import CLIENT_LEFT, refusal
 from caching_proxy.wire.transport import BytesProtocol
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class HTTPChannel(Outlet):
         if tunnel is not None:
             tunnel.connectionLost(reason)
         if request is not None:  # before its body fails, or whoever reads that would answer
+            if inbound is not None and inbound.keeping and self.site.on_refused is not None:
+                self.site.on_refused(CLIENT_LEFT)  # nobody else has heard of the request
             request.connectionLost(reason)
         if inbound is not None and not inbound.complete:
             inbound.fail(reason)
@@ -189,13 +191,18 @@ class HTTPChannel(Outlet):
             if length is not None and len(self._buffer) >= length:  # all here: nothing to count or to wait for
                 body, self._buffer = Body.of(self._buffer[:length]), self._buffer[length:]
             else:
-                inbound = self._await_body(framing)
+                inbound = self._await_body(framing, parsed.expects)
                 body = inbound.body
         self.request = request = self.site.requestFactory(self, parsed, body, inbound)
-        request.process()
+        if inbound is not None and inbound.keeping:
+            inbound.on_ready = request.process
+        else:
+            request.process()
 
-    def _await_body(self, framing: Framing) -> Inbound:
+    def _await_body(self, framing: Framing, expects: bool) -> Inbound:
         inbound = Inbound(self, framing, self.limits)
+        if not expects:  # else the backend has to be asked first (RFC 9110 §10.1.1)
+            inbound.keep(self.limits.buffer_bytes, self.site.uploads)
         if self._buffer:
             self._buffer = inbound.feed(self._buffer)
         if not inbound.complete:
@@ -295,12 +302,12 @@ class HTTPChannel(Outlet):
         else:
             self.due = self.seconds() + self.limits.idle_seconds
 
-    def refuse(self, problem: BadMessage) -> None:
+    def refuse(self, problem: BadMessage, *, lingers: bool = True) -> None:
         """Answer an error of the channel's own, and close."""
         self.write(refusal(problem, self.site.date()))
         if self.site.on_refused is not None:
             self.site.on_refused(problem.status)
-        self._finish(lingers=True)
+        self._finish(lingers=lingers)
 
     def _finish(self, *, lingers: bool) -> None:
         if self._state in (_HEAD, _BUSY):
@@ -338,10 +345,13 @@ class HTTPChannel(Outlet):
 
     @property
     def idle(self) -> bool:
-        return self._state is _HEAD and not self._buffer
+        return self._state is _HEAD and not self.full and not self._serving
 
     def close_idle(self) -> None:
-        self._finish(lingers=False)
+        if self._buffer:  # a part of a head: the client may send the request again, elsewhere
+            self.refuse(BadMessage(503, "shutting down"), lingers=False)
+        else:
+            self._finish(lingers=False)
 
     # -- what a request uses ---------------------------------------------------------------------
 

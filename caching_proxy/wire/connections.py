@@ -21,7 +21,7 @@ class Connection(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of a request has been read."""
+        """Whether no complete request has been read that is not answered."""
 
     def check(self, now: float) -> None:
         """Act upon deadlines that passed."""

@@ -78,6 +78,8 @@ def parse_request_head(data: bytes, limits: Limits = DEFAULT_LIMITS) -> RequestH
     for option in connection_options(fields):
         if option in _NOT_NOMINATED:
             raise BadMessage(400, "Connection nominates a field that may not be removed")
+    if minor < 1 and b"expect" in fields:
+        fields = fields.without((b"expect",))  # RFC 9110 §10.1.1: such a client cannot wait for an answer
     return RequestHead(method, target, fields, minor)
 
 

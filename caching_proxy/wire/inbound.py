@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.python.failure import Failure
@@ -26,21 +27,39 @@ class Reader(Protocol):
         """Too much of the body is left to read it all just to keep the connection."""
 
 
+class Budget:
+    """Bytes that uploads of all connections may take together before the backend is asked."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+
 class Inbound:
-    """One request body with its bounds; the ``Source`` behind ``body``."""
+    """One request body with its bounds; the ``Source`` behind ``body``.
+
+    With :meth:`keep` the first bytes are kept, all of a short body: whoever sends slowly has only its own connection
+    waiting. ``on_ready`` is called when that is over.
+    """
 
     __slots__ = (
         "_decoder",
         "_discarded",
         "_discarding",
         "_held_at",
+        "_kept",
+        "_kept_bytes",
+        "_kept_most",
         "_left",
         "_limits",
+        "_budget",
         "_reader",
         "_waited",
         "body",
         "broken",
         "complete",
+        "on_ready",
         "received",
         "started_at",
     )
@@ -59,6 +78,29 @@ class Inbound:
         self.complete = False
         self.broken = False
         self.started_at = reader.seconds()
+        self.on_ready: Callable[[], None] | None = None
+        self._budget: Budget | None = None
+        self._kept: bytearray | None = None
+        self._kept_bytes = 0  # taken from the budget
+        self._kept_most = 0
+
+    def keep(self, most: int, budget: Budget) -> None:
+        """Keep what comes until the body is complete, or ``most`` bytes are here, or ``budget`` is used up."""
+        if most:
+            self._kept, self._kept_most, self._budget = bytearray(), most, budget
+
+    @property
+    def keeping(self) -> bool:
+        """Whether ``body`` is still held back."""
+        return self._kept is not None
+
+    def settle(self) -> None:
+        """The request is over: what was kept for it counts no longer."""
+        self.on_ready = self._kept = None
+        if self._budget is not None:
+            self._budget.left += self._kept_bytes
+            self._kept_bytes = 0
+            self._budget = None
 
     def feed(self, data: bytes) -> bytes:
         """Take what belongs to the body and return what follows it; raises :class:`BadMessage`."""
@@ -131,12 +173,38 @@ class Inbound:
         limit = self._limits.body_bytes
         if limit is not None and self.received > limit:
             raise BadMessage(413, "request body too large")
+        if self._kept is not None:
+            self._keep(self._kept, data)
+            return
         if not self._discarding:
             self.body.feed(data)
             return
         self._discarded += len(data)
         if self._discarded > self._limits.drain_bytes:
             self._give_up()
+
+    def _keep(self, kept: bytearray, data: bytes) -> None:
+        budget = self._budget
+        kept += data
+        if budget is None or budget.left < len(data):
+            self._pass_kept()
+            self._ready()
+            return
+        budget.left -= len(data)
+        self._kept_bytes += len(data)
+        if len(kept) >= self._kept_most and (self._left or self._decoder is not None):
+            self._pass_kept()
+            self._ready()
+
+    def _pass_kept(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept:
+            self.body.feed(bytes(kept))
+
+    def _ready(self) -> None:
+        ready, self.on_ready = self.on_ready, None
+        if ready is not None:
+            ready()
 
     def _give_up(self) -> None:
         self.broken = True
@@ -147,4 +215,6 @@ class Inbound:
             return
         self.complete = True
         self._held_at = None
+        self._pass_kept()
         self.body.end(self._decoder.trailers if self._decoder is not None else NO_FIELDS)
+        self._ready()

@@ -30,6 +30,8 @@ class Limits:
     """Request target; 414 beyond."""
     body_bytes: int | None = None
     """Content of a request; 413 beyond. None = any size."""
+    buffer_bytes: int = 0
+    """Content of a request that is read before the request is processed, all of it if it is no longer."""
     pipeline_depth: int = 32
     """Complete heads that may wait behind a request before reading stops (32 KiB of waiting bytes stop it as well)."""
     drain_bytes: int = 64 * 1024

@@ -7,6 +7,9 @@ from http import HTTPStatus
 
 from caching_proxy.core.framing import BadMessage
 
+CLIENT_LEFT = 499
+"""The status under which a request counts whose client left before the answer, as nginx has it."""
+
 
 def refusal(problem: BadMessage, date: bytes) -> bytes:
     """A whole response; ``date`` is the value of its Date field."""

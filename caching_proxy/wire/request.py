@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from caching_proxy.wire.channel import HTTPChannel
     from caching_proxy.wire.site import ProxySite
 
+MAX_INTERIM = 32
+"""Interim responses to one request that are passed on: they are hints, and a backend may send them without end."""
+
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _PROTOCOLS = (b"HTTP/1.0", b"HTTP/1.1")
 
@@ -44,6 +47,7 @@ class ProxyRequest(server.Request):
     channel: HTTPChannel | None  # type: ignore[assignment]
     site: ProxySite  # type: ignore[assignment]
     _log = Logger()
+    _interim = 0  # responses before the final one so far
 
     def __init__(
         self, channel: HTTPChannel, parsed: ParsedHead, body: Body | None, inbound: Inbound | None = None
@@ -159,25 +163,35 @@ class ProxyRequest(server.Request):
         if self.startedWriting:
             self.abort()
         elif not self._disconnected and not self.finished:
-            fields = Fields([(b"Content-Type", b"application/json")])
-            self.respond(
-                ResponseHead(500, b"Internal Server Error", fields),
-                json.dumps({"error": "internal error"}).encode(),
-            )
+            head = ResponseHead(500, b"Internal Server Error", Fields([(b"Content-Type", b"application/json")]))
+            self.respond(self.dated(head), json.dumps({"error": "internal error"}).encode())
         return reason
 
     # -- the response, exactly as given ----------------------------------------------------------
 
     def write_interim(self, head: ResponseHead) -> None:
-        """Relay a 1xx; nothing for HTTP/1.0 clients (RFC 9110 §15.2) or once the response has begun."""
-        if self.channel is not None and not self.startedWriting and self.head.minor >= 1:
-            self.channel.write(_start(head) + b"\r\n")
+        """Relay a 1xx; nothing for HTTP/1.0 clients (RFC 9110 §15.2) or once the response has begun.
+
+        A client that does not read misses all but 100 Continue, and none gets more than :data:`MAX_INTERIM`.
+        """
+        channel = self.channel
+        if channel is None or self.startedWriting or self.head.minor < 1 or self._interim >= MAX_INTERIM:
+            return
+        if head.status == 100 or not channel.full:
+            self._interim += 1
+            channel.write(_start(head) + b"\r\n")
 
     def send_continue(self) -> None:
         """Ask a client that waits for it to send the body."""
         if self.unanswered_expectation:
             self.write_interim(ResponseHead(100, b"Continue"))
             self._expects = False
+
+    def dated(self, head: ResponseHead) -> ResponseHead:
+        """``head`` with ``Date``, which every final answer has (RFC 9110 §6.6.1)."""
+        if b"date" in head.fields:
+            return head
+        return ResponseHead(head.status, head.reason, head.fields.plus((b"Date", self.site.date())), head.minor)
 
     def start_response(self, head: ResponseHead, length: int | None) -> None:
         """Send ``head``: its fields in order and spelling, then framing.
@@ -276,6 +290,8 @@ class ProxyRequest(server.Request):
             channel.unregisterProducer()
             self.producer = None
         self.on_lost = None
+        if self._inbound is not None:
+            self._inbound.settle()
         notifications, self.notifications = self.notifications, []
         for done in notifications:
             done.callback(None)
@@ -303,6 +319,8 @@ class ProxyRequest(server.Request):
     def connectionLost(self, reason: Failure) -> None:
         """The client is gone, or its request turned out to be unusable: ``notifyFinish`` fails with ``reason``."""
         self._disconnected = True
+        if self._inbound is not None:
+            self._inbound.settle()
         self.channel = None
         self.producer = None
         on_lost, self.on_lost = self.on_lost, None

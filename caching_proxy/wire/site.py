@@ -13,11 +13,16 @@ from caching_proxy.wire.answers import HotAnswer
 from caching_proxy.wire.channel import HTTPChannel
 from caching_proxy.wire.connections import ConnectionSet
 from caching_proxy.wire.heads import HeadParser, ParsedHead
+from caching_proxy.wire.inbound import Budget
 from caching_proxy.wire.limits import DEFAULT_LIMITS, Limits
 from caching_proxy.wire.request import ProxyRequest
 
 Hot = Callable[[ParsedHead, HTTPChannel], HotAnswer | None]
 """Answers a plain GET or HEAD with the exact bytes of a whole response, or None to decline."""
+
+
+UPLOADS = 32
+"""How many uploads of the longest kind may be kept at once; further ones are passed on as they come."""
 
 
 class ProxySite(Factory):
@@ -50,6 +55,7 @@ class ProxySite(Factory):
         self.heads = HeadParser(limits)
         self.connections = ConnectionSet(clock, max_connections, max_per_peer)
         self.requestFactory: type[ProxyRequest] = ProxyRequest
+        self.uploads = Budget(UPLOADS * limits.buffer_bytes)
         self._date = (0, b"")
 
     def buildProtocol(self, addr: IAddress | None) -> HTTPChannel | None:  # type: ignore[override]

@@ -73,7 +73,7 @@ def test_sizes(make_whole, environment, good, bad, expected):
 
 def test_a_chunked_body_that_outgrows_its_bound_later(make_whole):
     """Part of it is on its way to the backend already: the client hears 413, the backend never sees the end."""
-    whole = make_whole(MAX_REQUEST_BODY_BYTES="10")
+    whole = make_whole(MAX_REQUEST_BODY_BYTES="10", REQUEST_BUFFER_BYTES="4")
     client = whole.client()
     client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
     assert status(client.ask(b"6\r\nworld!\r\n")) == [413]
@@ -133,15 +133,17 @@ def test_a_head_has_to_be_here_in_time(make_whole):
     assert whole.backend.bytes == b""
 
 
-def test_a_body_has_to_make_progress(make_whole):
-    whole = make_whole(BODY_TIMEOUT="5")
+@pytest.mark.parametrize(("buffered", "asked"), [("5", 1), ("1MiB", 0)])
+def test_a_body_has_to_make_progress(make_whole, buffered, asked):
+    whole = make_whole(BODY_TIMEOUT="5", REQUEST_BUFFER_BYTES=buffered)
     client = whole.client()
     client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
     out = drip(whole, client, b"x" * 50, 9)
     assert out.startswith(b"HTTP/1.1 408 ")
     assert client.closed
     assert whole.backend.requests == []
-    assert whole.backend.ends[0].lost, "the backend's connection is not held for a client that trickles"
+    assert len(whole.backend.ends) == asked
+    assert all(end.lost for end in whole.backend.ends), "it is not held for a client that trickles"
 
 
 def test_an_idle_connection_is_closed(make_whole):
@@ -182,11 +184,13 @@ def test_memory_held_for_one_connection_is_bounded(make_whole):
     assert len(client.wire.server.protocol._buffer) < 100_000
 
 
+@pytest.mark.parametrize(("buffered", "asked"), [("2", 1), ("1MiB", 0)])
 @pytest.mark.parametrize("framing", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
-def test_a_client_that_leaves_within_its_body_leaves_nothing_behind(make_whole, framing):
-    whole = make_whole(lambda message: None)
+def test_a_client_that_leaves_within_its_body_leaves_nothing_behind(make_whole, framing, buffered, asked):
+    whole = make_whole(lambda message: None, REQUEST_BUFFER_BYTES=buffered)
     client = whole.client()
     client.send(b"POST /x HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n5\r\nhello\r\n" % framing)
     client.close()
-    assert whole.backend.ends[0].lost
+    assert len(whole.backend.ends) == asked
+    assert all(end.lost for end in whole.backend.ends)
     assert whole.backend.requests == []

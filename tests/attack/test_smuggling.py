@@ -226,7 +226,7 @@ def test_a_421_drains_its_body(make_whole):
 
 def test_an_answer_before_the_body_ended_keeps_the_connections_apart(make_whole):
     """The backend answers early; the rest of that body must not become the next request on either connection."""
-    whole = make_whole(lambda message: ok(b""))
+    whole = make_whole(lambda message: ok(b""), REQUEST_BUFFER_BYTES="1000")
     client = whole.client()
     client.send(post(b"Content-Length: 100000", body=b"x" * 1000))
     end = whole.backend.ends[0]

@@ -308,7 +308,7 @@ def test_X6_a_request_that_breaks_off_breaks_off(proxy: ProxyProcess, backend: L
 
     backend.on("/x6-up", read)
     with socket.create_connection(("127.0.0.1", proxy.port), 10) as client:
-        client.sendall(b"POST /x6-up HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf.")
+        client.sendall(b"POST /x6-up HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n" + bytes(2_000_000))
         wait_for(lambda: bool(backend.seen("/x6-up")), "the request")
     wait_for(lambda: backend.seen("/x6-up")[0].socket.fileno() < 0, "the end of the backend's connection")
     assert not backend.seen("/x6-up")[0].answered

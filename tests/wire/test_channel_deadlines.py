@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from plugins.wire_bytes import OK, Late, answer, get, post, statuses
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
@@ -180,6 +181,27 @@ def test_draining_closes_idle_connections_and_waits_for_busy_ones(wire):
     line.disconnect()
     assert drained.called
     assert line.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("begun", [b"G", b"\r", b"GET / HTTP/1.1\r\nHost:"])
+def test_a_part_of_a_head_does_not_hold_the_drain(wire, begun):
+    line = wire(Late())
+    line.send(begun)
+    line.site.connections.drain(10)
+    assert statuses(line.take()) == [503]
+    assert line.transport.disconnecting
+    assert line.targets == []
+
+
+def test_a_whole_request_holds_the_drain_though_a_part_of_another_follows(wire):
+    late = Late()
+    line = wire(late)
+    line.send(get() + b"GET /next")
+    line.site.connections.drain(10)
+    assert not line.closed
+    late.answer()
+    assert statuses(line.take()) == [200]
+    assert line.closed
 
 
 def test_draining_ends_after_the_grace(wire):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from plugins.wire_bytes import statuses
 from twisted.internet.error import ConnectionDone
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from caching_proxy.core.messages import Fields, ResponseHead
+from caching_proxy.wire.request import MAX_INTERIM
 from caching_proxy.wire.site import ProxySite
 
 OK = ResponseHead(200, b"OK")
@@ -128,6 +130,23 @@ def test_M1_interim_responses(wire):
     final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
     assert wire(handler).send(get()) == b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + final + b"\r\n"
     assert wire(handler).send(get(version=b"1.0")) == final + b"Connection: close\r\n\r\n"
+
+
+def test_interim_responses_are_bounded_in_number(wire):
+    line = wire(lambda request: [request.write_interim(ResponseHead(103)) for _ in range(10 * MAX_INTERIM)])
+    assert line.send(get()).count(b"HTTP/1.1 103") == MAX_INTERIM
+
+
+def test_a_client_that_does_not_read_is_sent_no_hints(wire):
+    line = wire(lambda request: None)
+    line.send(get())
+    line.channel.pauseProducing()
+    for status in (103, 100, 102):
+        line.seen[0].write_interim(ResponseHead(status))
+    assert statuses(line.take()) == [100]
+    line.channel.resumeProducing()
+    line.seen[0].write_interim(ResponseHead(103))
+    assert statuses(line.take()) == [103]
 
 
 def test_writing_after_the_client_left_does_nothing(wire):

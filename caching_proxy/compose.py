@@ -154,6 +154,7 @@ def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
         reactor,
         Backend.parse(settings.backend_url),
         max_connections=settings.backend_max_connections,
+        max_per_peer=settings.backend_max_per_peer,
         connect_timeout=settings.backend_connect_timeout,
         timeout=settings.backend_timeout,
         tls=settings.backend_tls,

@@ -169,12 +169,14 @@ class IUpstream(Interface):
         request: RequestHead | OutgoingRequest,
         body: Body | None = None,
         on_interim: Callable[[ResponseHead], None] | None = None,
+        peer: bytes = b"",
     ) -> Deferred[UpstreamResponse]:
         """Send ``request`` and fire with the final response's head.
 
         The request's fields go out as they are; the client adds only the framing of ``body`` (``Content-Length`` if the
         body's length is known, else chunked) and its own ``Connection``. ``on_interim`` is called for each 1xx but
-        101. Fails with an :class:`UpstreamError`; cancelling aborts the exchange and its connection.
+        101. ``peer`` is the client that it is for, who has a share of the connections; without one there is no bound.
+        Fails with an :class:`UpstreamError`; cancelling aborts the exchange and its connection.
         """
 
     def stop() -> Deferred[None]:

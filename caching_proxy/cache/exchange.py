@@ -35,8 +35,9 @@ class Trouble(enum.Enum):
 class Incoming:
     """A client's request: its head, its body, and what its connection tells.
 
-    ``client_ip`` is the peer's address as text; ``trusted`` says that the peer is one of ``TRUSTED_PROXIES``;
-    ``scheme`` is how it reached us. ``on_interim`` takes each 1xx on its way to the client.
+    ``client_ip`` is the peer's address as text; ``peer`` is that of the client whose share of the backend is used;
+    ``trusted`` says that the peer is one of ``TRUSTED_PROXIES``; ``scheme`` is how it reached us. ``on_interim`` takes
+    each 1xx on its way to the client.
     """
 
     head: RequestHead
@@ -46,6 +47,7 @@ class Incoming:
     scheme: bytes = b"http"
     trusted: bool = False
     on_interim: Callable[[ResponseHead], None] | None = None
+    peer: bytes = b""
 
 
 @transient(slots=True, eq=False)

@@ -38,7 +38,7 @@ class Route:
             cacheable=cacheable,
             base_path=self.base_path,
         )
-        return self.upstream.fetch(sent, body, incoming.on_interim)
+        return self.upstream.fetch(sent, body, incoming.on_interim, incoming.peer)
 
     def upgrade(self, incoming: Incoming) -> Deferred[UpstreamResponse]:
         """Ask the backend to leave HTTP; the answer is final, or a 101 with a tunnel."""
@@ -53,4 +53,4 @@ class Route:
             trusted_peer=incoming.trusted,
             base_path=self.base_path,
         )
-        return self.upstream.fetch(sent, None, incoming.on_interim)
+        return self.upstream.fetch(sent, None, incoming.on_interim, incoming.peer)

@@ -68,6 +68,7 @@ class Fetch:
     body: bytes = b""
     cancelled: bool = False
     answered: bool = False
+    peer: bytes = b""
     _on_interim: Callable[[ResponseHead], None] | None = None
     _result: Deferred[UpstreamResponse] | None = None
 
@@ -140,9 +141,10 @@ class FakeUpstream:
         request: RequestHead | OutgoingRequest,
         body: Body | None = None,
         on_interim: Callable[[ResponseHead], None] | None = None,
+        peer: bytes = b"",
     ) -> Deferred[UpstreamResponse]:
         head = request.head if isinstance(request, OutgoingRequest) else request
-        fetch = Fetch(head, on_interim=on_interim)
+        fetch = Fetch(head, on_interim=on_interim, peer=peer)
 
         def cancelled(_: Deferred[UpstreamResponse]) -> None:
             fetch.cancelled = True

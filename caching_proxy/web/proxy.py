@@ -76,6 +76,7 @@ class ProxyResource(Resource):
             request.scheme,
             trusted,
             request.write_interim,
+            self._peers.client_behind(client_ip, head.fields) if trusted else client_ip,
         )
         try:
             reply = self._pipeline.handle(incoming)

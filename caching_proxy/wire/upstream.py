@@ -1,14 +1,14 @@
 """The way to the one backend: a bounded pool of keep-alive connections (IUpstream).
 
-Connections are reused last in, first out. At the bound requests wait, first in, first out, and not for ever. An
-idempotent request whose reused connection ended before any response byte is sent once more on a fresh one
-(RFC 9110 §9.2.2, RFC 9112 §9.3.1); nothing else is ever repeated.
+Connections are reused last in, first out. Who may have one, and who is next, is decided in ``upstream_line``; nobody
+waits for ever. An idempotent request whose reused connection ended before any response byte is sent once more on a
+fresh one (RFC 9110 §9.2.2, RFC 9112 §9.3.1); nothing else is ever repeated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -16,130 +16,28 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.body import Body
-from caching_proxy.core.messages import RequestHead, ResponseHead
-from caching_proxy.core.methods import RETRIED
+from caching_proxy.core.messages import RequestHead
 from caching_proxy.core.outgoing import OutgoingRequest
 from caching_proxy.interfaces import (
     IUpstream,
     UpstreamError,
-    UpstreamProtocolError,
     UpstreamResponse,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
 from caching_proxy.tls import PLATFORM, TLSConfig
 from caching_proxy.wire.backend import Backend
+from caching_proxy.wire.upstream_call import Call, Nobody, OnInterim, UpstreamObserver
 from caching_proxy.wire.upstream_connect import Connect, Connector
 from caching_proxy.wire.upstream_connection import UpstreamConnection
 from caching_proxy.wire.upstream_exchange import Unanswered
+from caching_proxy.wire.upstream_line import Line
 from caching_proxy.wire.upstream_request import request_bytes
 
 __all__ = ["Backend", "Upstream", "UpstreamObserver"]
 
 _KEEP_ALIVE_MARGIN = 1.0  # seconds by which we leave before the backend would
 C = TypeVar("C", bound=UpstreamConnection)
-OnInterim = Callable[[ResponseHead], None]
-
-
-class UpstreamObserver(Protocol):
-    """What metrics and the log hear of."""
-
-    def connected(self) -> None:
-        """A new connection was made."""
-
-    def reused(self) -> None:
-        """A request went out on a connection that had served another."""
-
-    def answered(self, status: int, seconds: float) -> None:
-        """A final head or a 101 came, ``seconds`` after it was asked for."""
-
-    def unanswered(self, error: UpstreamError) -> None:
-        """A request will get no answer; nobody cancelled it."""
-
-    def failed(self, kind: str) -> None:
-        """A request failed (unreachable, timeout, protocol, request) or its answer was ``incomplete``."""
-
-
-class _Nobody:
-    def connected(self) -> None: ...
-
-    def reused(self) -> None: ...
-
-    def answered(self, status: int, seconds: float) -> None: ...
-
-    def unanswered(self, error: UpstreamError) -> None: ...
-
-    def failed(self, kind: str) -> None: ...
-
-
-class _Call:
-    """One request: waiting, connecting or under way; an ``Exchange`` to its connection."""
-
-    connection: UpstreamConnection | None = None
-    connecting: Deferred[UpstreamConnection] | None = None
-    fresh = False  # wants a new connection: this is the second attempt
-    over = False
-
-    def __init__(
-        self,
-        pool: Upstream,
-        request: OutgoingRequest,
-        data: bytes,
-        body: Body | None,
-        on_interim: OnInterim | None,
-        asked_at: float,
-    ) -> None:
-        self._pool = pool
-        self.request = request
-        self.data = data
-        self.body = body
-        self.on_interim = on_interim
-        self._asked_at = asked_at
-        self.result: Deferred[UpstreamResponse] = Deferred(self._cancelled)
-
-    def send(self, connection: UpstreamConnection, now: float) -> None:
-        self.connection = connection
-        connection.start(self, now)
-
-    def responded(self, response: UpstreamResponse, now: float) -> None:
-        self.over = True
-        self._pool.observer.answered(response.head.status, now - self._asked_at)
-        self.result.callback(response)
-
-    def failed(self, error: UpstreamError) -> None:
-        if not self.over:
-            self.over = True
-            self._pool.observer.failed(_kind(error))
-            self._pool.observer.unanswered(error)
-            self.result.errback(Failure(error))
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it may be sent again after its connection ended without an answer."""
-        connection = self.connection
-        return (
-            self.request.method in RETRIED
-            and self.body is None
-            and not self.over
-            and not self.fresh
-            and connection is not None
-            and connection.exchanges > 1
-        )
-
-    def drop_body(self) -> None:
-        """Nobody will read what the client sends."""
-        if self.body is not None and self.connection is None:
-            self.body.cancel()
-
-    def _cancelled(self, _: Deferred[UpstreamResponse]) -> None:
-        self.over = True
-        self.drop_body()
-        if self.connection is not None:
-            self.connection.cancel(self)
-        elif self.connecting is not None:
-            self.connecting.cancel()
-        else:
-            self._pool.leave(self)
 
 
 @implementer(IUpstream)
@@ -158,6 +56,7 @@ class Upstream:
         backend: Backend,
         *,
         max_connections: int = 100,
+        max_per_peer: int | None = None,
         connect_timeout: float = 5.0,
         timeout: float = 60.0,
         tls: TLSConfig = PLATFORM,
@@ -167,7 +66,7 @@ class Upstream:
     ) -> None:
         self.backend = backend
         self.connections = 0
-        self.observer: UpstreamObserver = observer if observer is not None else _Nobody()
+        self.observer: UpstreamObserver = observer if observer is not None else Nobody()
         self._clock = reactor
         self._now: Callable[[], float] = reactor.seconds
         self._max_connections = max_connections
@@ -179,7 +78,8 @@ class Upstream:
         self._connect = connect
         self._idle: list[UpstreamConnection] = []
         self._tunnels: set[UpstreamConnection] = set()
-        self._waiting: dict[_Call, float] = {}  # in order of arrival, with the moment when patience ends
+        self._line: Line[Call] = Line(max_connections, max_per_peer)
+        self._waiting: dict[Call, float] = {}  # in order of arrival, with the moment when patience ends
         self._sweeper: IDelayedCall | None = None
         self._impatience: IDelayedCall | None = None
         self._stopping: list[Deferred[None]] | None = None
@@ -203,6 +103,7 @@ class Upstream:
         request: RequestHead | OutgoingRequest,
         body: Body | None = None,
         on_interim: OnInterim | None = None,
+        peer: bytes = b"",
     ) -> Deferred[UpstreamResponse]:
         if isinstance(request, RequestHead):
             request = OutgoingRequest.of(request)
@@ -216,7 +117,7 @@ class Upstream:
             self.observer.unanswered(error)
             return fail(error)
         now = self._now()
-        call = _Call(self, request, data, rest, on_interim, now)
+        call = Call(self, request, data, rest, on_interim, now, peer)
         self._begin(call, now)
         return call.result
 
@@ -233,24 +134,38 @@ class Upstream:
 
     # -- a request finds a connection --------------------------------------------------------------
 
-    def _begin(self, call: _Call, now: float) -> None:
-        while self._idle and not call.fresh:
-            connection = self._idle.pop()
-            if connection.closing:
-                continue
-            if connection.expires_at <= now:
-                connection.close()
-                continue
-            self.observer.reused()
-            call.send(connection, now)
+    def _begin(self, call: Call, now: float) -> None:
+        if not self._line.may_start(call):
+            self._wait(call, now)
             return
-        if self.connections < self._max_connections:
+        connection = None if call.fresh else self._rested(now)
+        if connection is not None:
+            self._send(call, connection, now)
+        elif self.connections < self._max_connections:
             self._open(call)
         else:
             self._wait(call, now)
 
-    def _open(self, call: _Call) -> None:
+    def _rested(self, now: float) -> UpstreamConnection | None:
+        """The connection used last that may serve another request."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.closing:
+                continue
+            if connection.expires_at > now:
+                return connection
+            connection.close()
+        return None
+
+    def _send(self, call: Call, connection: UpstreamConnection, now: float) -> None:
+        """Send ``call`` on a connection that has served others."""
+        self._line.took(call)
+        self.observer.reused()
+        call.send(connection, now)
+
+    def _open(self, call: Call) -> None:
         self.connections += 1
+        self._line.took(call)
         call.connection = None
         call.connecting = self._connect(self._make)
         call.connecting.addCallbacks(self._connected, self._unconnected, callbackArgs=(call,), errbackArgs=(call,))
@@ -258,15 +173,16 @@ class Upstream:
     def _make(self, kind: type[C]) -> C:
         return kind(self._clock, self._timeout, self)
 
-    def _connected(self, connection: UpstreamConnection, call: _Call) -> None:
+    def _connected(self, connection: UpstreamConnection, call: Call) -> None:
         call.connecting = None
         connection.adopted = True
         self.observer.connected()
         call.send(connection, self._now())
 
-    def _unconnected(self, reason: Failure, call: _Call) -> None:
+    def _unconnected(self, reason: Failure, call: Call) -> None:
         call.connecting = None
         self.connections -= 1
+        self._line.gave_back(call)
         if not call.over:
             call.drop_body()
             error = reason.value
@@ -276,10 +192,10 @@ class Upstream:
     # -- Owner: connections come back ---------------------------------------------------------------
 
     def released(self, connection: UpstreamConnection, now: float) -> None:
+        self._freed(connection)
         call = self._first_waiting() if self._waiting else None
         if call is not None:
-            self.observer.reused()
-            call.send(connection, now)
+            self._send(call, connection, now)
             return
         if self._stopping is not None:
             connection.close()
@@ -298,6 +214,7 @@ class Upstream:
     def switched(self, connection: UpstreamConnection) -> None:
         """A tunnel takes no place in the pool, or a few clients with tunnels would shut out all others."""
         self.connections -= 1
+        self._freed(connection)
         self._tunnels.add(connection)
         self._next()
 
@@ -308,7 +225,8 @@ class Upstream:
             self.connections -= 1
         if connection in self._idle:
             self._idle.remove(connection)
-        if isinstance(exchange, _Call):
+        self._freed(connection)
+        if isinstance(exchange, Call):
             if isinstance(error, Unanswered) and exchange.repeatable:
                 exchange.fresh = True
                 self._begin(exchange, self._now())
@@ -319,33 +237,48 @@ class Upstream:
     def truncated(self) -> None:
         self.observer.failed("incomplete")
 
+    def _freed(self, connection: UpstreamConnection) -> None:
+        """Whoever held ``connection`` does so no more."""
+        call = connection.holder
+        if call is not None:
+            connection.holder = None
+            self._line.gave_back(call)
+
     def _next(self) -> None:
         """There may be room for somebody in line."""
-        while self._waiting and self.connections < self._max_connections:
+        now = self._now()
+        while self._waiting and (self._idle or self.connections < self._max_connections):
             call = self._first_waiting()
-            if call is not None:
+            if call is None:
+                break
+            connection = None if call.fresh else self._rested(now)
+            if connection is not None:
+                self._send(call, connection, now)
+            else:
                 self._open(call)
         self._check_stopped()
 
     # -- the line -------------------------------------------------------------------------------------
 
-    def _wait(self, call: _Call, now: float) -> None:
+    def _wait(self, call: Call, now: float) -> None:
         self._waiting[call] = now + self._patience
+        self._line.add(call)
         if self._impatience is None:
             self._impatience = self._clock.callLater(self._patience, self._lose_patience)
 
-    def leave(self, call: _Call) -> None:
+    def leave(self, call: Call) -> None:
         """``call`` waits no longer."""
         self._waiting.pop(call, None)
+        self._line.remove(call)
         if not self._waiting and self._impatience is not None:
             self._impatience.cancel()
             self._impatience = None
 
-    def _first_waiting(self) -> _Call | None:
-        for call in self._waiting:
+    def _first_waiting(self) -> Call | None:
+        call = self._line.next()
+        if call is not None:
             self.leave(call)
-            return call
-        return None
+        return call
 
     def _lose_patience(self) -> None:
         self._impatience = None
@@ -355,6 +288,7 @@ class Upstream:
                 self._impatience = self._clock.callLater(until - now, self._lose_patience)
                 return
             del self._waiting[call]
+            self._line.remove(call)
             call.drop_body()
             call.failed(UpstreamTimeout(f"no free connection within {self._patience:g} s"))
 
@@ -381,11 +315,3 @@ class Upstream:
         waiters, self._stopping = self._stopping, []
         for waiter in waiters:
             waiter.callback(None)
-
-
-def _kind(error: UpstreamError) -> str:
-    if isinstance(error, UpstreamUnreachable):
-        return "unreachable"
-    if isinstance(error, UpstreamTimeout):
-        return "timeout"
-    return "protocol" if isinstance(error, UpstreamProtocolError) else "request"

@@ -28,6 +28,7 @@ from caching_proxy.interfaces import (
 from caching_proxy.wire.chunked import ChunkedDecoder
 from caching_proxy.wire.response_head import MAX_HEAD_BYTES, hopeless, keep_alive, parse_response_head, settled
 from caching_proxy.wire.upstream_exchange import Exchange, Owner, Unanswered
+from caching_proxy.wire.upstream_line import Waiting
 from caching_proxy.wire.upstream_request import Upload
 from caching_proxy.wire.upstream_tunnel import Tunnel
 
@@ -38,6 +39,7 @@ class UpstreamConnection(Protocol):
     """``timeout`` is the longest silence in seconds. ``closing`` is set as soon as no exchange may be started."""
 
     def __init__(self, clock: IReactorTime, timeout: float, owner: Owner[UpstreamConnection]) -> None:
+        self.holder: Waiting | None = None  # whose exchange it serves, until it is free again
         self.adopted = False  # the owner has it and wants to hear of its end
         self.closing = False
         self.exchanges = 0

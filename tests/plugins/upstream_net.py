@@ -85,8 +85,8 @@ class Net:
         self.peers.append(peer)
         return connection
 
-    def fetch(self, method: bytes = b"GET", body: Body | None = None) -> Fetched:
-        fetched = Fetched(self.upstream.fetch(RequestHead(method, b"/"), body))
+    def fetch(self, method: bytes = b"GET", body: Body | None = None, peer: bytes = b"") -> Fetched:
+        fetched = Fetched(self.upstream.fetch(RequestHead(method, b"/"), body, None, peer))
         self.pump()
         return fetched
 

@@ -339,13 +339,17 @@ async def test_password() -> None:
 @pytest_twisted.ensureDeferred
 async def test_user_and_password_with_narrow_rights() -> None:
     with RedisServer() as server:
-        commands = "hgetall hdel hset hlen hkeys pttl pexpire time type unlink zadd zremrangebyscore zscore zpopmin"
-        rights = ["+" + command for command in f"{commands} scan ping evalsha eval auth select".split()]
+        hashes = "hmget hget hgetall hset hdel hkeys hstrlen"
+        others = "pttl pexpire time type unlink zadd zremrangebyscore zscore zpopmin scan ping evalsha eval auth select"
+        rights = ["+" + command for command in f"{hashes} {others}".split()]
         server.cli("ACL", "SETUSER", "proxy", "on", ">s3cret", "~cache:*", "~cacheindex:*", *rights)
         made = built(f"redis://proxy:s3cret@127.0.0.1:{server.port}")
         await made.start()
         for key in (PLAIN, EDITOR):
-            await made.put(key, b"f", b"v", HOUR)
+            for field in (b"-", b"f", b"g"):
+                await made.put(key, field, b"v", HOUR)
+            assert await made.discard(key, b"g")
+            assert len((await made.lookup(key, [b"f"])).outlines) == 2
             assert await made.lookup(key) is not None
         assert sorted(await walked(made)) == sorted([PLAIN, EDITOR])
         assert await made.delete_target(b"/x") == {PLAIN, EDITOR}

@@ -32,6 +32,10 @@ class AnswerLost(StoreError):
     """The connection broke more than once while the server answered; the answer may be more than it lets pass."""
 
 
+class StoreForbidden(StoreError):
+    """The user that we log in as may not do this; the server itself is well."""
+
+
 class Unreadable(StoreError):
     """Something that is not a hash of entries stands under the key; delete it and fetch anew."""
 

@@ -245,7 +245,7 @@ def _cache(text: str) -> str:
 
 
 cache_url = Parser(
-    "memory:, redis://[user:password@]host[:port][/db], rediss://… or unix:///path"
+    "memory:, redis://[user:password@]host[:port][/db], rediss://…, valkey(s)://… or unix:///path"
     " (Sentinel and Cluster are not supported yet)",
     _cache,
 )

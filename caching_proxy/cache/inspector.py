@@ -18,14 +18,14 @@ from caching_proxy.cache.variants import latest_of_each
 from caching_proxy.core.codec import CodecError
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.listing import MEMORY, STORE, Cursor, Page, take
-from caching_proxy.core.pattern_set import PatternSet
+from caching_proxy.core.pattern_set import SCAN_STEPS, PatternSet
 from caching_proxy.interfaces import SCAN_ENDS, IStore, Stored, Unreadable
 
 PAGE = 10_000
 """Keys on a page whose size nobody asked for."""
 
 RUN = 2000
-SORT_STEPS = 100
+SORT_STEPS = 150
 """What a key costs, sorted into others, as in :mod:`caching_proxy.core.pattern_set`."""
 
 
@@ -79,13 +79,14 @@ class Inspector:
             await pace.spend(pattern.steps(piece))
             if nearby:
                 there = await self._store.held(nearby)
+                await pace.spend(len(nearby) * SCAN_STEPS)
                 missing += [key for key in nearby if key not in there or self._invalidator.hides(key)]
         return missing, None
 
     async def _chosen(self, pattern: PatternSet, keys: Sequence[bytes], pace: Pace) -> list[bytes]:
         """Those that match and are not about to be removed."""
         found = pattern.select(keys)
-        await pace.spend(pattern.steps(keys))
+        await pace.spend(pattern.steps(keys) + len(keys) * SCAN_STEPS)
         if not self._invalidator.pending:
             return found
         now = self._clock.seconds()

@@ -40,7 +40,7 @@ from caching_proxy.cache.tickets import NEVER, KeyTest, Tickets
 from caching_proxy.core.glob import literal
 from caching_proxy.core.invalidation import target_for_all
 from caching_proxy.core.key import target_in
-from caching_proxy.core.pattern_set import PatternSet
+from caching_proxy.core.pattern_set import REMOVAL_STEPS, SCAN_STEPS, PatternSet
 from caching_proxy.interfaces import SCAN_ENDS, IStore, StoreError
 
 RETRY_SECONDS = 1.0
@@ -49,9 +49,6 @@ AT_ONCE = 64
 """Named invalidations that the store carries out side by side."""
 
 DELETE_BATCH = 500
-DELETE_STEPS = 150
-"""What removing a key costs, as in :mod:`caching_proxy.core.pattern_set`."""
-
 EVERYTHING = b"cache:*"
 
 
@@ -281,6 +278,7 @@ class Invalidator:
         pace, cursor = Pace(self._clock), SCAN_ENDS
         while True:
             found = await self._store.scan(cursor, union.prefix)
+            await pace.spend(len(found.keys) * SCAN_STEPS)
             for piece in union.slices(found.keys, SLICE_STEPS):
                 doomed = list(dict.fromkeys(union.select(piece)))
                 await pace.spend(union.steps(piece))
@@ -289,7 +287,7 @@ class Invalidator:
                     gone = await self._store.delete(doomed[start : start + DELETE_BATCH])
                     for pending, hit in zip(together, hits, strict=False):
                         pending.removed |= gone & hit
-                    await pace.spend(DELETE_BATCH * DELETE_STEPS)
+                    await pace.spend(len(gone) * REMOVAL_STEPS)
             cursor = found.cursor
             if cursor == SCAN_ENDS:
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-SLICE_STEPS = 400_000
+SLICE_STEPS = 250_000
 """Steps, of about ten nanoseconds, between two turns of the event loop."""
 
 

@@ -16,9 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from caching_proxy.cache.pace import SLICE_STEPS, Pace
-from caching_proxy.core.pattern_set import PatternSet
-
-REMOVAL_STEPS = 200
+from caching_proxy.core.pattern_set import REMOVAL_STEPS, PatternSet
 
 
 class Sweep:

@@ -206,9 +206,11 @@ def _whole(segment: _Segment) -> Matcher:
 def _starred(head: _Segment, middle: list[_Segment], tail: _Segment) -> Matcher:
     """Head and tail are fixed to the ends; between them the earliest place for each segment is always the best."""
 
+    least = head.width + tail.width + sum(segment.width for segment in middle)
+
     def match(key: bytes) -> bool:
         at, end = head.width, len(key) - tail.width
-        if end < at or not head.at(key, 0) or not tail.at(key, end):
+        if len(key) < least or not head.at(key, 0) or not tail.at(key, end):
             return False
         for segment in middle:
             at = segment.after(key, at, end)

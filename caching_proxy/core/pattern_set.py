@@ -20,6 +20,12 @@ GLANCE_AT = 100
 WIDE_STEPS = 15
 """Steps for each byte of a key that a pattern with long rows of classes takes."""
 
+SCAN_STEPS = 150
+"""What a key costs that comes from a store's walk."""
+
+REMOVAL_STEPS = 400
+"""What removing a key costs."""
+
 SLICE_KEYS = 500
 
 

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import StoreError
 from caching_proxy.store.connection import RedisConnection, Reply
+from caching_proxy.store.errors import ReadOnly
 
 T = TypeVar("T")
 
@@ -39,6 +40,8 @@ class Keeper(Protocol):
     def lost(self, call: Call[T], error: StoreError) -> None: ...
 
     def cancelled(self, call: Call[T]) -> None: ...
+
+    def read_only(self, error: StoreError) -> None: ...
 
 
 class Call(Generic[T]):
@@ -80,6 +83,9 @@ class Call(Generic[T]):
             except SendAgain:
                 self._send_again()
                 return
+            except ReadOnly as error:
+                result = Failure()
+                self.pool.read_only(error)
             except Exception:  # noqa: BLE001  a StoreError or a bug: whoever asked is told
                 result = Failure()
         self.pool.finished(self)

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.python.failure import Failure
 from txredisapi import HiredisProtocol, RedisError, ResponseError
 
-from caching_proxy.interfaces import StoreError
+from caching_proxy.interfaces import StoreError, StoreForbidden
 from caching_proxy.store.errors import ConnectionGone, CutShort, from_reply
 from caching_proxy.store.topology import RedisTopology
 
@@ -95,7 +95,7 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
     """A connection that its pool owns; ``last_used`` is when a call began.
 
     ``waiting`` is who waits for replies, in order, ``server_ahead`` what to add to our clock to get the server's, in
-    seconds.
+    seconds. ``tells_time`` is False where our user may not ask for the server's clock.
     """
 
     transport: ITCPTransport
@@ -107,6 +107,7 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
         self.last_used = 0.0
         self.ready_since = 0.0
         self.server_ahead = 0.0
+        self.tells_time = True
         self.on_lost = lost
         self._write: Callable[[bytes], None]
 
@@ -171,9 +172,14 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
         batch = _Batch(len(commands))
         self.send(b"".join(commands), batch)
         replies = await batch.done
-        for reply in replies:
+        for reply in replies[:-1]:
             checked(reply)
-        self.compare_clock(cast("list[bytes]", replies[-1]), seconds())
+        try:
+            time = checked(replies[-1])
+        except StoreForbidden:
+            self.tells_time = False
+            return
+        self.compare_clock(cast("list[bytes]", time), seconds())
 
     def compare_clock(self, time: list[bytes], now: float) -> None:
         """Take over the server's TIME. It was read a moment before ``now``, so deadlines err to the early side."""

@@ -11,10 +11,12 @@ import re
 
 from twisted.python.failure import Failure
 
-from caching_proxy.interfaces import StoreError, StoreUnavailable, Unreadable
+from caching_proxy.interfaces import StoreError, StoreForbidden, StoreUnavailable, Unreadable
 
 # Redis 6.2 puts an error raised within a script at the end of a text of its own, after a dash.
 _SICK = re.compile(r"(?:^|\s-)(?:LOADING|READONLY|OOM|MASTERDOWN|MISCONF|NOREPLICAS|BUSY|CLUSTERDOWN|TRYAGAIN)\b")
+_READ_ONLY = re.compile(r"(?:^|\s-)READONLY\b")
+_FORBIDDEN = re.compile(r"(?:^|\s-)NOPERM\b|^ERR ACL failure\b")
 _FOREIGN = re.compile(r"(?:^|\s-)WRONGTYPE\b")
 
 
@@ -22,8 +24,16 @@ class Sick(StoreError):
     """The server answered that it cannot serve now: loading, read-only, out of memory, cut off from its master."""
 
 
+class ReadOnly(Sick):
+    """The server takes no writes: it is a replica, perhaps since a moment ago."""
+
+
 class Refused(StoreError):
     """The server answered with an error that is about the command or our rights, not about its health."""
+
+
+class Forbidden(Refused, StoreForbidden):
+    """Our user lacks a right (ACL)."""
 
 
 class ConnectionGone(StoreError):
@@ -41,11 +51,13 @@ class TimedOut(StoreError):
 def from_reply(error: object) -> StoreError:
     """The :class:`StoreError` for an error reply, with the server's text."""
     text = str(error)
+    if _READ_ONLY.search(text):
+        return ReadOnly(text)
     if _SICK.search(text):
         return Sick(text)
     if _FOREIGN.search(text):
         return Unreadable(text)
-    return Refused(text)
+    return Forbidden(text) if _FORBIDDEN.search(text) else Refused(text)
 
 
 def tells_of_health(failure: Failure) -> bool:

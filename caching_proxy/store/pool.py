@@ -7,7 +7,8 @@ to ``maximum``; connections above ``minimum`` that nobody used for ``idle_second
 
 Every call has ``command_timeout`` seconds, its wait for a connection included. A connection that leaves a call
 unanswered that long is dropped, whether or not anybody still wants the answer: answers come in order, so nothing
-behind it would be answered either. What becomes of the other calls on a connection that is lost, they say themselves
+behind it would be answered either. A server that turns out to be read-only is asked no more: connections are made
+anew, to what the name stands for now. What becomes of the other calls on a connection that is lost, they say themselves
 (``Call.if_lost``). When the last attempt to connect failed and no connection is left, calls fail at once instead of
 waiting for the next attempt; attempts go on by themselves, at most ``MAX_BACKOFF`` seconds apart. Calls that were
 still waiting when the trouble began have failed, so nothing old is sent once the server is back.
@@ -77,6 +78,8 @@ class RedisPool:
         self._supply.on_ready = self._drain
         self._supply.on_hopeless = self._fail_waiting
         self._supply.check = self._check
+        self.companion: RedisPool | None = None
+        """Another pool for the same server, which hears of a failover too."""
         self._waiting: OrderedDict[Call[Any], None] = OrderedDict()
         self._calls: dict[Call[Any], None] = {}  # unfinished, oldest first; cancelled ones stay until their reply came
         self._deadline_timer: IDelayedCall | None = None
@@ -269,6 +272,12 @@ class RedisPool:
         if call.connection is None:
             self._waiting.pop(call, None)
             self._calls.pop(call, None)
+
+    def read_only(self, error: StoreError) -> None:
+        """A server took no write: perhaps it is no longer the one that the name stands for."""
+        self._supply.renew(error)
+        if self.companion is not None:
+            self.companion.read_only(error)
 
     # -- deadlines -----------------------------------------------------------------------------------
 

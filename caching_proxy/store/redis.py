@@ -14,6 +14,7 @@ write whose connection was lost counts as under way until that time has come.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import cast
@@ -26,7 +27,7 @@ from zope.interface import implementer
 
 from caching_proxy.core.glob import escape
 from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
-from caching_proxy.interfaces import NO_OUTLINES, AnswerLost, IStore, Scanned, Stored, StoreError
+from caching_proxy.interfaces import NO_OUTLINES, AnswerLost, IStore, Scanned, Stored, StoreError, StoreForbidden
 from caching_proxy.store.calls import Ask
 from caching_proxy.store.connection import Reply, checked, form, pack
 from caching_proxy.store.index import INDEX, outlines_in
@@ -42,7 +43,7 @@ REFUSED_SECONDS = 600.0
 
 DELETE_STEP = 500
 
-_PING = pack(b"PING")
+_PING = pack(b"PING") + pack(b"EVAL", b"return 1", b"0")
 _LISTED = form(b"ZSCORE", blanks=2)
 _LEFT = form(b"PTTL", blanks=1)
 _ALL = form(b"HGETALL", blanks=1) + _LEFT
@@ -95,6 +96,7 @@ class RedisStore:
     ) -> None:
         self.pool = pool
         self.bulk = bulk or pool
+        pool.companion = bulk
         self._most = b"%d" % max_variants, b"%d" % max_variant_bytes
         self._refused_size = inf
         self._refused_until = 0.0
@@ -148,8 +150,7 @@ class RedisStore:
         for start in range(0, len(keys), DELETE_STEP):
             some = keys[start : start + DELETE_STEP]
             payload = b"".join([pack(b"UNLINK", key) for key in some])
-            replies = await self._send(payload, len(some))
-            gone.update(key for key, reply in zip(some, replies, strict=True) if checked(reply) == 1)
+            gone |= await self.pool.execute(Ask(payload, len(some), partial(_positive, some)))
         return gone
 
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
@@ -162,14 +163,10 @@ class RedisStore:
 
     def held(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
         payload = b"".join([pack(b"EXISTS", key) for key in keys])
-
-        def there(replies: list[Reply]) -> set[bytes]:
-            return {key for key, reply in zip(keys, replies, strict=True) if checked(reply) == 1}
-
-        return self.bulk.execute(Ask(payload, len(keys), there)) if keys else succeed(set())
+        return self.bulk.execute(Ask(payload, len(keys), partial(_positive, keys))) if keys else succeed(set())
 
     def ping(self) -> Deferred[None]:
-        return self.pool.execute(Ask(_PING, 1, _there_was)).addCallback(_nothing)
+        return self.pool.execute(Ask(_PING, 2, _alive))
 
     def start(self) -> Deferred[None]:
         self.bulk.start()
@@ -182,9 +179,6 @@ class RedisStore:
             stopped.addCallback(lambda _: bulk)
         return stopped
 
-    def _send(self, payload: bytes, replies: int) -> Deferred[list[Reply]]:
-        return self.pool.execute(Ask(payload, replies, list))
-
 
 def _untold(failure: Failure) -> None:
     failure.trap(StoreError)
@@ -194,9 +188,16 @@ def _nothing(_: object) -> None:
     """Drops what was answered."""
 
 
-def _there_was(replies: list[Reply]) -> bool:
-    """The reply to a command that tells how many were removed."""
-    return checked(replies[0]) == 1
+def _positive(keys: Sequence[bytes], replies: list[Reply]) -> set[bytes]:
+    """Those of ``keys`` whose command was answered with 1."""
+    return {key for key, reply in zip(keys, replies, strict=True) if checked(reply) == 1}
+
+
+def _alive(replies: list[Reply]) -> None:
+    """The replies to PING and to a script that does nothing. Any answer to PING shows that the server is there."""
+    with suppress(StoreForbidden):
+        checked(replies[0])
+    checked(replies[1])
 
 
 def _scanned(replies: list[Reply]) -> Scanned:

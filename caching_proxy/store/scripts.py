@@ -73,11 +73,15 @@ _PUT = (
     + b"""\
 -- KEYS: entry [, index of its target]; ARGV: field, value, ttl, latest time to write, variants and bytes at most
 -- [, role].
--- Times in milliseconds. 0 = written; else nothing was written, it is too late: the server's time.
+-- Times in milliseconds. 0 = written; else nothing was written, it is too late: the server's time. Where we may not
+-- ask for that, the latest time is our own time now, negative, and nothing is too late.
 -- Every call costs more than all that is between them: what is new needs no looking into.
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-if now > tonumber(ARGV[4]) then return now end
+local now = -tonumber(ARGV[4])
+if now < 0 then
+  local clock = redis.call('TIME')
+  now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  if now > tonumber(ARGV[4]) then return now end
+end
 local function remaining(key, wanted)
   local left = redis.call('PTTL', key)
   if left ~= -2 and redis.call('TYPE', key)['ok'] ~= wanted then
@@ -156,7 +160,10 @@ class Put(ScriptCall[None]):
 
     def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
         key, field, value, ttl = self._key, self._field, self._value, self._ttl
-        latest = b"%d" % ((self.deadline + connection.server_ahead) * 1000)
+        if connection.tells_time:
+            latest = b"%d" % ((self.deadline + connection.server_ahead) * 1000)
+        else:
+            latest = b"%d" % (-self.pool.clock.seconds() * 1000)
         number, size = self._most
         own = (
             *(len(field), field, len(value), value, len(ttl), ttl, len(latest), latest),

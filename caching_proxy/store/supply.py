@@ -21,6 +21,12 @@ from caching_proxy.store.topology import RedisTopology
 
 MIN_BACKOFF = 0.1
 MAX_BACKOFF = 1.0
+MIN_RENEWAL = 1.0
+MAX_RENEWAL = 30.0
+"""Seconds between two renewals of all connections."""
+
+LETTING_GO = 1.0
+LOOK_AGAIN = 0.05
 SHORT_LIFE = 1.0
 """Seconds that a connection must last for its end not to count as a failed attempt."""
 
@@ -62,6 +68,9 @@ class Supply:
         self._idle_check_seconds = idle_check_seconds
         self._idle_seconds = idle_seconds
         self._closing: set[RedisConnection] = set()
+        self._leaving: dict[RedisConnection, IDelayedCall] = {}
+        self._renew_after = 0.0
+        self._renew_wait = MIN_RENEWAL
         self._attempts: set[Deferred[RedisConnection]] = set()
         self._backoff = 0.0
         self._retry_timer: IDelayedCall | None = None
@@ -94,8 +103,11 @@ class Supply:
         self._retry_timer = self._idle_timer = None
         for attempt in list(self._attempts):
             attempt.cancel()
-        for connection in list(self.live):
+        for timer in self._leaving.values():
+            timer.cancel()
+        for connection in [*self.live, *self._leaving]:
             self._close(connection)
+        self._leaving.clear()
         if not self._closing:
             return succeed(None)
         self._stopped = Deferred()
@@ -116,6 +128,34 @@ class Supply:
         self._close(connection)
         self._in_trouble(error)
         self.fill()
+
+    def renew(self, error: StoreError) -> None:
+        """Make every connection anew, as its server is the wrong one; calls under way have ``LETTING_GO`` seconds.
+
+        After a failover the name stands for another server. Where that does not help, it is tried at ever longer
+        intervals.
+        """
+        now = self._clock.seconds()
+        if now < self._renew_after or not self._running:
+            return
+        helped = now >= self._renew_after + 2 * self._renew_wait
+        self._renew_wait = MIN_RENEWAL if helped else min(2 * self._renew_wait, MAX_RENEWAL)
+        self._renew_after = now + self._renew_wait
+        self._log.warn(
+            "connections to {store} are made anew: {error}", store=self._topology.describe(), error=str(error)
+        )
+        old, self.live[:] = list(self.live), []
+        for connection in old:
+            self._let_go(connection, now + LETTING_GO)
+        self.fill(demand=bool(old))
+
+    def _let_go(self, connection: RedisConnection, until: float) -> None:
+        """Close a connection that gets no more calls as soon as those under way are over."""
+        self._leaving.pop(connection, None)
+        if not connection.load or self._clock.seconds() >= until:
+            self._close(connection)
+        else:
+            self._leaving[connection] = self._clock.callLater(LOOK_AGAIN, self._let_go, connection, until)
 
     def _attempt(self) -> None:
         attempt = Deferred.fromCoroutine(self._connect())
@@ -175,6 +215,8 @@ class Supply:
 
     def _lost(self, connection: RedisConnection, reason: Failure) -> None:
         self._closing.discard(connection)
+        if connection in self._leaving:
+            self._leaving.pop(connection).cancel()
         if not self._running:
             if self._stopped is not None and not self._closing:
                 self._stopped.callback(None)

@@ -1,6 +1,7 @@
 """``CACHE_URL`` → where the store is and how to log in.
 
-Schemes: ``memory:``, ``redis://``, ``rediss://`` (TLS, verified) and ``unix:///path``; ``redis+sentinel://`` and
+Schemes: ``memory:``, ``redis://`` or ``valkey://``, ``rediss://`` or ``valkeys://`` (TLS, verified) and
+``unix:///path``; ``redis+sentinel://`` and
 ``redis+cluster://`` are recognised and refused for now. User, password and socket path are percent-decoded. Errors
 never repeat the URL, which may hold a password.
 """
@@ -13,9 +14,11 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import attrs
 
 DEFAULT_PORT = 6379
-FORMS = "memory:, redis://[user:pass@]host[:port][/db], rediss://… or unix:///path[?db=n]"
+FORMS = "memory:, redis://[user:pass@]host[:port][/db], rediss://…, valkey://…, valkeys://… or unix:///path[?db=n]"
 _NOT_YET = {"redis+sentinel": "Sentinel", "rediss+sentinel": "Sentinel", "redis+cluster": "Cluster"}
 _NOT_YET["rediss+cluster"] = "Cluster"
+_BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_TLS = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -57,17 +60,17 @@ def parse_cache_url(url: str) -> Topology:
     if url in ("memory:", "memory://"):
         return MemoryTopology()
     if _FORBIDDEN.search(url):
-        raise ValueError("a URL without spaces or control characters (percent-encode them)")
+        raise ValueError("a URL without spaces (written %20) or control characters")
     try:
         parts = urlsplit(url)
     except ValueError:
+        _check_spelling(url)
         raise ValueError(FORMS) from None
     if parts.scheme in _NOT_YET:
         raise ValueError(f"{parts.scheme}:// is known but not supported yet ({_NOT_YET[parts.scheme]}); use redis://")
-    if parts.scheme not in ("redis", "rediss", "unix"):
+    if parts.scheme not in (*_TLS, "unix"):
         raise ValueError(FORMS)
-    if parts.fragment or "#" in url:
-        raise ValueError("a URL without '#' (write it as %23 in a password)")
+    _check_spelling(url)
     username, password = _login(parts)
     if parts.scheme == "unix":
         return _unix(parts, username, password)
@@ -77,11 +80,32 @@ def parse_cache_url(url: str) -> Topology:
     return RedisTopology(
         host=unquote(host),
         port=_port(parts),
-        tls=parts.scheme == "rediss",
+        tls=_TLS[parts.scheme],
         username=username,
         password=password,
         db=_db(parts.path.removeprefix("/"), parts.query),
     )
+
+
+def _check_spelling(url: str) -> None:
+    """ValueError that names the first character which must be percent-encoded, and how it is written."""
+    rest = url.partition("://")[2]
+    login, at, behind = rest.rpartition("@")
+    if not at or rest.startswith("/"):  # a path may hold anything
+        if "#" in rest:
+            raise ValueError("a URL without '#' (written %23)")
+        return
+    for character in "/?#[]@\\":
+        if character in login:
+            raise ValueError(f"{character!r} in a user name or password is written %{ord(character):02X}")
+    if "#" in behind:
+        raise ValueError("a URL without '#' (written %23)")
+    if _BARE_PERCENT.search(login):
+        raise ValueError("'%' in a user name or password is written %25")
+    try:
+        unquote(login, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("a user name or password in UTF-8, each byte above %7F percent-encoded") from None
 
 
 def _unix(parts: SplitResult, username: str | None, password: str | None) -> RedisTopology:
@@ -97,8 +121,6 @@ def _login(parts: SplitResult) -> tuple[str | None, str | None]:
     userinfo, at, _ = parts.netloc.rpartition("@")
     if not at:
         return None, None
-    if "@" in userinfo:
-        raise ValueError("'@' in a user name or password is written %40")
     user, colon, password = userinfo.partition(":")
     if user and not colon:
         raise ValueError("a user name needs a password: redis://user:password@host")

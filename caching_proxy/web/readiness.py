@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.interfaces import IStore, StoreError, UpstreamError
+from caching_proxy.interfaces import IStore, StoreError, StoreForbidden, UpstreamError
 from caching_proxy.web.services import ReadyReport
 
 FRESH_SECONDS = 1.0
@@ -41,10 +41,15 @@ class Readiness:
             return self._last[1]
         reaching, pinging = self._reach(), self._store.ping()
         backend = await reaching.addCallbacks(lambda _: "ok", self._unreachable)
-        store = await pinging.addCallbacks(lambda _: "ok", self._unreachable)
+        store = await pinging.addCallbacks(lambda _: "ok", self._store_trouble)
         report = ReadyReport(backend, store, self._phase(), self.draining)
         self._last = (now, report)
         return report
+
+    def _store_trouble(self, failure: Failure) -> str:
+        if failure.check(StoreForbidden):
+            return "not permitted: EVAL"
+        return self._unreachable(failure)
 
     def _unreachable(self, failure: Failure) -> str:
         failure.trap(UpstreamError, StoreError)

@@ -5,24 +5,26 @@ from __future__ import annotations
 import pytest
 
 from caching_proxy.interfaces import StoreError, Unreadable
-from caching_proxy.store.errors import Refused, Sick, from_reply
+from caching_proxy.store.errors import Forbidden, ReadOnly, Refused, Sick, from_reply
 
 
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
         ("LOADING Redis is loading the dataset in memory", Sick),
-        ("READONLY You can't write against a read only replica.", Sick),
+        ("READONLY You can't write against a read only replica.", ReadOnly),
         ("OOM command not allowed when used memory > 'maxmemory'.", Sick),
         ("OOM command not allowed when used memory > 'maxmemory'. script: 5f, on @user_script:17.", Sick),
         ("ERR Error running script (call to f_5f): @user_script:17: @user_script: 17: -OOM command not allowed", Sick),
-        ("ERR Error running script (call to f_5f): @user_script:1: -READONLY You can't write", Sick),
+        ("ERR Error running script (call to f_5f): @user_script:1: -READONLY You can't write", ReadOnly),
         ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", Sick),
         ("MISCONF Redis is configured to save RDB snapshots", Sick),
         ("BUSY Redis is busy running a script.", Sick),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", Unreadable),
         ("NOAUTH Authentication required.", Refused),
-        ("NOPERM this user has no permissions", Refused),
+        ("NOPERM this user has no permissions to run the 'eval' command", Forbidden),
+        ("ERR ACL failure in script: User u has no permissions to run the 'hset' command", Forbidden),
+        ("ERR Error running script (call to f_5f): @user_script:1: -NOPERM The user executing the script", Forbidden),
         ("ERR unknown command 'FOO', with args beginning with: 'LOADING' ", Refused),
         ("ERR a LOADING word in the middle", Refused),
         ("", Refused),

@@ -1,0 +1,139 @@
+"""Users with rights of their own, on real servers: the documented rule is enough, and what is missing shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import pytest_twisted
+from plugins.redis_server import RedisServer
+from plugins.walks import walked
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
+from zope.interface import implementer
+
+from caching_proxy.interfaces import IStore, StoreForbidden
+from caching_proxy.store.build import StoreConfig, build_store
+from caching_proxy.store.endpoint import endpoint_for
+from caching_proxy.store.guarded import GuardedStore
+from caching_proxy.store.topology import RedisTopology, parse_cache_url
+from caching_proxy.web.readiness import Readiness
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "operating.md"
+KEY, EDITOR = b"cache:GET:anonymous:/x", b"cache:GET:editor:/x"
+HOUR = 3_600_000
+PASSWORD = "p@ss/w:rd%"
+
+
+def documented() -> list[str]:
+    """The words of the rule in docs/operating.md, without the password."""
+    match = re.search(r"ACL SETUSER cachingproxy on >\S+ (.+)", DOCUMENT.read_text())
+    assert match is not None
+    return match[1].split()
+
+
+class Users:
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self.stores: list[IStore] = []
+
+    def store(self, *rules: str) -> GuardedStore:
+        """A store that logs in as a user with these rights."""
+        self._server.cli("ACL", "SETUSER", "cachingproxy", "reset", "on", f">{PASSWORD}", *rules)
+        url = self._server.url.replace("redis://", f"redis://cachingproxy:{quote(PASSWORD, safe='')}@")
+        store = build_store(reactor, url, StoreConfig(pool_min=1))
+        assert isinstance(store, GuardedStore)
+        store.start()
+        self.stores.append(store)
+        return store
+
+
+@pytest.fixture
+def users(redis_server: RedisServer) -> Iterator[Users]:
+    made = Users(redis_server)
+    yield made
+    for store in made.stores:
+        pytest_twisted.blockon(store.stop())
+    redis_server.cli("ACL", "DELUSER", "cachingproxy")
+
+
+async def everything(store: IStore) -> None:
+    """Every method, and with it every command of every script."""
+    for key in (KEY, EDITOR):
+        for field in (b"-", b"v1", b"v2", b"v1"):
+            await store.put(key, field, b"value", HOUR)
+        assert (await store.lookup(key)) is not None
+        assert (await store.lookup(key, [b"v1"])) is not None
+        assert await store.discard(key, b"v1")
+    assert await store.held([KEY]) == {KEY}
+    assert sorted(await walked(store, b"cache:")) == sorted([KEY, EDITOR])
+    assert await store.delete([KEY]) == {KEY}
+    assert await store.delete_target(b"/x") == {EDITOR}
+    await store.ping()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_documented_rule_is_enough(users: Users) -> None:
+    await everything(users.store(*documented()))
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_documented_rule_is_no_more_than_needed(users: Users) -> None:
+    rule = documented()
+    assert "-@all" in rule
+    assert not [word for word in rule if word.startswith(("+@", "allkeys", "~*"))]
+
+
+@pytest.mark.parametrize("command", ["time", "ping"])
+@pytest_twisted.ensureDeferred
+async def test_a_command_that_we_can_do_without(users: Users, command: str) -> None:
+    await everything(users.store(*documented(), f"-{command}"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_scripts_forbidden_show_in_the_readiness(users: Users) -> None:
+    store = users.store(*documented(), "-eval", "-evalsha")
+    with pytest.raises(StoreForbidden):
+        await store.put(KEY, b"-", b"value", HOUR)
+    assert await store.lookup(KEY) is None
+    readiness = Readiness(lambda: succeed(None), store, lambda: "closed", reactor)
+    report = await readiness.report()
+    assert (report.store, report.status, report.ready) == ("not permitted: EVAL", "degraded", True)
+    assert store.breaker.calm, "the server is well"
+
+
+@implementer(IStreamClientEndpoint)
+class Name:
+    """A name that stands for one server, then for another."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+
+    def connect(self, factory):  # type: ignore[no-untyped-def]
+        topology = parse_cache_url(self.server.url)
+        assert isinstance(topology, RedisTopology)
+        return endpoint_for(reactor, topology, 5).connect(factory)
+
+
+@pytest.mark.slow
+@pytest_twisted.ensureDeferred
+async def test_a_failover_behind_a_name(redis_server: RedisServer) -> None:
+    with RedisServer() as other:
+        name = Name(other)
+        store = build_store(reactor, redis_server.url, StoreConfig(pool_min=1, endpoint=name))
+        await store.start()
+        try:
+            await store.put(KEY, b"-", b"old", HOUR)
+            other.cli("REPLICAOF", "127.0.0.1", redis_server.url.rpartition(":")[2])
+            name.server = redis_server
+            refused: Deferred[None] = store.put(KEY, b"-", b"new", HOUR)
+            failed = await refused.addErrback(lambda failure: str(failure.value))
+            assert "READONLY" in str(failed)
+            await store.put(KEY, b"-", b"new", HOUR)
+            assert redis_server.cli("EXISTS", KEY) == 1
+        finally:
+            await store.stop()

@@ -124,11 +124,11 @@ async def _in_order(keys: list[bytes], pace: Pace) -> list[bytes]:
     runs = []
     for start in range(0, len(keys), RUN):
         runs.append(sorted(keys[start : start + RUN]))
-        await pace.spend(RUN * SORT_STEPS)
+        await pace.spend(len(runs[-1]) * SORT_STEPS)
     if len(runs) < 2:
         return runs[0] if runs else []
     merged, ordered = merge(*runs), list[bytes]()
     while run := list(islice(merged, RUN)):
         ordered += run
-        await pace.spend(RUN * SORT_STEPS)
+        await pace.spend(len(run) * SORT_STEPS)
     return ordered

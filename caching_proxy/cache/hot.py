@@ -30,16 +30,18 @@ NOTHING: Mapping[object, object] = MappingProxyType({})
 class HotRecord:
     """All variants of one key, and room for what the hot path keeps with them.
 
-    ``rendered_at`` is for the hot path as well: the age at which it last made an answer, -1 before.
+    ``rendered_at`` is for the hot path as well: the age at which it last made an answer, -1 before. ``named`` are the
+    fields that a ``Vary`` among the variants names: what else a request says makes no difference to which is chosen.
     """
 
-    __slots__ = ("entries", "expires_at", "renderings", "rendered_at", "size", "whole")
+    __slots__ = ("entries", "expires_at", "named", "renderings", "rendered_at", "size", "whole")
 
     def __init__(self, entries: Sequence[CacheEntry], expires_at: float) -> None:
         self.entries = entries
         self.expires_at = expires_at
         self.size = OVERHEAD * len(entries)
         self.whole = 0
+        self.named = _named(entries)
         for entry in entries:
             self.size += entry.weight
             if entry.missing is None:
@@ -52,6 +54,12 @@ class HotRecord:
         if not isinstance(self.renderings, dict) or len(self.renderings) >= limit:
             self.renderings = {}
         self.renderings[name] = value
+
+
+def _named(entries: Sequence[CacheEntry]) -> tuple[bytes, ...]:
+    if len(entries) == 1 and not entries[0].selecting:
+        return ()
+    return tuple(sorted({name for entry in entries for name, _ in entry.selecting}))
 
 
 class HotTier:

@@ -6,10 +6,12 @@ they arrived (RFC 9110 §5.3); look-ups take the name in lower case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TypeVar, cast
 
 from caching_proxy.core.transient import transient
+
+_BLANK = b" \t"
 
 Field = tuple[bytes, bytes]
 T = TypeVar("T")
@@ -19,14 +21,15 @@ class Fields:
     """An ordered sequence of ``(name, value)`` lines.
 
     It has two forms, pairs and the bytes that stand on the wire; each is made from the other when first asked for,
-    as is the index by lower-case name.
+    as is the index by lower-case name. Those of a request that has come in are split when somebody looks at them.
     """
 
-    __slots__ = ("_block", "_derived", "_index", "_pairs")
+    __slots__ = ("_block", "_derived", "_index", "_lines", "_pairs")
 
     def __init__(self, pairs: Iterable[Field] = ()) -> None:
         self._pairs: tuple[Field, ...] | None = tuple(pairs)
         self._block: bytes | None = None
+        self._lines: Sequence[bytes] = ()
         self._index: dict[bytes, list[bytes]] | None = None
         self._derived: dict[object, object] | None = None
 
@@ -38,10 +41,22 @@ class Fields:
         fields._block = block
         return fields
 
+    @classmethod
+    def received(cls, lines: Sequence[bytes]) -> Fields:
+        """The fields in ``lines``, as they stand in a head: each without its CRLF, and found well-formed."""
+        fields = cls()
+        fields._pairs = None
+        fields._lines = lines
+        return fields
+
     @property
     def pairs(self) -> tuple[Field, ...]:
         pairs = self._pairs
-        if pairs is None:
+        if pairs is None and self._lines:
+            received = (line.partition(b":") for line in self._lines)
+            pairs = self._pairs = tuple([(name, value.strip(_BLANK)) for name, _, value in received])
+            self._lines = ()
+        elif pairs is None:
             lines = (self._block or b"").split(b"\r\n")
             split = (line.partition(b": ") for line in lines if line)
             pairs = self._pairs = tuple((name, value) for name, _, value in split)

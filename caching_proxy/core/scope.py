@@ -85,7 +85,7 @@ _ONLY_SCHEME = b"-"
 def _told(fields: Fields) -> bytes:
     """What a trusted proxy says beside the scheme, ``-`` where it says nothing else, empty without either."""
     index = fields.index
-    told = sorted(b"%b=%b" % (name, b",".join(index[name])) for name in index if _believed(name))
+    told = sorted(b"%b=%b" % (name, b",".join(index[name])) for name in index if believed(name))
     for line in index.get(b"forwarded", ()):
         told += [b"%b=%b" % (name.lower(), value.strip(b'"').lower()) for name, value in _PARAMETER.findall(line)]
     if told:
@@ -93,5 +93,7 @@ def _told(fields: Fields) -> bytes:
     return _ONLY_SCHEME if b"x-forwarded-proto" in index else b""
 
 
-def _believed(name: bytes) -> bool:
+def believed(name: bytes) -> bool:
+    """Whether a field called ``name`` (lower case) tells resources apart when a trusted proxy sends it, apart from
+    ``Forwarded`` and ``X-Forwarded-Proto``, which do so by some of what they say."""
     return name not in _OTHERWISE and tells_apart(name)

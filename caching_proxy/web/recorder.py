@@ -8,29 +8,31 @@ from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.access_log import AccessLog
 from caching_proxy.cache.exchange import Incoming, Reply
-from caching_proxy.core.messages import RequestHead
 from caching_proxy.core.outcome import CacheStatus
 from caching_proxy.core.paths import OTHER_METHOD, OTHER_PATH, PathLabels, normalise_method
-from caching_proxy.interfaces import Identity
 from caching_proxy.metrics import Metrics, RequestMeter
 from caching_proxy.wire.request import ProxyRequest
+from caching_proxy.wire.request_line import RequestLine
 
 
 class HotMeter:
-    """Counts and logs the hot hits of one head: labels are looked up once."""
+    """Counts and logs the hot hits of one request line and role: labels are looked up once."""
 
-    __slots__ = ("_log", "_meter", "status")
+    __slots__ = ("_log", "_meter", "role", "status")
 
-    def __init__(self, status: int, meter: RequestMeter, log: Callable[[float], None] | None) -> None:
+    def __init__(
+        self, status: int, role: str, meter: RequestMeter, log: Callable[[float, bytes | None], None] | None
+    ) -> None:
         self.status = status
+        self.role = role
         self._meter = meter
         self._log = log
 
-    def record(self, duration: float) -> None:
-        """One answer; ``duration`` is in seconds."""
+    def record(self, duration: float, request_id: bytes | None) -> None:
+        """One answer; ``duration`` is in seconds, ``request_id`` None where no trusted proxy gave one."""
         self._meter.observe(duration)
         if self._log is not None:
-            self._log(duration)
+            self._log(duration, request_id)
 
 
 class Recorder:
@@ -77,16 +79,15 @@ class Recorder:
             head.method if head else b"-", head.target if head else b"-", status, cache_status, "unknown", duration, "-"
         )
 
-    def hot_meter(self, head: RequestHead, status: int, identity: Identity | None) -> HotMeter:
-        """What records the hot hits of ``head``."""
-        label, path = identity.label if identity is not None else "unknown", self._paths.label(head.target)
-        hit = CacheStatus.HOT_HIT.text
-        meter = self._metrics.request_children(normalise_method(head.method), path, status, hit, label)
+    def hot_meter(self, line: RequestLine, status: int, role: str) -> HotMeter:
+        """What records the hot hits of requests with this ``line``; ``role`` is the label."""
+        path, hit = self._paths.label(line.target), CacheStatus.HOT_HIT.text
+        meter = self._metrics.request_children(normalise_method(line.method), path, status, hit, role)
         log = None
         if self._access.enabled:
 
-            def log(duration: float) -> None:
-                request_id = self._new_request_id().decode("ascii")
-                self._access.log(head.method, head.target, status, hit, label, duration, request_id)
+            def log(duration: float, request_id: bytes | None) -> None:
+                shown = (request_id or self._new_request_id()).decode("ascii")
+                self._access.log(line.method, line.target, status, hit, role, duration, shown)
 
-        return HotMeter(status, meter, log)
+        return HotMeter(status, role, meter, log)

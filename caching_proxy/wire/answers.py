@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from caching_proxy.core.pieces import Content
 from caching_proxy.wire.outlet import Outlet
 from caching_proxy.wire.transport import HIGH_WATER
 
@@ -17,7 +18,7 @@ class LargeAnswer:
 
     __slots__ = ("body", "head")
 
-    def __init__(self, head: bytes, body: bytes) -> None:
+    def __init__(self, head: bytes, body: Content) -> None:
         self.head = head
         self.body = body
 
@@ -61,7 +62,7 @@ class Answers:
             self._since = now
         return self.served < BATCH and 0 <= now - self._since < TURN_SECONDS
 
-    def send(self, body: bytes = b"") -> None:
+    def send(self, body: Content = b"") -> None:
         """Write what is queued, and ``body`` behind it."""
         parts = self._parts
         if parts:

@@ -1,8 +1,9 @@
-"""The head of a request: exact bytes in, :class:`RequestHead` out, or a refusal.
+"""The head of a request: exact bytes in, :class:`ParsedHead` out, or a refusal.
 
 The rules are stricter than RFC 9112 where it allows leniency: lines end in CRLF, no control bytes, no obs-fold, one
-valid Host, targets of visible ASCII. llhttp splits the field lines; everything that it lets pass is checked here on
-the raw bytes first.
+valid Host, targets of visible ASCII. A head is split once at its line ends. Each line is understood by itself
+(:mod:`.field_lines`); what follows from the lines that some rule reads is worked out once for each combination of
+them. Nobody looks at the others unless a request walks the full path.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import re
 from typing import Final
 
 import attrs
-import httptools
 
 from caching_proxy.core.framing import (
     NONE,
@@ -22,141 +22,174 @@ from caching_proxy.core.framing import (
     request_framing,
 )
 from caching_proxy.core.messages import Field, Fields, RequestHead
+from caching_proxy.wire.field_lines import FieldLines, count_refusal
 from caching_proxy.wire.limits import DEFAULT_LIMITS, Limits
+from caching_proxy.wire.memo import Memo
+from caching_proxy.wire.request_line import RequestLine, check_request_line, parse_request_line, valid_host
 
 END: Final = b"\r\n\r\n"
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^ \r\n]+) HTTP/([0-9])\.([0-9])\r\n")
-_VISIBLE = re.compile(rb"[\x21-\x7e]+")
-_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
-# RFC 3986 §3.2.2 and 3.2.3, less the comma (it would join two Host lines) and an empty host
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=]+)(?::([0-9]{0,5}))?")
-_TEXT = bytes(set(range(256)) - set(range(32)) - {127}) + b"\t"
 _TOKEN_FIRST = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
 _PLAIN_METHODS = frozenset((b"GET", b"HEAD"))
 _NOT_NOMINATED = frozenset((b"authorization", b"cookie", b"host", b"content-length", b"transfer-encoding"))
-# llhttp knows a fixed list of methods; the request line is parsed here, so it always sees this one
-_LINE_FOR_LLHTTP = b"POST / HTTP/1.1\r\n"
 
 
 @attrs.define(slots=True, eq=False)
+class Meaning:
+    """What the lines that count say, the same for all heads that are told by the same.
+
+    ``fields`` are those lines less the ones that are told by their name alone. ``persistent``: HTTP/1.1 without body,
+    Expect or Upgrade on a connection that persists. ``expects``: it waits for 100 Continue (RFC 9110 §10.1.1).
+    ``room`` is for the hot path.
+    """
+
+    fields: Fields
+    framing: Framing
+    keep_alive: bool
+    expects: bool
+    persistent: bool
+    room: object = None
+
+
 class ParsedHead:
     """A head with what follows from it for the connection.
 
-    ``plain``: a GET or HEAD of HTTP/1.1 without body, Expect or Upgrade on a connection that persists, hence one that
-    may be answered without building a request; ``persistent`` says the same but for the method. ``expects``: it waits
-    for 100 Continue (RFC 9110 §10.1.1). ``plan`` is room for the hot path, as a head that repeats is one object.
+    ``own`` are the lines that count and differ in every request: lower-case name and value. ``plain``: a GET or HEAD
+    of a persistent connection, hence one that may be answered without building a request.
     """
 
-    head: RequestHead
-    framing: Framing
-    keep_alive: bool
-    plain: bool
-    expects: bool
-    persistent: bool = False
-    plan: object = None
+    __slots__ = ("_data", "_head", "_lines", "_parser", "line", "meaning", "own", "plain")
+
+    def __init__(
+        self, line: RequestLine, meaning: Meaning, own: list[Field], lines: list[bytes], data: bytes, parser: HeadParser
+    ) -> None:
+        self.line = line
+        self.meaning = meaning
+        self.own = own
+        self.plain = meaning.persistent and line.method in _PLAIN_METHODS and line.authority is None
+        self._lines = lines
+        self._data = data
+        self._parser = parser
+        self._head: RequestHead | None = None
+
+    @property
+    def framing(self) -> Framing:
+        return self.meaning.framing
+
+    @property
+    def keep_alive(self) -> bool:
+        return self.meaning.keep_alive
+
+    @property
+    def expects(self) -> bool:
+        return self.meaning.expects
+
+    @property
+    def head(self) -> RequestHead:
+        """The request with all its fields, made when it is first asked for."""
+        head = self._head
+        if head is None:
+            line = self.line
+            fields = self._parser.all_fields(self._data, self._lines)
+            if line.authority is not None:
+                fields = _with_authority(fields, line.authority)
+            if line.minor < 1 and b"expect" in fields:
+                fields = fields.without((b"expect",))  # RFC 9110 §10.1.1: such a client cannot wait for an answer
+            head = self._head = RequestHead(line.method, line.target, fields, line.minor)
+        return head
+
+    def lines_of(self, name: bytes) -> list[bytes]:
+        """The lines called ``name`` (lower case), as they came."""
+        start = name + b":"
+        if b"\r\n" + start not in self._data.lower():
+            return []
+        size = len(start)
+        return [line for line in self._lines if line[:size].lower() == start]
 
 
 def parse_request_head(data: bytes, limits: Limits = DEFAULT_LIMITS) -> RequestHead:
-    """The head in ``data``, which ends with an empty line; raises :class:`BadMessage` (400, 414, 431, 501, 505)."""
-    _bounded(data, limits)
-    method, target, minor = _request_line(data, limits)
-    residue = data.translate(None, _TEXT)  # RFC 9112 §2.2, §5.5: CR and LF only as CRLF, no NUL, no other controls
-    if residue != b"\r\n" * (len(residue) // 2):
-        raise BadMessage(400, "control character in the head")
-    if b"\r\n " in data or b"\r\n\t" in data:
-        raise BadMessage(400, "folded field line")  # RFC 9112 §5.2; also white space after the start line, §2.2
-    count = len(residue) // 2 - 2
-    if count > limits.field_count:
-        raise BadMessage(431, "too many fields")
-    pairs = _split(data[data.index(b"\n") + 1 :], minor)
-    if len(pairs) != count:
-        raise BadMessage(400, "malformed field")  # llhttp and the line ends disagree: never guess
-    authority, target = _origin_form(method, target)
-    fields = _with_host(Fields(pairs), authority, minor)
-    for option in connection_options(fields):
-        if option in _NOT_NOMINATED:
-            raise BadMessage(400, "Connection nominates a field that may not be removed")
-    if minor < 1 and b"expect" in fields:
-        fields = fields.without((b"expect",))  # RFC 9110 §10.1.1: such a client cannot wait for an answer
-    return RequestHead(method, target, fields, minor)
+    """The head in ``data``, as :meth:`HeadParser.parse` has it."""
+    return HeadParser(limits).parse(data).head
 
 
 class HeadParser:
-    """Parses heads and remembers the last ones by their exact bytes: clients repeat themselves.
+    """Parses heads, and remembers the last ones by their exact bytes, and request lines, field lines and what those
+    that count come to by themselves: clients repeat themselves, and where they do not, their lines do.
 
-    A client that asks for something else sends the same fields again, mostly: field lines are remembered too, with
-    what was parsed from them. At most ``2 * remembered`` of each, of heads of up to ``MEMO_BYTES`` bytes, are kept.
+    Each memory is bounded; ``remembered`` is how many bytes a generation of whole heads may take.
     """
 
     MEMO_BYTES = 2048
+    """The longest head that is remembered as a whole."""
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS, remembered: int = 2048) -> None:
+    MEANINGS = 2048
+    """Combinations of lines that are remembered."""
+
+    COUNTING_BYTES = 1024
+    """The longest of them."""
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, remembered: int = 2 << 20) -> None:
         self.limits = limits
-        self._heads = _Memo(remembered)
-        self._blocks = _Memo(remembered)  # field lines → some head that they came with
+        self._heads: Memo[ParsedHead] = Memo(remembered)
+        self._blocks: Memo[Fields] = Memo(remembered)
+        self._field_lines = FieldLines()
+        self._request_lines: dict[bytes, RequestLine] = {}
+        self._request_line_bytes = 0
+        self._meanings: dict[tuple[bytes, ...], Meaning] = {}
 
     def parse(self, data: bytes) -> ParsedHead:
-        """Like :func:`parse_request_head`, with the framing decided too."""
+        """The head in ``data``, which ends with an empty line, the first there.
+
+        Raises :class:`BadMessage` (400, 413, 414, 431, 501, 505).
+        """
         parsed = self._heads.get(data)
         if parsed is not None:
             return parsed
-        memorable = len(data) <= self.MEMO_BYTES
-        block = data[data.find(b"\n") + 1 :]
-        other = self._blocks.get(block) if memorable else None
-        parsed = None if other is None else self._with_fields_of(other, data)
-        if parsed is None:
-            parsed = _consequences(parse_request_head(data, self.limits))
-            if memorable and data.startswith(b"/", len(parsed.head.method) + 1):  # in absolute-form it sets Host
-                self._blocks.put(block, parsed)
-        if memorable:
+        if len(data) > self.limits.head_bytes:
+            _bounded(data, self.limits)
+        start, *lines = data[:-4].split(b"\r\n")
+        line = self._request_lines.get(start) or self._new_line(start)
+        if len(lines) > self.limits.field_count:
+            raise count_refusal(data)
+        counting, own = self._field_lines.read(lines)
+        meaning = self._meanings.get(counting) if line.minor else None
+        if meaning is None:
+            meaning = self._new_meaning(counting, line)
+        parsed = ParsedHead(line, meaning, own, lines, data, self)
+        if len(data) <= self.MEMO_BYTES:
             self._heads.put(data, parsed)
         return parsed
 
-    def _with_fields_of(self, other: ParsedHead, data: bytes) -> ParsedHead | None:
-        """The head in ``data``, whose field lines are those of ``other``; None where they may mean something else."""
-        _bounded(data, self.limits)
-        method, target, minor = _request_line(data, self.limits)
-        if minor != other.head.minor or not target.startswith(b"/"):
-            return None
-        head = RequestHead(method, target, other.head.fields, minor)
-        plain = other.persistent and method in _PLAIN_METHODS
-        return ParsedHead(head, other.framing, other.keep_alive, plain, other.expects, other.persistent)
+    def all_fields(self, data: bytes, lines: list[bytes]) -> Fields:
+        """The fields of the head ``data``, which are ``lines``: one object for the same lines if they come again, as
+        that object keeps what rules have worked out."""
+        if len(data) > self.MEMO_BYTES:
+            return Fields.received(lines)
+        block = data[data.find(b"\n") + 1 :]
+        fields = self._blocks.get(block)
+        if fields is None:
+            fields = Fields.received(lines)
+            self._blocks.put(block, fields)
+        return fields
 
+    def _new_line(self, start: bytes) -> RequestLine:
+        line = parse_request_line(start, self.limits)
+        if len(start) <= self.COUNTING_BYTES:
+            self._request_line_bytes += len(start) + 1000  # what the hot path keeps with it, too
+            if self._request_line_bytes > 8 << 20:
+                self._request_lines.clear()
+                self._request_line_bytes = 0
+            self._request_lines[start] = line
+        return line
 
-class _Memo:
-    """The last heads by some of their bytes, at most ``2 * size``: a full generation takes the place of the older.
-
-    Only what comes a second time is kept: holding on to heads that never come again costs more than parsing them.
-    """
-
-    __slots__ = ("_old", "_seen", "_size", "_young")
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._seen: set[int] = set()  # hashes of what came once
-        self._young: dict[bytes, ParsedHead] = {}
-        self._old: dict[bytes, ParsedHead] = {}
-
-    def get(self, data: bytes) -> ParsedHead | None:
-        parsed = self._young.get(data)
-        if parsed is None:
-            parsed = self._old.get(data)
-            if parsed is not None:
-                self.put(data, parsed)
-        return parsed
-
-    def put(self, data: bytes, parsed: ParsedHead) -> None:
-        mark = hash(data)
-        if mark not in self._seen:
-            if len(self._seen) >= 4 * self._size:
-                self._seen.clear()
-            self._seen.add(mark)
-            return
-        if len(self._young) >= self._size:
-            self._old, self._young = self._young, {}
-        self._young[data] = parsed
+    def _new_meaning(self, counting: tuple[bytes, ...], line: RequestLine) -> Meaning:
+        fields = Fields.received([one for one in counting if b":" in one])
+        meaning = _meaning(RequestHead(line.method, line.target, fields, line.minor))
+        if line.minor and sum(map(len, counting)) <= self.COUNTING_BYTES:
+            if len(self._meanings) >= self.MEANINGS:
+                self._meanings.clear()
+            self._meanings[counting] = meaning
+        return meaning
 
 
 def check_unfinished(data: bytes, limits: Limits, since: int = 0) -> None:
@@ -173,7 +206,7 @@ def check_unfinished(data: bytes, limits: Limits, since: int = 0) -> None:
     if data.count(b"\n", start) != data.count(b"\r\n", start) + (since > 0 and data[start] == 10):
         raise BadMessage(400, "bare LF in the head")
     if since <= line_end:
-        _request_line(data, limits)
+        check_request_line(data[: max(0, line_end - 1)], limits)
 
 
 def _bounded(data: bytes, limits: Limits) -> None:
@@ -183,96 +216,34 @@ def _bounded(data: bytes, limits: Limits) -> None:
         raise BadMessage(431, "request head too large")
 
 
-def _consequences(head: RequestHead) -> ParsedHead:
+def _meaning(head: RequestHead) -> Meaning:
+    """What the lines that count say; raises :class:`BadMessage` (400, 413, 501)."""
+    fields = head.fields
+    if any(len(value) > 19 and len(value.lstrip(b"0")) > 19 for value in fields.all(b"content-length")):
+        raise BadMessage(400, "malformed Content-Length")  # beyond 64 bits nobody can mean it
     framing = request_framing(head)
-    keep_alive = keeps_alive(head.minor, head.fields)
-    expects = head.minor >= 1 and any(value.lower() == b"100-continue" for value in head.fields.all(b"expect"))
+    _check_host(fields, head.minor)
+    if not _NOT_NOMINATED.isdisjoint(connection_options(fields)):
+        raise BadMessage(400, "Connection nominates a field that may not be removed")
+    keep_alive = keeps_alive(head.minor, fields)
+    expects = head.minor >= 1 and any(value.lower() == b"100-continue" for value in fields.all(b"expect"))
     persistent = (
-        framing is NONE
-        and keep_alive
-        and head.minor == 1
-        and b"expect" not in head.fields
-        and b"upgrade" not in head.fields
+        framing is NONE and keep_alive and head.minor == 1 and b"expect" not in fields and b"upgrade" not in fields
     )
-    plain = persistent and head.method in _PLAIN_METHODS
-    return ParsedHead(head, framing, keep_alive, plain, expects, persistent)
+    return Meaning(fields, framing, keep_alive, expects, persistent)
 
 
-def _request_line(data: bytes, limits: Limits) -> tuple[bytes, bytes, int]:
-    """Method, target as sent, HTTP/1 minor version (RFC 9112 §3)."""
-    match = _REQUEST_LINE.match(data)
-    if match is None:
-        raise BadMessage(400, "malformed request line")
-    method, target, major, minor = match.groups()
-    if major != b"1" or minor not in b"01":
-        raise BadMessage(505, "HTTP version not supported")
-    if len(target) > limits.target_bytes:
-        raise BadMessage(414, "request target too long")
-    if not _VISIBLE.fullmatch(target) or b"#" in target:
-        raise BadMessage(400, "malformed request target")
-    if method == b"CONNECT":
-        raise BadMessage(501, "CONNECT is not supported")
-    return method, target, int(minor)
-
-
-class _Collector:
-    """llhttp's callbacks."""
-
-    __slots__ = ("pairs",)
-
-    def __init__(self) -> None:
-        self.pairs: list[Field] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.pairs.append((name, value.rstrip(b" \t")))
-
-
-def _split(lines: bytes, minor: int) -> list[Field]:
-    """The field lines in order; a fresh parser each time, so that nothing is carried from one head to the next."""
-    collector = _Collector()
-    parser = httptools.HttpRequestParser(collector)
-    try:
-        parser.feed_data(_LINE_FOR_LLHTTP + lines)
-    except httptools.HttpParserUpgrade:
-        pass
-    except httptools.HttpParserError as problem:
-        # llhttp judges framing as well; our own judgement has the better status where it agrees
-        request_framing(RequestHead(b"", b"", Fields(collector.pairs), minor))
-        raise BadMessage(400, f"malformed field: {problem}") from None
-    return collector.pairs
-
-
-def _origin_form(method: bytes, target: bytes) -> tuple[bytes | None, bytes]:
-    """The authority of an absolute-form target or None, and the target in origin-form or ``*`` (RFC 9112 §3.2)."""
-    if target.startswith(b"/"):
-        return None, target
-    if target == b"*":
-        if method != b"OPTIONS":
-            raise BadMessage(400, "asterisk-form is for OPTIONS")
-        return None, target
-    match = _ABSOLUTE.fullmatch(target)
-    if match is None or not _valid_host(match[1]):
-        raise BadMessage(400, "malformed request target")
-    authority, rest = match.groups()
-    if not rest and method == b"OPTIONS":
-        return authority, b"*"  # RFC 9112 §3.2.4
-    return authority, rest if rest.startswith(b"/") else b"/" + rest
-
-
-def _with_host(fields: Fields, authority: bytes | None, minor: int) -> Fields:
-    """The fields with exactly one valid Host; an absolute-form authority takes its place (RFC 9112 §3.2, §3.2.2)."""
+def _check_host(fields: Fields, minor: int) -> None:
+    """There is one Host and it is valid; HTTP/1.0 may do without (RFC 9112 §3.2)."""
     hosts = fields.all(b"host")
     if len(hosts) > 1 or (not hosts and minor >= 1):
         raise BadMessage(400, "a request needs one Host")
-    if hosts and not _valid_host(hosts[0]):
+    if hosts and not valid_host(hosts[0]):
         raise BadMessage(400, "malformed Host")
-    if authority is None:
-        return fields
-    if not hosts:
+
+
+def _with_authority(fields: Fields, authority: bytes) -> Fields:
+    """The fields with the authority of an absolute-form target in place of Host (RFC 9112 §3.2.2)."""
+    if b"host" not in fields:
         return fields.plus((b"Host", authority))
     return Fields((name, authority if name.lower() == b"host" else value) for name, value in fields)
-
-
-def _valid_host(value: bytes) -> bool:
-    match = _HOST.fullmatch(value)
-    return match is not None and int(match[1] or b"0") <= 65535

@@ -4,74 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from io import StringIO
 from ipaddress import ip_network
-from typing import Any
 
 import pytest
-from plugins.memory_proxy import MemoryProxy
-from twisted.internet.error import ConnectionDone
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
+from plugins.hot_and_full import Served, request
 
-from caching_proxy.access_log import AccessLog
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.messages import RequestHead
-from caching_proxy.core.paths import PathLabels
-from caching_proxy.metrics import Metrics
-from caching_proxy.web.hosts import HostPolicy
-from caching_proxy.web.hot_path import CHOICES, HotPath
+from caching_proxy.web.hot_path import CHOICES
 from caching_proxy.web.peers import TrustedPeers
-from caching_proxy.web.proxy import ProxyResource
-from caching_proxy.web.recorder import Recorder
-from caching_proxy.wire.channel import HTTPChannel
-from caching_proxy.wire.limits import Limits
-from caching_proxy.wire.site import ProxySite
 
 KEY = b"cache:GET:anonymous:/x"
-
-
-class Served:
-    """A proxy in memory behind one client connection, with the hot path or without."""
-
-    def __init__(
-        self, hot: bool, name: bytes | None = b"caching-proxy", peers: TrustedPeers | None = None, **policy: Any
-    ) -> None:
-        self.proxy = MemoryProxy(name=name, **policy)
-        clock, hosts = self.proxy.clock, HostPolicy()
-        self.metrics, self.log = Metrics("", ""), StringIO()
-        self.access = AccessLog(self.log, True, clock)
-        recorder = Recorder(self.metrics, self.access, PathLabels(), clock, lambda: b"id-1")
-        peers = peers or TrustedPeers(())
-        resource = ProxyResource(self.proxy.pipeline, peers, hosts, recorder, lambda: b"id-1")
-        verifier, policy_used, keys = self.proxy.verifier, self.proxy.policy, self.proxy.keys
-        self.path = HotPath(self.proxy.hot, verifier, policy_used, keys, hosts, name, recorder, clock.seconds, peers)
-        self.answered = 0
-        self.site = ProxySite(resource, clock, limits=Limits(), hot=self.counted if hot else None)
-        self.transport = StringTransport()
-        channel = self.site.buildProtocol(None)
-        assert channel is not None
-        self.channel = channel
-        self.channel.makeConnection(self.transport)
-
-    def counted(self, head: RequestHead, channel: HTTPChannel) -> bytes | None:
-        answer = self.path(head, channel)
-        self.answered += answer is not None
-        return answer
-
-    def send(self, request: str) -> bytes:
-        self.channel.dataReceived(request.encode("latin-1"))
-        data: bytes = self.transport.value()
-        self.transport.clear()
-        return data
-
-    def close(self) -> None:
-        self.channel.connectionLost(Failure(ConnectionDone()))
-        self.access.stop()
-
-
-def request(*lines: str, method: str = "GET", target: str = "/x") -> str:
-    return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: proxy.test", *lines, "", ""))
 
 
 @pytest.fixture
@@ -113,13 +55,14 @@ HOT = [
     ("role", request(PLAIN, "Authorization: role admin")),
     ("keep-alive", request(PLAIN, "Connection: keep-alive")),
     ("ignored pragma", request(PLAIN, "Pragma: zzz")),
+    ("range", request(PLAIN, "Range: bytes=0-2")),
+    ("unsatisfiable", request(PLAIN, "Range: bytes=99-")),
+    ("if-range", request(PLAIN, "Range: bytes=0-2", 'If-Range: "b"')),
+    ("request id", request(PLAIN, "X-Request-ID: mine")),
     ("browser", request(PLAIN, "Accept: */*", "User-Agent: x", "Accept-Encoding: gzip, br", "DNT: 1")),
 ]
 FULL = [
-    ("range", request(PLAIN, "Range: bytes=0-2")),
     ("ranges", request(PLAIN, "Range: bytes=0-2,5-6")),
-    ("unsatisfiable", request(PLAIN, "Range: bytes=99-")),
-    ("if-range", request(PLAIN, "Range: bytes=0-2", 'If-Range: "b"')),
     ("max-age", request(PLAIN, "Cache-Control: max-age=100")),
     ("min-fresh", request(PLAIN, "Cache-Control: min-fresh=10")),
     ("only-if-cached", request(PLAIN, "Cache-Control: only-if-cached")),
@@ -146,7 +89,6 @@ FULL = [
     ("1.0", request(PLAIN).replace("HTTP/1.1", "HTTP/1.0")),
     ("expect", request(PLAIN, "Expect: 100-continue")),
     ("upgrade", request(PLAIN, "Upgrade: websocket", "Connection: upgrade")),
-    ("request id", request(PLAIN, "X-Request-ID: mine")),
     ("opaque", request(PLAIN, "Authorization: Basic Zm9v")),
 ]
 

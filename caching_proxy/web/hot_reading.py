@@ -1,0 +1,207 @@
+"""What the hot path makes of a head: once for each request line, and once for each combination of lines that count.
+
+The decisions are those of ``core``; here is only what is kept of them. Nothing here refers to anything stored.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from caching_proxy.core.cookies import has_session_cookie
+from caching_proxy.core.headers import incoming_request_id
+from caching_proxy.core.key import KeyPolicy, build_key, target_of
+from caching_proxy.core.messages import Field, Fields, RequestHead
+from caching_proxy.core.policy import CachePolicy
+from caching_proxy.core.request_control import NO_WISHES
+from caching_proxy.core.scope import View, scope_of, view_of
+from caching_proxy.core.steering import Steering
+from caching_proxy.core.terms import NOTABLE, PARTICULAR, terms_under
+from caching_proxy.interfaces import Identity, ITokenVerifier
+from caching_proxy.web.hosts import HostPolicy
+from caching_proxy.web.recorder import HotMeter
+from caching_proxy.wire.heads import ParsedHead
+
+_NOT_IN_TERMS = frozenset((b"cookie", b"x-request-id", b"forwarded"))  # judged for each request, or said by no rule
+
+_DECIDING = NOTABLE | {b"authorization"}  # an operator may have these taken away before anybody looks
+
+NAMED = 1024
+"""Combinations of names in ``Vary`` of which it is remembered whether they are steered."""
+
+VIEWS = 16
+"""Views remembered for one combination of lines."""
+
+
+@attrs.define(slots=True, eq=False)
+class Route:
+    """Where one request line leads. ``declined``: to what is answered in another way.
+
+    ``target`` is that of the key, None where Host has a part in it.
+
+    ``key`` is the one for ``role``, ``meter`` counts the latest kind of answer; ``view`` is that of a client that
+    nobody has to vouch for.
+    """
+
+    declined: bool
+    target: bytes | None
+    view: View
+    role: bytes | None = None
+    key: bytes = b""
+    meter: HotMeter | None = None
+
+    def key_for(self, role: bytes, target: bytes) -> bytes:
+        if role != self.role:
+            self.role, self.key = role, build_key(role, target)
+        return self.key
+
+
+@attrs.define(slots=True, eq=False)
+class Bearing:
+    """What the lines that count decide. ``declined``: the full path has to deal with them.
+
+    ``identity`` is that of a request without credentials. ``cookies``, ``credentials``, ``request_id``, ``forwarded``:
+    there are such lines, to be looked at in each request. ``particular``: it asks for a part, or only for what has
+    changed; ``ranged``: for a part. ``personal``: there are cookies or credentials to be judged.
+    """
+
+    declined: bool
+    host: bytes
+    identity: Identity | None
+    cookies: bool
+    credentials: bool
+    request_id: bool
+    forwarded: bool
+    particular: bool
+    ranged: bool
+    personal: bool
+    views: dict[tuple[bytes, bytes, bool], View]
+
+
+class Reading:
+    """Makes and remembers the above, in the room that the parser leaves."""
+
+    def __init__(
+        self, verifier: ITokenVerifier, policy: CachePolicy, keys: KeyPolicy, hosts: HostPolicy, steering: Steering
+    ) -> None:
+        self._verifier = verifier
+        self._policy = policy
+        self._keys = keys
+        self._hosts = hosts
+        self._steering = steering
+        self._steered: dict[tuple[bytes, ...], bool] = {}
+        self._terms = terms_under(policy)
+
+    def route(self, parsed: ParsedHead) -> Route:
+        """Where the request line leads, the first time."""
+        target = parsed.line.target
+        of_key = None if self._keys.host_in_key else target_of(target, self._keys)
+        route = Route(self._keys.reserves(target), of_key, view_of(scope_of(target, Fields()), False))
+        parsed.line.room = route
+        return route
+
+    def key(self, parsed: ParsedHead, bearing: Bearing, role: bytes) -> bytes:
+        """The key where Host has a part in it."""
+        return build_key(role, target_of(parsed.line.target, self._keys, bearing.host))
+
+    def bearing(self, parsed: ParsedHead) -> Bearing:
+        """What the lines decide, the first time."""
+        shared, own = parsed.meaning.fields, parsed.own
+        names = {name for name, _ in own}
+        fields = Fields([*shared.pairs, *(pair for pair in own if pair[0] not in _NOT_IN_TERMS)])
+        head = RequestHead(parsed.line.method, parsed.line.target, fields)
+        identity = None if b"authorization" in names else self._identity(head)
+        cookies = b"cookie" in names and self._policy.cookie_bypass
+        credentials = b"authorization" in names
+        bearing = Bearing(
+            declined=self._declines(fields) or not (credentials or identity is not None),
+            host=fields.first(b"host") or b"",
+            identity=identity,
+            cookies=cookies,
+            credentials=credentials,
+            request_id=b"x-request-id" in names,
+            forwarded=b"forwarded" in names,
+            particular=not PARTICULAR.isdisjoint(names),
+            ranged=b"range" in names,
+            personal=cookies or credentials,
+            views={},
+        )
+        parsed.meaning.room = bearing
+        return bearing
+
+    def _declines(self, fields: Fields) -> bool:
+        """Whether something in ``fields`` is for the full path to deal with."""
+        terms = self._terms(fields)
+        return (
+            terms.loop
+            or terms.bypass is not None
+            or terms.control is not NO_WISHES
+            or terms.passing is not None
+            or len(fields.all(b"authorization")) > 1
+            or not self._hosts.admits(fields)
+            or self._hosts.settles(fields)
+            or any(name in _DECIDING and self._steering.unseen(name) for name in fields.index)
+        )
+
+    def _identity(self, head: RequestHead) -> Identity | None:
+        identity = self._verifier.identify(head)
+        return identity if isinstance(identity, Identity) and _establishes(identity) else None
+
+    def steered(self, names: tuple[bytes, ...]) -> bool:
+        """Whether one of ``names``, which a ``Vary`` has, counts only from a trusted proxy: for the full path."""
+        known = self._steered.get(names)
+        if known is None:
+            if len(self._steered) >= NAMED:
+                self._steered.clear()
+            known = self._steered[names] = any(map(self._steering.unseen, names))
+        return known
+
+    # -- in each request -------------------------------------------------------------------------
+
+    def who(self, parsed: ParsedHead, bearing: Bearing) -> Identity | None:
+        """Whose request it is, where cookies or credentials come with it; None: for the full path to find out."""
+        if bearing.cookies:
+            cookies = Fields([pair for pair in parsed.own if pair[0] == b"cookie"])
+            if has_session_cookie(RequestHead(b"", b"", cookies), self._policy):
+                return None
+        if not bearing.credentials:
+            return bearing.identity
+        identity = self._verifier.remembered(value_of(parsed.own, b"authorization"))
+        return identity if identity is not None and _establishes(identity) else None
+
+    def view(self, parsed: ParsedHead, bearing: Bearing, route: Route, scheme: bytes, trusted: bool) -> View:
+        """What the request may see, where a trusted proxy or TLS has a say in that."""
+        target = parsed.line.target
+        if bearing.forwarded and trusted:  # it tells where the client is, so it differs in every request
+            return view_of(scope_of(target, parsed.head.fields, scheme, trusted), False)
+        name = (route.view.scope, scheme, trusted)  # the target has a say by its slash alone, as in route.view
+        view = bearing.views.get(name)
+        if view is None:
+            if len(bearing.views) >= VIEWS:
+                bearing.views.clear()
+            view = view_of(scope_of(target, parsed.meaning.fields, scheme, trusted), False)
+            bearing.views[name] = view
+        return view
+
+
+def request_id(parsed: ParsedHead) -> bytes | None:
+    """The identifier that a trusted proxy gave the request."""
+    return incoming_request_id(Fields(parsed.own), True)
+
+
+def value_of(pairs: list[Field], name: bytes) -> bytes:
+    """The value of the first of ``pairs`` called ``name``."""
+    return next(value for other, value in pairs if other == name)
+
+
+def conditions(parsed: ParsedHead) -> tuple[Field, ...]:
+    """The lines that ask for a part, or only for what has changed."""
+    return tuple([pair for pair in parsed.own if pair[0] in PARTICULAR])
+
+
+def several_parts(parsed: ParsedHead) -> bool:
+    """Whether it asks for several ranges: the parts of such an answer are set apart by a secret."""
+    return any(name == b"range" and b"," in value for name, value in parsed.own)
+
+
+def _establishes(identity: Identity) -> bool:
+    return identity.role is not None and identity.established

@@ -41,6 +41,7 @@ from caching_proxy.core.paths import PathLabels
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.references import origin_of
 from caching_proxy.core.steering import Steering
+from caching_proxy.descriptors import ADMIN_CONNECTIONS
 from caching_proxy.gauges import (
     BackendMeter,
     count_invalidation,
@@ -145,7 +146,9 @@ def compose(
         access=access,
         metrics=metrics,
         site=_site(reactor, settings, Root({} if apart else admin, resource), hot_path, recorder.refused),
-        admin_site=_site(reactor, settings, Root(admin, None)) if apart else None,
+        admin_site=_site(reactor, attrs.evolve(settings, max_connections=ADMIN_CONNECTIONS), Root(admin, None))
+        if apart
+        else None,
     )
 
 

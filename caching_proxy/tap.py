@@ -29,6 +29,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # only now: the options have chosen one
 
     from caching_proxy.compose import compose
+    from caching_proxy.descriptors import fitted, raised_limit
     from caching_proxy.garbage import relax_collector
     from caching_proxy.reactors import exit_cleanly
     from caching_proxy.service import ProxyService
@@ -37,10 +38,11 @@ def makeService(options: Options) -> IService:
     stream = log_stream(flags)
     top = LoggedService(make_observer(options.settings, stream) if stream is not None else None)
     try:
-        proxy = compose(reactor, options.settings, stream or sys.stdout, os.urandom)
+        settings, cramped = fitted(options.settings, raised_limit())
+        proxy = compose(reactor, settings, stream or sys.stdout, os.urandom)
     except (SettingsError, ValueError) as problem:  # KeyConfigError and bad URLs among them
         fail(problem)
-    for warning in options.warnings:
+    for warning in (*options.warnings, *cramped):
         _log.warn("{warning}", warning=warning)
     exit_cleanly(reactor)
     reactor.callWhenRunning(relax_collector)

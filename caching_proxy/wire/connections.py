@@ -7,9 +7,14 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 TICK = 1.0
 """Seconds between two looks at the deadlines: one timer for all connections costs less than one each."""
+
+
+ENOUGH_ROOM = 0.9
+"""The part of the connections below which a state of too many is over."""
 
 
 class Connection(Protocol):
@@ -36,6 +41,8 @@ class Connection(Protocol):
 class ConnectionSet:
     """Open connections, bounded in all and per peer address (None = unbounded)."""
 
+    _log = Logger()
+
     def __init__(
         self, clock: IReactorTime, max_connections: int | None = None, max_per_peer: int | None = None
     ) -> None:
@@ -47,13 +54,17 @@ class ConnectionSet:
         self._peers: Counter[bytes] = Counter()
         self._timer: IDelayedCall | None = None
         self._emptied: list[Deferred[None]] = []
+        self._refused = 0  # since there was no room; said once at the beginning and once at the end
 
     def __len__(self) -> int:
         return len(self._open)
 
     def admits(self, peer_host: bytes) -> bool:
         """Whether one more connection from this address is within the bounds."""
-        if self.draining or (self._max_connections is not None and len(self._open) >= self._max_connections):
+        if self.draining:
+            return False
+        if self._max_connections is not None and len(self._open) >= self._max_connections:
+            self._no_room(self._max_connections)
             return False
         return self._max_per_peer is None or not peer_host or self._peers[peer_host] < self._max_per_peer
 
@@ -68,12 +79,25 @@ class ConnectionSet:
         if connection not in self._open:
             return
         self._open.discard(connection)
+        if self._refused and self._max_connections is not None:
+            self._room_again(self._max_connections)
         if self._max_per_peer is not None:
             self._peers[connection.peer_host] -= 1
             if self._peers[connection.peer_host] <= 0:
                 del self._peers[connection.peer_host]
         if not self._open:
             self._emptied_now()
+
+    def _no_room(self, most: int) -> None:
+        self._refused += 1
+        if self._refused == 1:
+            self._log.warn("all {n} client connections are taken: further ones are refused", n=most)
+
+    def _room_again(self, most: int) -> None:
+        """Not at the first place that becomes free, or a full house would be said at each coming and going."""
+        if len(self._open) < most * ENOUGH_ROOM:
+            self._log.info("client connections are taken again, after {n} were refused", n=self._refused)
+            self._refused = 0
 
     def drain(self, grace_seconds: float, clock: IReactorTime | None = None) -> Deferred[None]:
         """Close idle connections now, busy ones after their answer, all after ``grace_seconds``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from plugins.wire_bytes import OK, Late, answer, get, post, statuses
 from twisted.internet.error import ConnectionDone
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 # -- deadlines ---------------------------------------------------------------------------------------
@@ -155,6 +156,28 @@ def test_connections_are_bounded(wire):
     assert line.site.buildProtocol(None) is None
     line.disconnect()
     assert line.site.buildProtocol(None) is not None
+
+
+def test_too_many_connections_are_said_once_a_state(wire):
+    line = wire(max_connections=10)
+    channels = [line.channel]
+    for _ in range(9):
+        line.connect()
+        channels.append(line.channel)
+    with capturedLogs() as logs:
+        for _ in range(5):
+            assert line.site.buildProtocol(None) is None
+        channels[0].connectionLost(Failure(ConnectionDone()))
+        line.connect()
+        assert line.site.buildProtocol(None) is None
+        channels[0] = line.channel
+        assert [event["log_level"].name for event in logs] == ["warn"]
+        for channel in channels[:2]:
+            channel.connectionLost(Failure(ConnectionDone()))
+        for channel in channels[2:5]:
+            channel.connectionLost(Failure(ConnectionDone()))
+        assert [event["log_level"].name for event in logs] == ["warn", "info"]
+        assert "6 were refused" in formatEvent(logs[1])
 
 
 def test_connections_are_bounded_per_peer(wire):

@@ -114,8 +114,9 @@ class Inbound:
             if not self._left:
                 self._end()
             return rest
-        for piece in self._decoder.feed(data):
-            self._pass_on(piece)
+        pieces = self._decoder.feed(data)
+        if pieces:
+            self._pass_on(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if self._decoder.done:
             self._end()
         return self._decoder.rest

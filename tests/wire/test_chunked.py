@@ -127,3 +127,16 @@ def test_garbage_is_refused_or_waits(garbage, step):
     except BadMessage as problem:
         status = problem.status
     assert status in (None, 400)
+
+
+@given(
+    st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.sampled_from([b"", b";x", b" ;y=1"])), max_size=12),
+    st.data(),
+)
+@settings(max_examples=80)
+def test_runs_of_short_chunks_are_decoded_as_single_ones(chunks, data):
+    whole = b"".join(b"%x%b\r\n%b\r\n" % (len(content), more, content) for content, more in chunks) + b"0\r\n\r\nrest"
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
+    parts = [whole[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    got, decoder = decode(*parts)
+    assert (got, decoder.done, decoder.rest) == (b"".join(content for content, _ in chunks), True, b"rest")

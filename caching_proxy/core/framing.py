@@ -110,7 +110,7 @@ def response_framing(method: bytes, head: ResponseHead) -> tuple[Framing, bool]:
     """How the body of the response to a ``method`` request ends, and whether the connection may serve another one.
 
     Raises :class:`BadMessage` with 502. When both Transfer-Encoding and Content-Length are present the caller must
-    drop the latter (RFC 9112 §6.3).
+    drop the latter (RFC 9112 §6.3), unless the coding is ``identity``, which means that there is none.
     """
     index = head.fields.index
     codings, lengths = index.get(b"transfer-encoding"), index.get(b"content-length", [])
@@ -120,7 +120,10 @@ def response_framing(method: bytes, head: ResponseHead) -> tuple[Framing, bool]:
         stray = announced and method != b"HEAD" and head.status != 304  # a body may follow all the same
         return NONE, reusable and not stray
     if codings:
-        return _response_codings(_codings(codings, 502), reusable)
+        names = _codings(codings, 502)
+        if not lengths or any(name != b"identity" for name in names):
+            return _response_codings(names, reusable)
+        # "identity" was no coding even when it was one (RFC 2616 §3.6): the length tells, but nothing follows it
     if not lengths:
         return CLOSE, False
     if len(lengths) == 1 and lengths[0].isdigit():

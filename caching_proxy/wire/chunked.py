@@ -11,7 +11,8 @@ import re
 from caching_proxy.core.framing import BadMessage
 from caching_proxy.core.messages import NO_FIELDS, Field, Fields
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*+;[\t\x20-\x7e\x80-\xff]*+)?")
+_LENIENT_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
 _NO_BYTES = b""
 
@@ -45,6 +46,7 @@ class ChunkedDecoder:
 
     ``line_bytes`` bounds a chunk-size line, ``trailer_bytes`` and ``trailer_count`` the trailer section. A sender may
     spend 16 bytes of framing on a chunk plus twice its content; beyond that it has ``overhead_bytes`` in all.
+    ``lenient`` takes blanks behind a size, as some backends write them.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class ChunkedDecoder:
         "_fields",
         "_left",
         "_line_bytes",
+        "_line",
         "_overhead",
         "_overhead_bytes",
         "_state",
@@ -67,6 +70,7 @@ class ChunkedDecoder:
         self,
         status: int = 400,
         *,
+        lenient: bool = False,
         line_bytes: int = 4096,
         overhead_bytes: int = 16 * 1024,
         trailer_bytes: int = 8192,
@@ -76,6 +80,7 @@ class ChunkedDecoder:
         self.rest = _NO_BYTES
         self.trailers = NO_FIELDS
         self._status = status
+        self._line = _LENIENT_SIZE_LINE if lenient else _SIZE_LINE
         self._line_bytes = line_bytes
         self._overhead_bytes = overhead_bytes
         self._trailer_bytes = trailer_bytes
@@ -117,7 +122,7 @@ class ChunkedDecoder:
         end = self._line_end(data, at, self._line_bytes)
         if end < 0:
             return -1
-        match = _SIZE_LINE.fullmatch(data, at, end)
+        match = self._line.fullmatch(data, at, end)
         if match is None:
             raise self._bad("malformed chunk size")
         size = int(match[1], 16)

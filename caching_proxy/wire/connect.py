@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from caching_proxy.wire.happy_eyeballs import race
 from caching_proxy.wire.transport import BytesProtocol, NativeProtocol
 
 P = TypeVar("P", bound=BytesProtocol)
@@ -30,11 +31,11 @@ def connect_native(
 ) -> Deferred[P]:
     """Connect to ``host``:``port`` over TCP and fire with the protocol, already attached to its transport.
 
-    The name is resolved without blocking; each address is tried in turn. Fails with Twisted's ``DNSLookupError``,
-    ``ConnectionRefusedError``, ``TimeoutError`` (after ``timeout`` seconds in all) or another ``ConnectError``.
-    Cancelling drops the attempt.
+    The name is resolved anew each time, without blocking; its addresses are tried as RFC 8305 says. Fails with
+    Twisted's ``DNSLookupError``, ``ConnectionRefusedError``, ``TimeoutError`` (after ``timeout`` seconds in all) or
+    another ``ConnectError``. Cancelling drops the attempt.
     """
-    return _connect(loop, factory, lambda build: loop.create_connection(build, host, port), timeout, clock)
+    return _connect(loop, factory, lambda build: race(loop, build, host, port), timeout, clock)
 
 
 def connect_native_unix(

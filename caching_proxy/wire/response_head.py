@@ -1,8 +1,9 @@
 """The head of a backend's response, from bytes.
 
 Tolerant where RFC 9112 asks it of a recipient: obs-fold becomes one space (§5.2), whitespace before a colon goes
-(§5.1), the reason may be missing (§4), and any status from 100 to 999 is taken. Strict otherwise: bare CR or LF, NUL, a
-line that is no field, whitespace where the first field line should start (§2.2), other versions of HTTP.
+(§5.1), lines may end in LF alone (§2.2), the reason may be missing (§4), and any status from 100 to 999 is taken.
+Strict otherwise: bare CR, NUL, a line that is no field, whitespace where the first field line should start (§2.2),
+other versions of HTTP. Every expression here takes time in proportion to the length of the head, whatever is in it.
 
 The split is our own, not llhttp's: llhttp refuses what a proxy has to take (Transfer-Encoding beside Content-Length)
 and stops at a 101, so its view of a head would need correcting anyway; one regular expression that must account for
@@ -23,16 +24,18 @@ MAX_FIELDS = 256
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _START = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00\r\n]*))?\r\n(?![ \t])")
 # A match starts at the beginning of a line and holds one LF: as many matches as LFs means that no line was missed.
-_LINE = re.compile(rb"(?<=\n)(" + _TOKEN + rb"):[ \t]*([^\x00\r\n]*)\r\n")
-_FOLD = re.compile(rb"[ \t]*\r\n[ \t]+")
-_SPACE_BEFORE_COLON = re.compile(rb"(?<=\n)(" + _TOKEN + rb")[ \t]+:")
-_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n).|\x00", re.DOTALL)
+_LINE = re.compile(rb"(?<=\n)(" + _TOKEN + rb"):[ \t]*+([^\x00\r\n]*+)\r\n")
+_SPACE_BEFORE_COLON = re.compile(rb"(?<=\n)(" + _TOKEN + rb")[ \t]++:")
+_BARE = re.compile(rb"\r[^\n]|\x00")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def parse_response_head(data: bytes) -> ResponseHead:
     """The head in ``data``, which ends with the empty line. Raises :class:`UpstreamProtocolError`."""
     if len(data) > MAX_HEAD_BYTES:
         raise UpstreamProtocolError("the response head is too large")
+    if data.count(b"\n") != data.count(b"\r\n"):
+        data = _BARE_LF.sub(b"\r\n", data)
     start = _START.match(data)
     if start is None or not data.endswith(b"\r\n\r\n"):
         raise UpstreamProtocolError("the response does not start with an HTTP/1 status line")
@@ -55,7 +58,27 @@ def _fields(data: bytes, begin: int) -> Fields:
 
 def _mended(data: bytes) -> bytes:
     """Field lines unfolded and without whitespace before their colons (RFC 9112 §5.1, §5.2)."""
-    return _SPACE_BEFORE_COLON.sub(rb"\1:", _FOLD.sub(b" ", data))
+    lines: list[list[bytes]] = []
+    for line in data.split(b"\r\n"):
+        if line[:1] in (b" ", b"\t") and lines:
+            lines[-1][-1] = lines[-1][-1].rstrip(b" \t")
+            lines[-1].append(line.strip(b" \t"))
+        else:
+            lines.append([line])
+    return _SPACE_BEFORE_COLON.sub(rb"\1:", b"\r\n".join(b" ".join(parts) for parts in lines))
+
+
+def end_of_head(data: bytes, seen: int = 0) -> int:
+    """Where the head at the beginning of ``data`` ends, its empty line included; -1 while that is not there.
+
+    Bytes before ``seen`` were looked at before.
+    """
+    at = max(seen - 2, 0)
+    crlf = data.find(b"\n\r\n", at)
+    lf = data.find(b"\n\n", at, len(data) if crlf < 0 else crlf + 1)
+    if lf >= 0:
+        return lf + 2
+    return crlf + 3 if crlf >= 0 else -1
 
 
 def hopeless(data: bytes, seen: int = 0) -> bool:

@@ -26,13 +26,21 @@ from caching_proxy.interfaces import (
     UpstreamTimeout,
 )
 from caching_proxy.wire.chunked import ChunkedDecoder
-from caching_proxy.wire.response_head import MAX_HEAD_BYTES, hopeless, keep_alive, parse_response_head, settled
+from caching_proxy.wire.response_head import (
+    MAX_HEAD_BYTES,
+    end_of_head,
+    hopeless,
+    keep_alive,
+    parse_response_head,
+    settled,
+)
 from caching_proxy.wire.upstream_exchange import Exchange, Owner, Unanswered
 from caching_proxy.wire.upstream_line import Waiting
 from caching_proxy.wire.upstream_request import Upload
 from caching_proxy.wire.upstream_tunnel import Tunnel
 
-_END_OF_HEAD = b"\r\n\r\n"
+MAX_INTERIM = 100
+"""1xx responses to one request past which its answer is not waited for any longer."""
 
 
 class UpstreamConnection(Protocol):
@@ -60,6 +68,7 @@ class UpstreamConnection(Protocol):
         self._reusable = False
         self._answered = False
         self._expecting = False
+        self._interim = 0
         self._paused = False
         self._until_close = False
         self._timer: IDelayedCall | None = None
@@ -72,6 +81,7 @@ class UpstreamConnection(Protocol):
         self._exchange = exchange
         self._receive = self._head
         self._answered = self._expecting = False
+        self._interim = 0
         self.exchanges += 1
         self._heard = now
         if self._timer is None:
@@ -143,12 +153,12 @@ class UpstreamConnection(Protocol):
         self._answered = True
         seen = 0
         if self._buffer:
-            seen = len(self._buffer) - 3
+            seen = len(self._buffer)
             data, self._buffer = self._buffer + data, b""
         while data and exchange is not None and self._exchange is exchange:
-            end = data.find(_END_OF_HEAD, max(seen, 0)) + 4
-            if end < 4:
-                self._incomplete_head(data, max(seen, 0))
+            end = end_of_head(data, seen)
+            if end < 0:
+                self._incomplete_head(data, max(seen - 2, 0))
                 return
             try:
                 head = parse_response_head(data[:end])
@@ -163,6 +173,10 @@ class UpstreamConnection(Protocol):
                 self._switch(exchange, head, data)
                 return
             self._expecting = False
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                self._fail(UpstreamProtocolError("too many interim responses"))
+                return
             if exchange.on_interim is not None:
                 exchange.on_interim(settled(head, NONE))
 
@@ -222,7 +236,7 @@ class UpstreamConnection(Protocol):
             self._left = framing.length
             self._receive = self._counted
         elif framing.kind is Kind.CHUNKED:
-            self._decoder = ChunkedDecoder(502)
+            self._decoder = ChunkedDecoder(502, lenient=True)
             self._receive = self._chunked
         else:
             self._receive = self._until_the_end

@@ -132,6 +132,7 @@ class Pusher:
 
     def __init__(self, request, total: int) -> None:
         self.request, self.left, self.pauses, self.going = request, total, 0, False
+        self.paused = threading.Event()
         request.start_response(OK, total)
         request.registerProducer(self, True)
         self.resumeProducing()
@@ -149,6 +150,7 @@ class Pusher:
     def pauseProducing(self) -> None:
         self.pauses += 1
         self.going = False
+        self.paused.set()
 
     def stopProducing(self) -> None:
         self.going = False
@@ -156,12 +158,22 @@ class Pusher:
 
 @pytest_twisted.ensureDeferred
 async def test_a_large_response_waits_for_its_reader(serve):
-    total, pushers = 16 << 20, []
-    listener = await serve(lambda request: pushers.append(Pusher(request, total)))
-    close = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    data = await deferToThread(exchange, listener.port, close, 1 << 30)
+    total, pushers, asked = 16 << 20, [], threading.Event()
+
+    def handler(request) -> None:
+        pushers.append(Pusher(request, total))
+        asked.set()
+
+    def read_late(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), 20) as client:
+            client.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            assert asked.wait(20)
+            assert pushers[0].paused.wait(20), "it was not held back"
+            return read(client, 1 << 30)
+
+    listener = await serve(handler)
+    data = await deferToThread(read_late, listener.port)
     assert len(data.partition(b"\r\n\r\n")[2]) == total
-    assert pushers[0].pauses > 1
 
 
 @pytest_twisted.ensureDeferred

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from caching_proxy.core.messages import Fields, ResponseHead
 from caching_proxy.interfaces import UpstreamProtocolError
-from caching_proxy.wire.response_head import MAX_FIELDS, MAX_HEAD_BYTES, hopeless, parse_response_head
+from caching_proxy.wire.response_head import MAX_FIELDS, MAX_HEAD_BYTES, end_of_head, hopeless, parse_response_head
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -74,7 +74,6 @@ def test_X9_whitespace_before_the_colon_goes() -> None:
         pytest.param(OK + b" A: b\r\n\r\n", id="fold-first"),
         pytest.param(OK + b"A: b\rc\r\n\r\n", id="bare-cr"),
         pytest.param(OK + b"A: b\x00c\r\n\r\n", id="nul"),
-        pytest.param(OK + b"A: b\nC: d\r\n\r\n", id="bare-lf"),
         pytest.param(b"HTTP/1.1 200 O\rK\r\n\r\n", id="bare-cr-in-reason"),
         pytest.param(b"HTTP/1.1 200 O\x00K\r\n\r\n", id="nul-in-reason"),
     ],
@@ -157,9 +156,28 @@ def test_what_was_written_is_read(pairs: list[tuple[bytes, bytes]]) -> None:
         pytest.param(b"HTTP/1.1 200 OK\r\nA: b\r", False, id="half-line"),
         pytest.param(b"<html>", True, id="html"),
         pytest.param(b"HX", True, id="other"),
-        pytest.param(b"HTTP/1.1 200 OK\nA: b\n\n", True, id="bare-lf"),
+        pytest.param(b"HTTP/1.1 200 OK\nA: b\n\n", False, id="lf-alone"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nA: b\rc", True, id="bare-cr"),
         pytest.param(b"HTTP/1.1 200 OK\r\nA: b\x00", True, id="nul"),
     ],
 )
 def test_hopeless_beginnings(data: bytes, lost: bool) -> None:
     assert hopeless(data) is lost
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\nA: b\nC: d\n\n", id="lf"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", id="mixed"),
+        pytest.param(b"HTTP/1.1 200 OK\nA: b\r\nC: d\n\r\n", id="crlf-at-the-end"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\n\n", id="lf-at-the-end"),
+        pytest.param(b"HTTP/1.1 200 OK\nA:\n b\nC : d\n\n", id="folded"),
+    ],
+)
+def test_lines_that_end_in_lf(data: bytes) -> None:
+    for at in range(len(data)):
+        assert end_of_head(data[:at]) == -1
+    assert end_of_head(data + b"\n\nbody\r\n\r\n") == len(data)
+    assert end_of_head(data, len(data) - 1) == len(data)
+    assert parse_response_head(data).fields.index == {b"a": [b"b"], b"c": [b"d"]}

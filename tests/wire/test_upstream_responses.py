@@ -269,7 +269,8 @@ def test_X7_no_body_whatever_the_fields_say(status: bytes) -> None:
     [
         pytest.param([b"<html>"], id="html"),
         pytest.param([b"\r\n\r\n"], id="blank-lines"),
-        pytest.param([b"HTTP/1.1 200 OK\nA: b\n\n"], id="bare-lf"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nA: b\rc"], id="bare-cr"),
+        pytest.param([b"HTTP/1.1 103 Early Hints\r\n\r\n" * 101], id="interim-without-end"),
         pytest.param([b"HTTP/1.1 200 OK\r\n", b"A\x00: b\r\n"], id="nul"),
         pytest.param([OK, b"A: " + b"b" * 40_000, b"b" * 40_000], id="endless-head"),
         pytest.param([OK + b"A: b\r\n" * 300 + b"\r\n"], id="too-many-fields"),
@@ -364,3 +365,18 @@ def test_garbage_raises_nothing_but_upstream_errors(pieces: list[bytes], upgrade
     assert (outcome.response is None) is (outcome.error is not None)
     if outcome.response is not None and outcome.response.tunnel is None:
         assert (outcome.sink.failure is None) is (outcome.sink.trailers is not None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "body", "kept"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", b"hi", True, id="lf-alone"),
+        pytest.param(OK + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nhi", b"hi", False, id="identity"),
+        pytest.param(OK + b"Transfer-Encoding: chunked\r\n\r\n2  \r\nhi\r\n0 \t\r\n\r\n", b"hi", True, id="blanks"),
+    ],
+)
+def test_X11_lenient_where_it_is_safe(raw: bytes, body: bytes, kept: bool) -> None:
+    for pieces in ([raw], [raw[at : at + 1] for at in range(len(raw))]):
+        outcome = exchange(*pieces)
+        assert outcome.response is not None
+        assert (outcome.sink.data, outcome.kept) == (body, kept)

@@ -127,7 +127,7 @@ def compose(
     pipeline = _pipeline(reactor, settings, store, cache, upstream, verifier, rules)
     steering = Steering(settings.steering_fields, settings.underscores_in_headers)
     peers = TrustedPeers(settings.trusted_proxies)
-    resource = ProxyResource(pipeline, peers, hosts, recorder, new_request_id, steering)
+    resource = ProxyResource(pipeline, peers, hosts, recorder, new_request_id, steering, settings.rewrite_location)
     name, now = _shown_name(settings), reactor.seconds
     hot_path = HotPath(cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, now, peers, steering)
     backend = upstream.backend
@@ -243,6 +243,7 @@ def _route(settings: Settings, upstream: IUpstream) -> Route:
         origin_of(backend.scheme, backend.authority),
         backend.base_path,
         settings.proxy_name,
+        settings.rewrite_location,
     )
 
 

@@ -91,6 +91,7 @@ class Settings:
     backend_key_file: str | None
     backend_max_per_peer: int | None
     preserve_host: bool
+    rewrite_location: bool
     allowed_hosts: tuple[bytes, ...]
 
     jwt_secret: bytes | None = attrs.field(repr=_secret)

@@ -210,6 +210,12 @@ TABLE: tuple[Variable, ...] = (
             "backend connections that one client may hold; unset: half of BACKEND_MAX_CONNECTIONS",
         ),
         V("PRESERVE_HOST", "false", p.boolean, "send the client's Host on; it must be in ALLOWED_HOSTS"),
+        V(
+            "REWRITE_LOCATION",
+            "on",
+            p.boolean,
+            "name the client's scheme and host in Location and Content-Location where the backend names its own",
+        ),
         V("ALLOWED_HOSTS", None, p.listed(p.authority), "hosts that clients may name, comma-separated"),
     ),
     *_group(

@@ -37,7 +37,8 @@ class Incoming:
 
     ``client_ip`` is the peer's address as text; ``peer`` is that of the client whose share of the backend is used;
     ``trusted`` says that the peer is one of ``TRUSTED_PROXIES``; ``scheme`` is how it reached us. ``on_interim`` takes
-    each 1xx on its way to the client.
+    each 1xx on its way to the client. ``port`` is that of the client's Host, as ``:8080``, where the backend gets to
+    see it beside the head's Host.
     """
 
     head: RequestHead
@@ -48,6 +49,7 @@ class Incoming:
     trusted: bool = False
     on_interim: Callable[[ResponseHead], None] | None = None
     peer: bytes = b""
+    port: bytes = b""
 
 
 @transient(slots=True, eq=False)
@@ -106,7 +108,7 @@ class Question:
         """What decisions look at: a field that ends at this hop must not select a variant."""
         self.identity = identity
         self.key = key
-        scope = scope_of(head.target, head.fields, incoming.scheme, incoming.trusted)
+        scope = scope_of(head.target, head.fields, incoming.scheme, incoming.trusted, incoming.port)
         self.view = view_of(scope, not identity.established)
         """Which of the key's variants may answer."""
         self.terms = terms

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from caching_proxy.cache.attempt import replaces_client
 from caching_proxy.cache.exchange import Incoming, Question, Reply
 from caching_proxy.cache.fetcher import Fetcher
+from caching_proxy.cache.filling import as_asked, ask_for_all, fills
 from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.passing import PassThrough
 from caching_proxy.cache.reader import Found, StoreReader
@@ -162,7 +163,20 @@ class Pipeline:
         question.take_ticket(p.tickets).current = found.current
         if entry is not None and entry.missing is None and may_serve_on_error(entry, question.control, now):
             question.stale = entry
+        if p.policy.fill_on_conditional and fills(question, lookup):
+            return self._filling(question, lookup)
         return self._from_backend(question, lookup)
+
+    def _filling(self, question: Question, lookup: Lookup) -> Reply | Deferred[Reply]:
+        """Ask for all of what a client has already, store it, and answer the client by its conditions."""
+        p = self._p
+        if p.uncacheable.covers(question.crowd, self._now()):
+            return self._from_backend(question, lookup)
+        asked = ask_for_all(question)
+        reply = self._from_backend(question, lookup)
+        if isinstance(reply, Deferred):
+            return reply.addCallback(lambda reply: as_asked(reply, asked, self._now()))
+        return as_asked(reply, asked, self._now())
 
     def _from_backend(self, question: Question, lookup: Lookup, flights: int = FLIGHTS) -> Reply | Deferred[Reply]:
         """Join the flight for this key, or lead one, or go alone where sharing cannot help."""

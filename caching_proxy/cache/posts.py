@@ -122,7 +122,7 @@ class PostKeeper:
         if verdict.refusal is not None or (response.length is not None and response.length > self._policy.max_body):
             return None
         key = build_key(identity.role, target_of(request.target, self._keys, host))
-        scope = scope_of(request.target, request.fields, incoming.scheme, incoming.trusted)
+        scope = scope_of(request.target, request.fields, incoming.scheme, incoming.trusted, incoming.port)
         return make_entry(key, request, response.head, b"", verdict, self._policy, now, scope)
 
     def _describes(self, request: RequestHead, response: UpstreamResponse, scheme: bytes, host: bytes) -> bool:

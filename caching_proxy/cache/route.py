@@ -7,7 +7,8 @@ from twisted.internet.defer import Deferred
 
 from caching_proxy.body import Body
 from caching_proxy.cache.exchange import Incoming
-from caching_proxy.core.messages import RequestHead
+from caching_proxy.core.locations import Backend as LocatedBackend
+from caching_proxy.core.messages import RequestHead, ResponseHead
 from caching_proxy.core.outgoing import request_to_backend, upgrade_to_backend
 from caching_proxy.interfaces import IUpstream, UpstreamResponse
 
@@ -22,6 +23,11 @@ class Route:
     origin: bytes
     base_path: bytes
     proxy_name: bytes
+    rewrite: bool = True
+    """Whether answers that name the backend in Location get the mark of :mod:`caching_proxy.core.locations`."""
+    _backend: LocatedBackend = attrs.field(
+        init=False, default=attrs.Factory(lambda self: LocatedBackend(self.origin, self.base_path), takes_self=True)
+    )
 
     def fetch(
         self, incoming: Incoming, head: RequestHead, body: Body | None = None, *, cacheable: bool = True
@@ -29,7 +35,7 @@ class Route:
         """Send ``head``, which came with ``incoming``, and perhaps a body."""
         sent = request_to_backend(
             head,
-            host=self.host or head.fields.first(b"host") or b"",
+            host=self.host or (head.fields.first(b"host") or b"") + incoming.port,
             client_ip=incoming.client_ip,
             scheme=incoming.scheme,
             request_id=incoming.request_id,
@@ -38,14 +44,15 @@ class Route:
             cacheable=cacheable,
             base_path=self.base_path,
         )
-        return self.upstream.fetch(sent, body, incoming.on_interim, incoming.peer)
+        asked = self.upstream.fetch(sent, body, incoming.on_interim, incoming.peer)
+        return asked.addCallback(self._located) if self.rewrite else asked
 
     def upgrade(self, incoming: Incoming) -> Deferred[UpstreamResponse]:
         """Ask the backend to leave HTTP; the answer is final, or a 101 with a tunnel."""
         head = incoming.head
         sent = upgrade_to_backend(
             head,
-            host=self.host or head.fields.first(b"host") or b"",
+            host=self.host or (head.fields.first(b"host") or b"") + incoming.port,
             client_ip=incoming.client_ip,
             scheme=incoming.scheme,
             request_id=incoming.request_id,
@@ -54,3 +61,10 @@ class Route:
             base_path=self.base_path,
         )
         return self.upstream.fetch(sent, None, incoming.on_interim, incoming.peer)
+
+    def _located(self, response: UpstreamResponse) -> UpstreamResponse:
+        head = response.head
+        fields = self._backend.marked(head.fields)
+        if fields is head.fields:
+            return response
+        return attrs.evolve(response, head=ResponseHead(head.status, head.reason, fields, head.minor))

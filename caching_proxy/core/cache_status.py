@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from caching_proxy.core.messages import Fields
 from caching_proxy.core.outcome import Forward
 
 _TOKEN = re.compile(rb"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
@@ -53,6 +54,17 @@ def member(
     if detail is not None:
         parts.append(b"detail=" + _word(detail))
     return b"; ".join(parts)
+
+
+def forwarded_as(fields: Fields, status: int) -> Fields:
+    """``fields`` whose last member, if it says that the request was forwarded, also says what was answered to it."""
+
+    def told(value: bytes) -> bytes:
+        before, reason, rest = value.rpartition(b"; fwd=")
+        token, semicolon, more = rest.partition(b";")
+        return b"%b%b%b; fwd-status=%d%b%b" % (before, reason, token, status, semicolon, more) if reason else value
+
+    return Fields((name, told(value) if name.lower() == b"cache-status" else value) for name, value in fields)
 
 
 def append(existing: Sequence[bytes], member: bytes) -> bytes:

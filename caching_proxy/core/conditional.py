@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 
+from caching_proxy.core.cache_status import forwarded_as
 from caching_proxy.core.dates import parse_date
 from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.messages import Fields, RequestHead
+from caching_proxy.core.messages import Fields, RequestHead, ResponseHead
 
 _TAG = re.compile(rb'(?:W/)?"[^"]*"')
 _LIST_MEMBER = re.compile(rb'[ \t]*((?:W/)?"[^"]*"[^,]*|[^,]+)')
@@ -34,6 +35,15 @@ def not_modified(request: RequestHead, entry: CacheEntry, now: float) -> bool:
     if b"if-none-match" in index:  # RFC 9110 §13.2.2: then If-Modified-Since is ignored
         return _none_match_fails(index[b"if-none-match"], entry.fields.first(b"etag"))
     return _unmodified_since(index[b"if-modified-since"], entry, now)
+
+
+def as_not_modified(request: RequestHead, response: ResponseHead, now: float) -> ResponseHead | None:
+    """The 304 that ``response``, just received, comes to under the conditions of ``request``; None if they fail."""
+    entry = CacheEntry(b"", response.status, b"", response.fields.encoded(), b"", now)
+    if not not_modified(request, entry, now):
+        return None
+    fields = forwarded_as(response.fields.without(_NOT_IN_304), response.status)
+    return ResponseHead(304, b"Not Modified", fields, response.minor)
 
 
 def not_modified_fields(entry: CacheEntry) -> Fields:

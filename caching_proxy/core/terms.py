@@ -17,7 +17,8 @@ from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.request_control import NO_WISHES, RequestControl, parse_request_control
 
 _CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
-PARTICULAR = _CONDITIONS | {b"range", b"if-range"}
+RANGES = frozenset((b"range", b"if-range"))
+PARTICULAR = _CONDITIONS | RANGES
 """What makes a request ask for less than the whole, or for it only if it has changed."""
 
 

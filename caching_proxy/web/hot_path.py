@@ -19,6 +19,7 @@ from caching_proxy.core.answer import answer
 from caching_proxy.core.conditional import not_modified
 from caching_proxy.core.entry import CacheEntry
 from caching_proxy.core.key import KeyPolicy
+from caching_proxy.core.locations import MARKED
 from caching_proxy.core.lookup import Use, choose
 from caching_proxy.core.messages import Fields, RequestHead
 from caching_proxy.core.outcome import CacheStatus
@@ -166,6 +167,8 @@ class HotPath:
         head = parsed.head if record.named else self._asking(parsed, bearing)
         lookup = choose(head, NO_WISHES, record.entries, now, view)
         if lookup.use is not _HIT or lookup.entry is None or lookup.entry.missing is not None:
+            return None
+        if MARKED in lookup.entry.head:  # it names the host that each client came by
             return None
         shown = record.renderings.get((None, variant_of(lookup.entry)))
         return shown if isinstance(shown, Shown) and shown.entry is lookup.entry else Shown(lookup.entry)

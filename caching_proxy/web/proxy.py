@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
@@ -22,7 +23,8 @@ from caching_proxy.cache.pipeline import Pipeline
 from caching_proxy.core.climbing import climbs
 from caching_proxy.core.errors import error_response
 from caching_proxy.core.headers import incoming_request_id
-from caching_proxy.core.messages import Fields
+from caching_proxy.core.locations import client_origin, for_client, is_marked
+from caching_proxy.core.messages import Fields, ResponseHead
 from caching_proxy.core.outcome import CacheStatus
 from caching_proxy.core.steering import DEFAULT, Door, Steering
 from caching_proxy.web.hosts import HostPolicy
@@ -47,6 +49,7 @@ class ProxyResource(Resource):
         recorder: Recorder,
         new_request_id: Callable[[], bytes],
         steering: Steering = DEFAULT,
+        rewrite: bool = True,
     ) -> None:
         Resource.__init__(self)
         self._pipeline = pipeline
@@ -55,9 +58,10 @@ class ProxyResource(Resource):
         self._recorder = recorder
         self._new_request_id = new_request_id
         self._door = Door(steering)
+        self._rewrite = rewrite
 
     def render(self, request: ProxyRequest) -> int:
-        head, client_ip = request.head, request.client_ip
+        head, client_ip, port = request.head, request.client_ip, b""
         if climbs(head.target):
             self._refuse(request, 400, b"Bad Request", "The path leads out of what is served here")
             return NOT_DONE_YET
@@ -65,6 +69,7 @@ class ProxyResource(Resource):
             if not self._hosts.admits(head.fields):
                 self._refuse(request, 421, b"Misdirected Request", "This host is not served here")
                 return NOT_DONE_YET
+            port = self._hosts.port(head.fields, request.scheme)
             head = self._hosts.settled(head)
         trusted = self._peers.trusts(client_ip)
         head = self._door.admitted(head, trusted)
@@ -77,6 +82,7 @@ class ProxyResource(Resource):
             trusted,
             request.write_interim,
             self._peers.client_behind(client_ip, head.fields) if trusted else client_ip,
+            port,
         )
         try:
             reply = self._pipeline.handle(incoming)
@@ -99,6 +105,8 @@ class ProxyResource(Resource):
             join(request, reply.head, reply.tunnel)
             self._recorder.record(request, incoming, reply)
             return
+        if self._rewrite and is_marked(reply.head.fields):
+            reply = _located(reply, request, incoming)
         body = reply.body
         if not isinstance(body, Body):
             head = reply.head if reply.framed else request.dated(reply.head)
@@ -123,6 +131,14 @@ class ProxyResource(Resource):
         head, body = error_response(code, reason, text, CacheStatus.ERROR)
         request.respond(request.dated(head), body)
         self._recorder.refused(code, request)
+
+
+def _located(reply: Reply, request: ProxyRequest, incoming: Incoming) -> Reply:
+    """``reply`` naming the origin by which this client came where the backend named itself."""
+    scheme, host = client_origin(request.head.fields, incoming.scheme, incoming.trusted)  # with Host as it was sent
+    head = reply.head
+    fields = for_client(head.fields, scheme, host)
+    return attrs.evolve(reply, head=ResponseHead(head.status, head.reason, fields, head.minor))
 
 
 @implementer(IPushProducer)

@@ -96,7 +96,7 @@ def test_a_path_cannot_spell_another_hosts_key(make_whole):
 
 
 @pytest.mark.parametrize("allowed", ["good.test", "good.test,other.test"])
-@pytest.mark.parametrize("host", [b"good.test:1337", b"GOOD.test", b"Good.Test:0080"])
+@pytest.mark.parametrize("host", [b"good.test:80", b"GOOD.test", b"Good.Test:0080"])
 def test_port_and_spelling_of_a_preserved_host_are_ours(make_whole, allowed, host):
     """One key, one Host: what only the sender chose does not show up in what others get."""
     whole = make_whole(reflecting, ALLOWED_HOSTS=allowed, PRESERVE_HOST="true")
@@ -105,6 +105,19 @@ def test_port_and_spelling_of_a_preserved_host_are_ours(make_whole, allowed, hos
     assert whole.get("/x", b"Host: good.test").cache == "HOT_HIT"
     assert whole.get("/x", b"Host: " + host).cache == "HOT_HIT"
     assert len(whole.keys) == 1
+
+
+@pytest.mark.parametrize("allowed", ["good.test", "good.test,other.test"])
+def test_a_port_of_a_preserved_host_reaches_the_backend_and_those_who_came_by_it_alone(make_whole, allowed):
+    whole = make_whole(reflecting, ALLOWED_HOSTS=allowed, PRESERVE_HOST="true")
+    hosts = {b"good.test": "good.test", b"Good.test:1337": "good.test:1337", b"good.test:8080": "good.test:8080"}
+    for _ in range(2):
+        for sent, seen in hosts.items():
+            assert json.loads(whole.get("/x", b"Host: " + sent).body)["fields"][0] == ["host", seen]
+    assert [len(whole.keys), len(whole.backend.requests)] == [1, 3]
+    for port in (b":0", b":65536", b":99999"):
+        assert whole.get("/x", b"Host: good.test" + port).cache in (None, "HOT_HIT")
+    assert len(whole.backend.requests) == 3
 
 
 def test_a_listed_port_is_kept(make_whole):

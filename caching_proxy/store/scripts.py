@@ -12,7 +12,7 @@ from txredisapi import ResponseError
 
 from caching_proxy.core.key import GET_PREFIX
 from caching_proxy.store.calls import Call, OnceLost, SendAgain
-from caching_proxy.store.connection import RedisConnection, Reply, form
+from caching_proxy.store.connection import RedisConnection, Reply, checked, form
 from caching_proxy.store.errors import TimedOut, from_reply
 from caching_proxy.store.index import LUA
 from caching_proxy.store.targets import KNOWN_PREFIXES, index_key, indexed
@@ -187,41 +187,56 @@ class Put(ScriptCall[None]):
         raise SendAgain
 
 
-DISCARD = Script(
+UNLIST = Script(
     LUA
     + b"""\
--- KEYS: entry; ARGV: field. Answers whether it was there.
-local gone = redis.call('HDEL', KEYS[1], ARGV[1])
-local found = gone == 1 and records(redis.call('HGET', KEYS[1], '#'), ARGV[1])
-if found then
-  if #found > 0 then
-    redis.call('HSET', KEYS[1], '#', written(found))
-  else
-    redis.call('HDEL', KEYS[1], '#')
-  end
+-- KEYS: entry; ARGV: field. Takes it off the index if it is not there any more.
+local index = redis.call('HGET', KEYS[1], '#')
+if not index or redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 0 end
+local found = records(index, ARGV[1])
+if found and #found > 0 then
+  redis.call('HSET', KEYS[1], '#', written(found))
+elseif found then
+  redis.call('HDEL', KEYS[1], '#')
 end
-return gone
+return 0
 """,
     keys=1,
     args=1,
 )
+_REMOVE = form(b"HDEL", blanks=2)
 
 
 class Discard(ScriptCall[bool]):
-    """Remove one variant; whether it was there."""
+    """Remove one variant; whether it was there.
 
-    __slots__ = ("_field", "_key")
+    It is removed at once, by a command of its own: while a script is sent whole, a newer value may take its place.
+    """
+
+    __slots__ = ("_field", "_gone", "_key", "wanted")
 
     def __init__(self, key: bytes, field: bytes) -> None:
-        super().__init__(DISCARD)
+        super().__init__(UNLIST)
         self._key = key
         self._field = field
+        self._gone = False
+        self.wanted = 2
 
     def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
         return len(self._key), self._key, len(self._field), self._field
 
+    def payload(self, connection: RedisConnection) -> bytes:
+        unlist = super().payload(connection)
+        return _REMOVE % self.parts(connection) + unlist if self.wanted == 2 else unlist
+
+    def read(self, replies: list[Reply]) -> bool:
+        if self.wanted == 2:
+            self._gone = checked(replies[0]) == 1
+            self.wanted = 1  # of a call that is sent once more
+        return super().read(replies[-1:])
+
     def told(self, reply: Reply) -> bool:
-        return reply == 1
+        return self._gone
 
 
 FORGET = Script(

@@ -288,6 +288,22 @@ class Shift(Ask[list[object]]):
         return super().payload(connection)
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_discard_takes_nothing_that_is_written_after_it(store: RedisStore, redis_server: RedisServer) -> None:
+    """Not even where its script has to be sent whole first."""
+    field, value = value_of(b"1")
+    await store.put(PLAIN, field, value, HOUR)
+    redis_server.cli("SCRIPT", "FLUSH")
+    await store.put(EDITOR, field, value, HOUR)
+    await store.put(PLAIN, field, value, HOUR)
+    discarded = store.discard(PLAIN, field)
+    put = store.put(PLAIN, field, value, HOUR)
+    assert await discarded
+    await put
+    stored = await store.lookup(PLAIN, [field])
+    assert (dict(stored.variants), dict(stored.outlines)) == ({field: value}, {field: outline_in(value)})
+
+
 @pytest.mark.parametrize("seconds", [-3600, 3600, -(10**9)])
 @pytest_twisted.ensureDeferred
 async def test_a_clock_that_was_set_costs_no_write(store: RedisStore, seconds: int) -> None:
@@ -339,7 +355,7 @@ async def test_password() -> None:
 @pytest_twisted.ensureDeferred
 async def test_user_and_password_with_narrow_rights() -> None:
     with RedisServer() as server:
-        hashes = "hmget hget hgetall hset hdel hkeys hstrlen"
+        hashes = "hmget hget hgetall hset hdel hkeys hexists hstrlen"
         others = "pttl pexpire time type unlink zadd zremrangebyscore zscore zpopmin scan ping evalsha eval auth select"
         rights = ["+" + command for command in f"{hashes} {others}".split()]
         server.cli("ACL", "SETUSER", "proxy", "on", ">s3cret", "~cache:*", "~cacheindex:*", *rights)

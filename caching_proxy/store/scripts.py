@@ -192,7 +192,7 @@ UNLIST = Script(
     + b"""\
 -- KEYS: entry; ARGV: field. Takes it off the index if it is not there any more.
 local index = redis.call('HGET', KEYS[1], '#')
-if not index or redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 0 end
+if not index or redis.call('HSTRLEN', KEYS[1], ARGV[1]) > 0 then return 0 end
 local found = records(index, ARGV[1])
 if found and #found > 0 then
   redis.call('HSET', KEYS[1], '#', written(found))

@@ -355,7 +355,7 @@ async def test_password() -> None:
 @pytest_twisted.ensureDeferred
 async def test_user_and_password_with_narrow_rights() -> None:
     with RedisServer() as server:
-        hashes = "hmget hget hgetall hset hdel hkeys hexists hstrlen"
+        hashes = "hmget hget hgetall hset hdel hkeys hstrlen"
         others = "pttl pexpire time type unlink zadd zremrangebyscore zscore zpopmin scan ping evalsha eval auth select"
         rights = ["+" + command for command in f"{hashes} {others}".split()]
         server.cli("ACL", "SETUSER", "proxy", "on", ">s3cret", "~cache:*", "~cacheindex:*", *rights)

@@ -10,6 +10,9 @@ ITEM = json.dumps({"id": 1, "name": "item", "text": "x" * 988}, separators=(",",
 
 MAX_AGE = 3600
 
+TAG = '"1-of-1"'
+"""The entity tag of every ``/items/…``."""
+
 _NGINX = """\
 daemon off;
 pid {directory}/nginx.pid;
@@ -38,6 +41,7 @@ _BACKEND = """\
         listen 127.0.0.1:{port} backlog=4096;
         location /items/ {{
             add_header Cache-Control "max-age={max_age}";
+            add_header ETag '{tag}';
             return 200 '{item}';
         }}
         location /files/ {{
@@ -84,7 +88,7 @@ sub vcl_recv {{ if (req.url ~ "^/uncached/") {{ return (pass); }} }}
 
 def backend(directory: str, port: int) -> str:
     """nginx as the backend; static files come from ``files/`` under ``directory``."""
-    return _nginx(directory, _BACKEND.format(port=port, directory=directory, item=ITEM, max_age=MAX_AGE))
+    return _nginx(directory, _BACKEND.format(port=port, directory=directory, item=ITEM, max_age=MAX_AGE, tag=TAG))
 
 
 def nginx_cache(directory: str, port: int, logging: int, backend_port: int) -> str:

@@ -86,11 +86,11 @@ class Growth:
 
     def fields(self) -> tuple[Curve, ...]:
         """Request fields, heads repeated and heads that all differ."""
-        loads = [Load(fields=_fields(count)) for count in FIELDS]
+        loads = [Load(fresh=False, fields=_fields(count), agents=(), languages=()) for count in FIELDS]
         costs = self._each(loads)
         with self._running(self._lab.proxy(self._backend)) as proxy:
             costs[f"{proxy.name}, no two heads alike"] = [
-                self._cost(proxy, attrs.evolve(load, mode="traced"))[0] for load in loads
+                self._cost(proxy, attrs.evolve(load, fresh=True))[0] for load in loads
             ]
         curve = Curve(
             name="fields",

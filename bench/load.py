@@ -16,9 +16,7 @@ SCRIPT = Path(__file__).with_name("requests.lua")
 
 BROWSER = (
     ("Host", "shop.example"),
-    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
     ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
-    ("Accept-Language", "en-GB,en;q=0.7,de;q=0.3"),
     ("Accept-Encoding", "gzip, deflate, br"),
     ("Referer", "https://shop.example/catalogue?page=3"),
     ("Connection", "keep-alive"),
@@ -28,20 +26,44 @@ BROWSER = (
     ("Sec-Fetch-Site", "same-origin"),
     ("X-Requested-With", "XMLHttpRequest"),
 )
-"""Twelve fields as a browser sends them."""
+"""Ten of the twelve fields that a browser sends; the two others are of these:"""
+
+AGENTS = tuple(
+    f"Mozilla/5.0 ({system}; rv:{version}.0) Gecko/20100101 Firefox/{version}.0"
+    for system in ("X11; Linux x86_64", "Windows NT 10.0; Win64; x64", "Macintosh; Intel Mac OS X 10.15", "Android 14")
+    for version in range(90, 140)
+)
+LANGUAGES = tuple(
+    f"{first}-{first.upper()},{first};q=0.9,{second};q=0.{weight}"
+    for first, second in (("de", "en"), ("en", "fr"), ("fr", "de"), ("it", "en"), ("es", "pt"))
+    for weight in range(1, 6)
+    for second in (second, "nl")
+)
 
 
 @attrs.frozen(kw_only=True)
 class Load:
-    """What to send. ``mode`` is one of requests.lua's; ``fields`` come first in every request."""
+    """What to send. ``mode`` is one of requests.lua's; ``fields`` come first in every request.
+
+    ``fresh``: no two heads are alike. ``share``, ``conditional`` and ``posts`` are percentages: of requests with one
+    of ``tokens``, with If-None-Match and ``tag``, and of POSTs in place of what ``method`` says.
+    """
 
     mode: str = "cycle"
+    fresh: bool = True
     count: int = 64
     method: str = "GET"
     path: str = "/items/"
     body: str = ""
     fields: tuple[tuple[str, str], ...] = BROWSER
+    agents: tuple[str, ...] = AGENTS
+    languages: tuple[str, ...] = LANGUAGES
     tokens: tuple[str, ...] = ()
+    share: int = 100
+    conditional: int = 0
+    tag: str = ""
+    posts: int = 0
+    cookies: bool = False
     connections: int = 64
 
 
@@ -92,15 +114,22 @@ def _environment(load: Load, prefix: str, directory: Path) -> dict[str, str]:
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "BENCH_MODE": load.mode,
+        "BENCH_FRESH": "1" if load.fresh else "",
         "BENCH_COUNT": str(load.count),
         "BENCH_METHOD": load.method,
         "BENCH_PATH": load.path,
         "BENCH_PREFIX": prefix,
         "BENCH_BODY": load.body,
         "BENCH_FIELDS": "".join(f"{name}: {value}\n" for name, value in load.fields),
+        "BENCH_SHARE": str(load.share),
+        "BENCH_CONDITIONAL": str(load.conditional),
+        "BENCH_TAG": load.tag,
+        "BENCH_POSTS": str(load.posts),
+        "BENCH_COOKIES": "1" if load.cookies else "",
     }
-    if load.tokens:
-        file = directory / "tokens"
-        file.write_text("\n".join(load.tokens))
-        environment["BENCH_TOKENS"] = str(file)
+    for name, lines in (("AGENTS", load.agents), ("LANGUAGES", load.languages), ("TOKENS", load.tokens)):
+        if lines:
+            file = directory / name.lower()
+            file.write_text("\n".join(lines))
+            environment[f"BENCH_{name}"] = str(file)
     return environment

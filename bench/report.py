@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
 import attrs
 
 from bench.contest import Result
-from bench.scenarios import BODY, CLAIMS, PROXY, Claim
+from bench.scenarios import BODY, CLAIMS, PROXY, PROXY_LOG, WORST_P99, Claim
 
 MOST_GROWTH = 32 * 1024 * 1024
 """Bytes by which resident memory may grow while large bodies pass (SPEC 12)."""
@@ -79,7 +79,7 @@ def verdicts(table: Sequence[Row], in_bytes: frozenset[str], claims: Iterable[Cl
     found = {(row.path, row.contender): row for row in table}
     judged = []
     for claim in claims:
-        mine = found.get((claim.path, PROXY))
+        mine = found.get((claim.path, claim.contender))
         others = [found[reference] for reference in claim.references if reference in found]
         if mine is None or not others:
             continue
@@ -94,11 +94,18 @@ def verdicts(table: Sequence[Row], in_bytes: frozenset[str], claims: Iterable[Cl
         where = "" if best.path == claim.path else f" {best.path}"
         text = f"{claim.path}: at least {claim.at_least:g} × {best.contender}{where}"
         judged.append(Verdict(text, ratio, ratio >= claim.at_least))
+    judged += _tails(row for row in table if row.contender in (PROXY, PROXY_LOG) and row.path not in in_bytes)
     body = found.get((BODY, PROXY))
     if body is not None:
         share = body.growth / MOST_GROWTH
         judged.append(Verdict(f"{BODY}: growth of resident memory, in 32 MiB", share, share < 1))
     return judged
+
+
+def _tails(ours: Iterable[Row]) -> Iterator[Verdict]:
+    for row in ours:
+        ratio = row.p99 / max(1.0, row.p50)
+        yield Verdict(f"{row.path}: p99 at most {WORST_P99:g} × median", ratio, ratio <= WORST_P99)
 
 
 def _figure(row: Row, in_bytes: frozenset[str]) -> float:

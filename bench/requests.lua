@@ -1,48 +1,102 @@
--- What wrk sends. The environment says it: a "mode", how many URLs, which fields.
---   cycle   BENCH_COUNT URLs, one after another
+-- What wrk sends. The environment says it.
+-- BENCH_MODE, the order of the URLs, of which there are BENCH_COUNT:
+--   cycle   one after another
 --   unique  URLs that nobody has asked for before
---   spread  BENCH_COUNT URLs in an order without neighbours
---   traced  like cycle, with one field that differs in every request, so that no two heads are alike
--- BENCH_TOKENS names a file with one bearer token a line; request n carries token n modulo their number.
-local mode = os.getenv("BENCH_MODE") or "cycle"
-local count = tonumber(os.getenv("BENCH_COUNT") or "64")
-local method = os.getenv("BENCH_METHOD") or "GET"
-local path = os.getenv("BENCH_PATH") or "/items/"
-local prefix = os.getenv("BENCH_PREFIX") or ""
-local body = os.getenv("BENCH_BODY") or ""
-local fields = (os.getenv("BENCH_FIELDS") or ""):gsub("\n", "\r\n")
-local ready, number = {}, 0
+--   spread  in an order without neighbours
+--   zipf    the n-th with probability 1 / n ^ 0.9
+-- BENCH_FRESH=1: heads never repeat. Each request has its own X-Request-ID, traceparent and X-Forwarded-For, and one
+-- of the lines in the files BENCH_AGENTS and BENCH_LANGUAGES.
+-- In BENCH_SHARE percent of the requests: one of the bearer tokens in the file BENCH_TOKENS.
+-- In BENCH_CONDITIONAL percent: If-None-Match with BENCH_TAG. BENCH_COOKIES=1: cookies, different each time.
+-- In BENCH_POSTS percent: a POST instead.
+local function env(name, default) return os.getenv("BENCH_" .. name) or default end
+local function percent(name, default) return tonumber(env(name, default)) end
 
-local function tokens()
-   local found = {}
-   local name = os.getenv("BENCH_TOKENS")
-   if name then
-      for line in io.lines(name) do found[#found + 1] = "Authorization: Bearer " .. line .. "\r\n" end
+local mode, count, method = env("MODE", "cycle"), tonumber(env("COUNT", "64")), env("METHOD", "GET")
+local path, body = env("PATH", "/items/") .. env("PREFIX", ""), env("BODY", "")
+local fields = env("FIELDS", ""):gsub("\n", "\r\n")
+local fresh, cookies = env("FRESH", "") == "1", env("COOKIES", "") == "1"
+local share, conditional, posts = percent("SHARE", "100"), percent("CONDITIONAL", "0"), percent("POSTS", "0")
+local condition = 'If-None-Match: ' .. env("TAG", "") .. "\r\n"
+local framing = "Content-Length: " .. #body .. "\r\nContent-Type: application/json\r\n"
+local POST_BODY = '{"name":"item"}'
+local POST_FRAMING = "Content-Length: " .. #POST_BODY .. "\r\nContent-Type: application/json\r\n"
+
+-- Tables of ready pieces: to format numbers for each request would cost more than the request does.
+local HEX, MIXED = 4096, 65536
+local hex, spread, agents, languages, tokens, order, ready = {}, {}, {}, {}, {}, {}, {}
+local number = 0
+
+local function lines(name, before)
+   local found, file = {}, os.getenv("BENCH_" .. name)
+   if file then
+      for line in io.lines(file) do found[#found + 1] = before .. line .. "\r\n" end
    end
    if #found == 0 then found[1] = "" end
    return found
 end
 
-local function head(target, more)
-   local length = body ~= "" and ("Content-Length: " .. #body .. "\r\nContent-Type: application/json\r\n") or ""
-   return method .. " " .. target .. " HTTP/1.1\r\n" .. fields .. more .. length .. "\r\n" .. body
+local function zipf()
+   local sums, total = {}, 0
+   for n = 1, count do
+      total = total + 1 / n ^ 0.9
+      sums[n] = total
+   end
+   for n = 0, 16 * MIXED - 1 do
+      local at, low, high = math.random() * total, 1, count
+      while low < high do
+         local middle = math.floor((low + high) / 2)
+         if sums[middle] < at then low = middle + 1 else high = middle end
+      end
+      order[n] = low - 1
+   end
+end
+
+local function target(n)
+   if mode == "unique" then return path .. n end
+   if mode == "spread" then return path .. string.format("%d", n * 7919 % count) end
+   if mode == "zipf" then return path .. order[n % (16 * MIXED)] end
+   return path .. (n - 1) % count
+end
+
+local function own(n)
+   local low, high, some = hex[n % HEX], hex[math.floor(n / HEX) % HEX], spread[n % MIXED]
+   local more = "X-Request-ID: " .. some .. high .. low .. "\r\ntraceparent: 00-" .. low .. some .. high .. "000000-"
+      .. some .. low .. "f-01\r\nX-Forwarded-For: 10." .. n % 251 .. "." .. math.floor(n / 251) % 253 .. "." .. n % 241
+      .. "\r\n" .. agents[n * 7 % #agents + 1] .. languages[n * 11 % #languages + 1]
+   if cookies then more = more .. "Cookie: _ga=GA1.2." .. some .. low .. "; _gid=GA1.2." .. high .. low .. "\r\n" end
+   return more
 end
 
 function init()
-   local all = tokens()
-   if mode ~= "cycle" then return end
-   for token = 1, #all do
-      for n = 0, count - 1 do ready[#ready + 1] = head(path .. prefix .. n, all[token]) end
+   math.randomseed(1)
+   agents, languages = lines("AGENTS", "User-Agent: "), lines("LANGUAGES", "Accept-Language: ")
+   tokens = lines("TOKENS", "Authorization: Bearer ")
+   for n = 0, HEX - 1 do hex[n] = string.format("%03x", n) end
+   for n = 0, MIXED - 1 do spread[n] = string.format("%06x%06x", math.random(0, 0xffffff), math.random(0, 0xffffff)) end
+   if mode == "zipf" then zipf() end
+   if fresh or mode ~= "cycle" then return end
+   for token = 1, #tokens do
+      for n = 1, count do
+         ready[#ready + 1] = method .. " " .. target(n) .. " HTTP/1.1\r\n" .. fields .. agents[1] .. languages[1]
+            .. tokens[token] .. (body ~= "" and framing or "") .. "\r\n" .. body
+      end
    end
 end
 
 function request()
    number = number + 1
-   if mode == "cycle" then return ready[(number - 1) % #ready + 1] end
-   if mode == "unique" then return head(path .. prefix .. number, "") end
-   if mode == "spread" then return head(path .. prefix .. string.format("%d", number * 7919 % count), "") end
-   local trace = string.format("traceparent: 00-%032x-%016x-01\r\n", number * 2654435761 % 2 ^ 52, number)
-   return head(path .. prefix .. (number - 1) % count, trace)
+   local n = number
+   if #ready > 0 then return ready[(n - 1) % #ready + 1] end
+   local more = fresh and own(n) or agents[1] .. languages[1]
+   local chance = n * 61 % 100
+   if chance < share then more = more .. tokens[(n * 13 + math.floor(n / 100) * 7) % #tokens + 1] end
+   if (chance + 50) % 100 < conditional then more = more .. condition end
+   if (chance + 25) % 100 < posts then
+      return "POST " .. target(n) .. " HTTP/1.1\r\n" .. fields .. more .. POST_FRAMING .. "\r\n" .. POST_BODY
+   end
+   if body ~= "" then more = more .. framing end
+   return method .. " " .. target(n) .. " HTTP/1.1\r\n" .. fields .. more .. "\r\n" .. body
 end
 
 function done(summary, latency)

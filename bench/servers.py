@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -22,6 +23,8 @@ from bench.machine import Cores, program
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 20.0
 RUN_TWISTD = "from twisted.scripts.twistd import run; run()"
+MIXED_PATH = "/items/mixed-"
+RULES = [{"post_path_regex": f"^({MIXED_PATH}\\d+)$", "invalidate_patterns": ["cache:GET:$1"]}]
 SECRET = "a secret of the benchmark's own, long enough for HS256"
 
 
@@ -117,7 +120,10 @@ class Lab:
     def proxy(self, backend: Server, name: str = "proxy", **settings: str) -> Server:
         """This proxy, of this checkout; ``settings`` are its environment."""
         place, port = self._place(name), free_port()
+        (place / "rules.json").write_text(json.dumps(RULES))
         environment = {
+            "INVALIDATION_CONFIG": str(place / "rules.json"),
+            "IGNORED_COOKIES": "_ga,_gid",
             "BACKEND_URL": backend.url(),
             "PORT": str(port),
             "HOST": "127.0.0.1",

@@ -10,7 +10,7 @@ A name with ``_`` goes too, from whomever it comes: CGI and WSGI programs read `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import attrs
 
@@ -182,20 +182,12 @@ class Steering:
     def _listed(self, name: bytes) -> bool:
         return steers(name) or any(matches(name) for matches in self._more)
 
-    def names_unseen(self, fields: Fields, trusted: bool) -> frozenset[bytes]:
-        """The lower-case names in ``fields`` that go, whatever the method."""
-        names = fields.index
-        if not _any_suspect(names) and not self._more:
-            return frozenset()
-        return frozenset(name for name in names if self.unseen(name, trusted))
-
 
 DEFAULT = Steering()
 
-
-def _any_suspect(names: Iterable[bytes]) -> bool:
-    """A glance: whether a name is in the table or has a ``_``."""
-    return not _EXACT.isdisjoint(names) or any(name.startswith(_BEGINNINGS) or b"_" in name for name in names)
+REMEMBERED = 1000
+LONGEST = 64
+"""How many names are remembered that pass, and how long in bytes."""
 
 
 def believed_under(
@@ -205,9 +197,18 @@ def believed_under(
 
     It gives the same object where nothing goes. Keep it, its results are remembered.
     """
+    passing: set[bytes] = set()  # names that are known to pass: most requests hold no others
 
     def believed(fields: Fields) -> Fields:
-        gone = steering.names_unseen(fields, trusted) - sparing
+        names = fields.index
+        if passing.issuperset(names):
+            return fields
+        unknown = [name for name in names if name not in passing]
+        gone = {name for name in unknown if name not in sparing and steering.unseen(name, trusted)}
+        if len(unknown) > len(gone):
+            if len(passing) > REMEMBERED:
+                passing.clear()
+            passing.update(name for name in unknown if name not in gone and len(name) <= LONGEST)
         return fields.without(gone) if gone else fields
 
     return lambda fields: fields.derived(believed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caching_proxy.core.messages import Field, Fields, RequestHead
-from caching_proxy.core.steering import METHOD_FIELDS, TABLE, Door, Steering
+from caching_proxy.core.steering import METHOD_FIELDS, REMEMBERED, TABLE, Door, Steering
 
 NAMES = sorted(name.replace(b"*", b"anything") for name in TABLE)
 HOST: Field = (b"Host", b"shop.example")
@@ -87,3 +87,12 @@ def test_the_answer_is_remembered_for_each_sender_and_kind_of_method() -> None:
 
 def test_every_row_says_why() -> None:
     assert all(len(reason) > 15 and name == name.lower() for name, reason in TABLE.items())
+
+
+def test_no_number_of_names_makes_it_forget_or_grow() -> None:
+    door = Door(Steering())
+    for number in range(3 * REMEMBERED):
+        pairs = ((b"X-%d" % number, b"1"), (b"Remote-User", b"x"), (b"A" * number, b"1"))
+        head = door.admitted(RequestHead(b"GET", b"/", Fields(pairs)), False)
+        assert [name for name, _ in head.fields] == [pairs[0][0], pairs[2][0]]
+    assert left((b"X-0", b"1"), (b"Remote-User", b"x")) == [b"X-0"]

@@ -69,7 +69,8 @@ def connection_options(fields: Fields) -> tuple[bytes, ...]:
 
 
 def _options(line: bytes) -> tuple[bytes, ...]:
-    return tuple(option for part in line.split(b",") if (option := part.strip(b" \t").lower()))
+    parts = dict.fromkeys(line.lower().split(b","))  # a sender may repeat one fifteen thousand times
+    return tuple(option for part in parts if (option := part.strip(b" \t")))
 
 
 _known_options = lru_cache(256)(_options)

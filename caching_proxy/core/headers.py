@@ -49,7 +49,7 @@ def connection_options(fields: Fields) -> tuple[bytes, ...]:
 
 
 def _options(line: bytes) -> tuple[bytes, ...]:
-    found = (part.strip(_OWS).lower() for part in line.split(b","))
+    found = (part.strip(_OWS) for part in dict.fromkeys(line.lower().split(b",")))
     return tuple(option for option in found if _TOKEN.fullmatch(option))
 
 

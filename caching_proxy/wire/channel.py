@@ -56,7 +56,7 @@ class HTTPChannel(Outlet):
     factory = None  # keeps http.Request from writing access lines
 
     def __init__(self, site: ProxySite) -> None:
-        super().__init__(site.clock, site.limits)
+        super().__init__(site.clock, site.limits, site.pinned)
         self.site = site
         self.request: ProxyRequest | None = None
         self.inbound: Inbound | None = None

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IReactorTime as Clock
 from caching_proxy.core.pieces import SHARED_BYTES, Content, Pieces
 from caching_proxy.wire.limits import Limits
 from caching_proxy.wire.peer import PeerProtocol
+from caching_proxy.wire.pinned import IMPATIENT_SECONDS, Pinned
 from caching_proxy.wire.transport import NativeTransport, PullPump, unsent
 
 SLICE = 128 * 1024
@@ -38,9 +39,11 @@ class Outlet(PeerProtocol):
     ``full``: more is to be sent than the transport takes for now, so nothing new should be made.
     """
 
-    def __init__(self, clock: Clock, limits: Limits) -> None:
+    def __init__(self, clock: Clock, limits: Limits, pinned: Pinned) -> None:
         self.clock = clock
         self.limits = limits
+        self._pinned = pinned
+        self._pins: bytes | None = None  # the body of which there are slices in ``_rest``
         self.full = False
         self.due = inf
         self._choked = False  # the transport said so
@@ -76,9 +79,24 @@ class Outlet(PeerProtocol):
         self.write(head)
         parts = content.parts if isinstance(content, Pieces) else (content,)
         self._rest.extend(map(memoryview, parts))
+        self._pin(parts)
         if not self.full:
             self.full = True
             self._pump()
+
+    def _pin(self, parts: Iterable[bytes | memoryview]) -> None:
+        self._unpin()
+        for part in parts:
+            body = part.obj if isinstance(part, memoryview) else part
+            if len(part) >= SHARED_BYTES and isinstance(body, bytes):  # all parts are of one body
+                self._pins = body
+                self._pinned.hold(body)
+                return
+
+    def _unpin(self) -> None:
+        if self._pins is not None:
+            self._pinned.release(self._pins)
+            self._pins = None
 
     def _pump(self) -> None:
         """Hand over slices while the transport has room."""
@@ -93,7 +111,9 @@ class Outlet(PeerProtocol):
                 view = view[:SLICE]
             self._written += len(view)
             self.transport.write(view if shares else bytes(view))  # type: ignore[arg-type]
-        self.full = self._choked
+        if not rest:
+            self._unpin()
+        self.full = bool(rest) or self._choked
 
     def _pump_on(self) -> None:
         if self.connected and not self._choked:
@@ -189,12 +209,14 @@ class Outlet(PeerProtocol):
         self.due = inf
         self._producer = None
         self._rest.clear()
+        self._unpin()
 
     def abort(self) -> None:
         """Drop the connection at once."""
         if self.connected:
             self.due = inf
             self._rest.clear()
+            self._unpin()
             cast("ITCPTransport", self.transport).abortConnection()
 
     def check(self, now: float) -> None:
@@ -216,7 +238,10 @@ class Outlet(PeerProtocol):
         taken = self._written - (int(self._choked) if waiting is None else waiting)
         if taken != self._taken:
             self._taken, self._taken_at = taken, now
-        return now - self._taken_at >= self.limits.write_seconds
+        patience = self.limits.write_seconds
+        if self._pins is not None and self._pinned.too_many:
+            patience = min(patience, IMPATIENT_SECONDS)
+        return now - self._taken_at >= patience
 
     def overdue(self, now: float) -> None:
         """``due`` passed; for the reading half."""

@@ -15,6 +15,7 @@ from caching_proxy.wire.connections import ConnectionSet
 from caching_proxy.wire.heads import HeadParser, ParsedHead
 from caching_proxy.wire.inbound import Budget
 from caching_proxy.wire.limits import DEFAULT_LIMITS, Limits
+from caching_proxy.wire.pinned import Pinned
 from caching_proxy.wire.request import ProxyRequest
 
 Hot = Callable[[ParsedHead, HTTPChannel], HotAnswer | None]
@@ -55,6 +56,7 @@ class ProxySite(Factory):
         self.heads = HeadParser(limits)
         self.connections = ConnectionSet(clock, max_connections, max_per_peer)
         self.requestFactory: type[ProxyRequest] = ProxyRequest
+        self.pinned = Pinned()
         self.uploads = Budget(UPLOADS * limits.buffer_bytes)
         self._date = (0, b"")
 

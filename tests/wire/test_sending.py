@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from plugins.wire_bytes import OK, get, statuses
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 
 from caching_proxy.core.messages import ResponseHead
 from caching_proxy.core.pieces import SHARED_BYTES, Pieces
@@ -204,3 +206,48 @@ def test_what_waits_for_its_turn_may_wait_longer_than_a_head_may_take(wire):
         line.channel.dataReceived(get() * 2 * BATCH)
         line.clock.advance(1)
         assert not line.closed
+
+
+# -- bodies that slow readers keep ---------------------------------------------------------------
+
+
+def held_by(wire, bodies):
+    """One connection for each of ``bodies``, none of which reads."""
+    line = wire(lambda request: request.respond(OK, bodies[len(line.seen) - 1]))
+    channels = []
+    for _ in bodies:
+        line.connect()
+        choke(line)
+        line.send(get())
+        channels.append(line.channel)
+    return line, channels
+
+
+def test_a_body_counts_once_however_many_read_it(wire):
+    line, channels = held_by(wire, [BODY] * 5)
+    assert line.site.pinned.bytes == len(BODY)
+    for channel in channels[:4]:
+        channel.connectionLost(Failure(ConnectionDone()))
+    assert line.site.pinned.bytes == len(BODY)
+    while channels[4].full:
+        channels[4].resumeProducing()
+    assert line.site.pinned.bytes == 0
+
+
+@pytest.mark.parametrize(("most", "aborted"), [(10 * len(BODY), False), (len(BODY), True)])
+def test_with_too_much_kept_who_takes_nothing_is_dropped_early(wire, most, aborted):
+    line, channels = held_by(wire, [BODY + bytes(size) for size in range(5)])
+    line.site.pinned.most = most
+    for _ in range(5):
+        line.clock.advance(1)
+    assert [channel.transport.aborted for channel in channels] == [aborted] * 5
+    assert line.site.pinned.bytes == (0 if aborted else 5 * len(BODY) + 10)
+
+
+def test_who_takes_something_is_not_dropped_though_much_is_kept(wire):
+    line, channels = held_by(wire, [BODY, BODY + b"x"])
+    line.site.pinned.most = len(BODY)
+    for _ in range(5):
+        channels[1].resumeProducing()
+        line.clock.advance(1)
+    assert [channel.transport.aborted for channel in channels] == [True, False]

@@ -43,16 +43,16 @@ class Answers:
 
     def add(self, answer: HotAnswer) -> bool:
         """Queue one more; False when the client has to read first, or others have to be served."""
-        self.served += 1
-        if isinstance(answer, LargeAnswer):
-            self._parts.append(answer.head)
-            self.send(answer.body)
-        else:
+        served = self.served = self.served + 1
+        if type(answer) is bytes:
             self._parts.append(answer)
             self._size += len(answer)
             if self._size >= HIGH_WATER:
                 self.send()
-        return self.served < BATCH and not self._channel.full
+        elif isinstance(answer, LargeAnswer):
+            self._parts.append(answer.head)
+            self.send(answer.body)
+        return served < BATCH and not self._channel.full
 
     def passed(self) -> bool:
         """Count a request that walked the full path; False when others have to be served."""

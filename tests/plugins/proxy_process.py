@@ -60,9 +60,15 @@ def free_port() -> int:
 
 
 class ProxyProcess:
-    """One running proxy; ``log`` is its output so far."""
+    """One running proxy; ``log`` is its output so far. ``files``: how many it may have open."""
 
-    def __init__(self, directory: Path, environment: dict[str, str], arguments: tuple[str, ...] = ("-n",)) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environment: dict[str, str],
+        arguments: tuple[str, ...] = ("-n",),
+        files: int | None = None,
+    ) -> None:
         self.directory = directory
         self.environment = environment
         self.port = int(environment["PORT"])
@@ -71,9 +77,10 @@ class ProxyProcess:
         reactor = os.environ.get("PROXY_REACTOR")
         if reactor and not any(argument.startswith("--reactor") for argument in arguments):
             arguments = (*arguments, f"--reactor={reactor}")
+        limited = () if files is None else ("sh", "-c", f'ulimit -n {files}; exec "$@"', "sh")
         with self._log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", RUN_TWISTD, *arguments, "--pidfile=", "cachingproxy"],
+                [*limited, sys.executable, "-c", RUN_TWISTD, *arguments, "--pidfile=", "cachingproxy"],
                 cwd=directory,
                 env={**inherited, "PYTHONPATH": str(ROOT), **environment},
                 stdout=out,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import attrs
 
-from caching_proxy.core.cookies import has_session_cookie
+from caching_proxy.core.cookies import names_session
 from caching_proxy.core.headers import incoming_request_id
 from caching_proxy.core.key import KeyPolicy, build_key, target_of
 from caching_proxy.core.messages import Field, Fields, RequestHead
@@ -159,13 +159,11 @@ class Reading:
 
     def who(self, parsed: ParsedHead, bearing: Bearing) -> Identity | None:
         """Whose request it is, where cookies or credentials come with it; None: for the full path to find out."""
-        if bearing.cookies:
-            cookies = Fields([pair for pair in parsed.own if pair[0] == b"cookie"])
-            if has_session_cookie(RequestHead(b"", b"", cookies), self._policy):
-                return None
+        if bearing.cookies and names_session(_values_of(parsed.own, b"cookie"), self._policy):
+            return None
         if not bearing.credentials:
             return bearing.identity
-        identity = self._verifier.remembered(value_of(parsed.own, b"authorization"))
+        identity = self._verifier.remembered(_values_of(parsed.own, b"authorization")[0])
         return identity if identity is not None and _establishes(identity) else None
 
     def view(self, parsed: ParsedHead, bearing: Bearing, route: Route, scheme: bytes, trusted: bool) -> View:
@@ -188,11 +186,6 @@ def request_id(parsed: ParsedHead) -> bytes | None:
     return incoming_request_id(Fields(parsed.own), True)
 
 
-def value_of(pairs: list[Field], name: bytes) -> bytes:
-    """The value of the first of ``pairs`` called ``name``."""
-    return next(value for other, value in pairs if other == name)
-
-
 def conditions(parsed: ParsedHead) -> tuple[Field, ...]:
     """The lines that ask for a part, or only for what has changed."""
     return tuple([pair for pair in parsed.own if pair[0] in PARTICULAR])
@@ -201,6 +194,10 @@ def conditions(parsed: ParsedHead) -> tuple[Field, ...]:
 def several_parts(parsed: ParsedHead) -> bool:
     """Whether it asks for several ranges: the parts of such an answer are set apart by a secret."""
     return any(name == b"range" and b"," in value for name, value in parsed.own)
+
+
+def _values_of(pairs: list[Field], name: bytes) -> list[bytes]:
+    return [value for other, value in pairs if other == name]
 
 
 def _establishes(identity: Identity) -> bool:

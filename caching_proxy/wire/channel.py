@@ -140,6 +140,8 @@ class HTTPChannel(Outlet):
                     answer = site.hot(parsed, self)
                     if answer is not None:
                         if answers.add(answer):
+                            if at == len(data):  # as with most clients
+                                return b"", 0
                             continue
                         return self._rest_later(data[at:])
                 answers.send()

@@ -46,17 +46,21 @@ class FieldLines(dict[bytes, bytes]):
     A line that is missing is understood on the way, and refused with :class:`BadMessage` if it is malformed.
     """
 
-    __slots__ = ("_names", "_own", "_size")
+    __slots__ = ("_names", "_own", "_size", "news")
 
     def __init__(self) -> None:
         super().__init__()
         self._names: dict[bytes, _Name] = {}
         self._own: list[Field] = []
         self._size = 0
+        self.news = False
+        """Whether the lines read last have one that is not told by its name and was not remembered."""
 
     def read(self, lines: Sequence[bytes]) -> tuple[tuple[bytes, ...], list[Field]]:
         """What ``lines`` are told by, in order, and name (lower case) and value of those told by their name alone."""
-        own = self._own = []
+        own: list[Field] = []
+        self._own = own
+        self.news = False
         counting = tuple(filter(None, map(self.__getitem__, lines)))
         return counting, own
 
@@ -71,6 +75,7 @@ class FieldLines(dict[bytes, bytes]):
         elif counts:
             self._own.append((counts, value.strip(b" \t")))
             return counts
+        self.news = True
         if known.left and len(line) <= MAX_LINE:
             known.left -= 1
             self._remember(line, counts)

@@ -30,7 +30,6 @@ from caching_proxy.wire.request_line import RequestLine, check_request_line, par
 END: Final = b"\r\n\r\n"
 
 _TOKEN_FIRST = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
-_PLAIN_METHODS = frozenset((b"GET", b"HEAD"))
 _NOT_NOMINATED = frozenset((b"authorization", b"cookie", b"host", b"content-length", b"transfer-encoding"))
 
 
@@ -66,7 +65,7 @@ class ParsedHead:
         self.line = line
         self.meaning = meaning
         self.own = own
-        self.plain = meaning.persistent and line.method in _PLAIN_METHODS and line.authority is None
+        self.plain = line.plain and meaning.persistent
         self._lines = lines
         self._data = data
         self._parser = parser
@@ -100,11 +99,14 @@ class ParsedHead:
 
     def lines_of(self, name: bytes) -> list[bytes]:
         """The lines called ``name`` (lower case), as they came."""
-        start = name + b":"
-        if b"\r\n" + start not in self._data.lower():
-            return []
-        size = len(start)
-        return [line for line in self._lines if line[:size].lower() == start]
+        data, start = self._data, b"\r\n" + name + b":"
+        lowered, lines = data.lower(), []
+        at = lowered.find(start)
+        while at >= 0:
+            end = data.find(b"\r\n", at + 2)
+            lines.append(data[at + 2 : end])
+            at = lowered.find(start, end)
+        return lines
 
 
 def parse_request_head(data: bytes, limits: Limits = DEFAULT_LIMITS) -> RequestHead:
@@ -147,7 +149,8 @@ class HeadParser:
             return parsed
         if len(data) > self.limits.head_bytes:
             _bounded(data, self.limits)
-        start, *lines = data[:-4].split(b"\r\n")
+        lines = data[:-4].split(b"\r\n")
+        start = lines.pop(0)
         line = self._request_lines.get(start) or self._new_line(start)
         if len(lines) > self.limits.field_count:
             raise count_refusal(data)
@@ -156,7 +159,7 @@ class HeadParser:
         if meaning is None:
             meaning = self._new_meaning(counting, line)
         parsed = ParsedHead(line, meaning, own, lines, data, self)
-        if len(data) <= self.MEMO_BYTES:
+        if not self._field_lines.news and len(data) <= self.MEMO_BYTES:  # else it has hardly come before
             self._heads.put(data, parsed)
         return parsed
 

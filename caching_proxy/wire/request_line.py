@@ -16,19 +16,23 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
 # RFC 3986 §3.2.2 and 3.2.3, less the comma (it would join two Host lines) and an empty host
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=]+)(?::([0-9]{0,5}))?")
 
+_PLAIN_METHODS = frozenset((b"GET", b"HEAD"))
+
 
 @attrs.define(slots=True, eq=False)
 class RequestLine:
     """A request line that was found valid.
 
     ``target`` is in origin-form or ``*``; ``authority`` is that of an absolute-form target, which takes the place of
-    Host. ``minor`` is the HTTP/1 minor version. ``room`` is for the hot path, as lines repeat.
+    Host. ``minor`` is the HTTP/1 minor version. ``plain``: GET or HEAD of a path. ``room`` is for the hot path, as
+    lines repeat.
     """
 
     method: bytes
     target: bytes
     minor: int
     authority: bytes | None = None
+    plain: bool = False
     room: object = None
 
 
@@ -53,7 +57,7 @@ def parse_request_line(line: bytes, limits: Limits) -> RequestLine:
     """The request line ``line``, which stands without its CRLF; raises :class:`BadMessage` (400, 414, 501, 505)."""
     method, target, minor = check_request_line(line, limits)
     if target.startswith(b"/"):
-        return RequestLine(method, target, minor)
+        return RequestLine(method, target, minor, plain=method in _PLAIN_METHODS)
     if target == b"*":
         if method != b"OPTIONS":
             raise BadMessage(400, "asterisk-form is for OPTIONS")

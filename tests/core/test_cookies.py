@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caching_proxy.core.cookies import has_session_cookie
+from caching_proxy.core.cookies import cookie_names, cookie_names_of_any, has_session_cookie
 from caching_proxy.core.messages import Fields, RequestHead
 from caching_proxy.core.policy import CachePolicy
 
@@ -55,3 +55,17 @@ def test_Z3_nothing_is_ignored_by_default() -> None:
 @given(st.binary(max_size=30))
 def test_no_bytes_raise(line: bytes) -> None:
     assert session(line + b"; session=1")
+
+
+PARTS = ("a=b", "c", "=d", "a = b", "", " ", "; ", ";", ";  ", ",", "\t", '"x;y"', "e=f=g")
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.sampled_from(["a=b", "c", "=d", "a = b", "", " ", "; ", ";", ";  ", ",", "\t", '"x;y"', "e=f=g"]), max_size=9
+    )
+)
+def test_the_ordinary_form_of_a_line_is_no_exception(parts):
+    line = "".join(parts).encode()
+    assert cookie_names(line) == cookie_names_of_any(line)

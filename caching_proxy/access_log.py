@@ -6,6 +6,8 @@ Lines wait in memory until a timer that exists only while some wait writes them 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 0.2
 MOST_WAITING = 1000
 
-_JSON = (
-    '{"time":"%s","level":"info","msg":"request","logger":"access","method":%s,"path":%s,"status":%d,'
-    '"cacheStatus":%s,"role":%s,"durationMs":%.3f,"requestId":%s}\n'
+_SAME = (
+    '","level":"info","msg":"request","logger":"access","method":%s,"path":%s,"status":%d,"cacheStatus":%s,"role":%s,'
+    '"durationMs":'
 )
+_JSON = '{"time":"%s' + _SAME + '%.3f,"requestId":%s}\n'
 
 
 class AccessLog:
@@ -41,6 +44,8 @@ class AccessLog:
         self._timer: IDelayedCall | None = None
         self._second = -1
         self._prefix = ""
+        self._moment = -1  # in thousandths of a second
+        self._shown = ""
 
     def log(
         self,
@@ -57,11 +62,29 @@ class AccessLog:
             return
         if b"?" in target:
             target = target_without_secrets(target)
-        self._lines.append(
+        self._add(
             self._format(
                 method.decode("latin-1"), target.decode("latin-1"), status, cache_status, role, duration, request_id
             )
         )
+
+    def prepared(
+        self, method: bytes, target: bytes, status: int, cache_status: str, role: str
+    ) -> Callable[[float, str], None]:
+        """:meth:`log` for requests that differ in duration and identifier alone: the rest of the line is made once."""
+        if self._format != self._json:
+            return partial(self.log, method, target, status, cache_status, role)
+        shown = (target_without_secrets(target) if b"?" in target else target).decode("latin-1")
+        same = _SAME % (quoted(method.decode("latin-1")), quoted(shown), status, quoted(cache_status), quoted(role))
+        add, now = self._add, self._now
+
+        def log(duration: float, request_id: str) -> None:
+            add(f'{{"time":"{now()}{same}{duration * 1000:.3f},"requestId":{quoted(request_id)}}}\n')
+
+        return log
+
+    def _add(self, line: str) -> None:
+        self._lines.append(line)
         if self._timer is None:
             self._timer = self._clock.callLater(FLUSH_SECONDS, self._on_timer)
         elif len(self._lines) >= MOST_WAITING:
@@ -89,12 +112,15 @@ class AccessLog:
         return f"{start} access: {shown} {status} {cache_status} {role} {duration * 1000:.1f}ms {request_id}\n"
 
     def _now(self) -> str:
-        now = self._clock.seconds()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._prefix = timestamp(second)[:-4]
-        return f"{self._prefix}{int((now - second) * 1000):03d}Z"
+        now = int(self._clock.seconds() * 1000)
+        if now != self._moment:
+            second, thousandths = divmod(now, 1000)
+            if second != self._second:
+                self._second = second
+                self._prefix = timestamp(second)[:-4]
+            self._moment = now
+            self._shown = f"{self._prefix}{thousandths:03d}Z"
+        return self._shown
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -49,6 +49,7 @@ FORMS = 16
 MAX_REMEMBERED = 128
 """Bytes of a request's values beyond which no choice or form is remembered under them."""
 
+_GET = b"GET"
 _HTTP = b"http"
 _HIT = Use.HIT
 
@@ -64,15 +65,35 @@ class Rendering:
 
 @attrs.define(slots=True, eq=False)
 class Shown:
-    """An entry that answers, and the answers made from it while its age in whole seconds is ``age``."""
+    """An entry that answers, and the answers made from it while its age in whole seconds is ``age``.
+
+    ``whole`` is the one to a GET without conditions: most entries are asked for nothing else.
+    """
 
     entry: CacheEntry
     age: int = -1
-    forms: dict[object, Rendering] = attrs.Factory(dict)
+    whole: Rendering | None = None
+    _others: dict[object, Rendering] | None = None
+
+    def renew(self, age: int) -> None:
+        """A second has passed: ``Age`` and its like say something else."""
+        self.age = age
+        self.whole = self._others = None
+
+    def find(self, form: object) -> Rendering | None:
+        """The answer of a ``form``: a method, a status, or what the request said."""
+        if form == _GET:
+            return self.whole
+        return None if self._others is None else self._others.get(form)
 
     def keep(self, form: object, rendering: Rendering) -> None:
-        if len(self.forms) < FORMS:
-            self.forms[form] = rendering
+        """Keep an answer for the rest of the second."""
+        if form == _GET:
+            self.whole = rendering
+        elif self._others is None:
+            self._others = {form: rendering}
+        elif len(self._others) < FORMS:
+            self._others[form] = rendering
 
 
 class HotPath:
@@ -128,7 +149,7 @@ class HotPath:
         shown = self._shown(parsed, bearing, record, view, now)
         if shown is None:
             return None
-        rendering = shown.forms.get(parsed.line.method) if not bearing.particular else None
+        rendering = shown.whole if not bearing.particular and parsed.line.method == _GET else None
         if rendering is None:
             rendering = self._rendering(parsed, bearing, shown, now)
         self._hot.hits += 1
@@ -159,8 +180,7 @@ class HotPath:
         if shown.age != age:
             if not shown.entry.fresh(now):
                 return None
-            shown.age = age
-            shown.forms.clear()
+            shown.renew(age)
         return shown
 
     def _chosen(self, parsed: ParsedHead, bearing: Bearing, record: HotRecord, view: View, now: float) -> Shown | None:
@@ -178,7 +198,8 @@ class HotPath:
         would need as much room for their heads as for themselves."""
         age = int(now - shown.entry.received_at)
         if record.rendered_at == age and name is not None:
-            record.remember((None, variant_of(shown.entry)), shown, CHOICES)
+            if record.named:  # other choices may come to the same entry
+                record.remember((None, variant_of(shown.entry)), shown, CHOICES)
             record.remember(name, shown, CHOICES)
         record.rendered_at = age
 
@@ -194,7 +215,7 @@ class HotPath:
         if not bearing.particular:
             return self._kept(method, self._asking(parsed, bearing), shown, now)
         asked = conditions(parsed)
-        rendering = shown.forms.get((method, asked))
+        rendering = shown.find((method, asked))
         if rendering is not None:
             return rendering
         head = self._asking(parsed, bearing)
@@ -206,10 +227,10 @@ class HotPath:
         return rendering
 
     def _kept(self, form: object, head: RequestHead, shown: Shown, now: float) -> Rendering:
-        rendering = shown.forms.get(form)
+        rendering = shown.find(form)
         if rendering is None:
             rendering = self._made(head, shown.entry, now)
-            shown.forms[form] = rendering
+            shown.keep(form, rendering)
         return rendering
 
     def _made(self, asked: RequestHead, entry: CacheEntry, now: float) -> Rendering:

@@ -18,21 +18,27 @@ from caching_proxy.wire.request_line import RequestLine
 class HotMeter:
     """Counts and logs the hot hits of one request line and role: labels are looked up once."""
 
-    __slots__ = ("_log", "_meter", "role", "status")
+    __slots__ = ("_log", "_meter", "_new_request_id", "role", "status")
 
     def __init__(
-        self, status: int, role: str, meter: RequestMeter, log: Callable[[float, bytes | None], None] | None
+        self,
+        status: int,
+        role: str,
+        meter: RequestMeter,
+        log: Callable[[float, str], None] | None,
+        new_request_id: Callable[[], bytes],
     ) -> None:
         self.status = status
         self.role = role
         self._meter = meter
         self._log = log
+        self._new_request_id = new_request_id
 
     def record(self, duration: float, request_id: bytes | None) -> None:
         """One answer; ``duration`` is in seconds, ``request_id`` None where no trusted proxy gave one."""
         self._meter.observe(duration)
         if self._log is not None:
-            self._log(duration, request_id)
+            self._log(duration, (request_id or self._new_request_id()).decode("ascii"))
 
 
 class Recorder:
@@ -85,9 +91,5 @@ class Recorder:
         meter = self._metrics.request_children(normalise_method(line.method), path, status, hit, role)
         log = None
         if self._access.enabled:
-
-            def log(duration: float, request_id: bytes | None) -> None:
-                shown = (request_id or self._new_request_id()).decode("ascii")
-                self._access.log(line.method, line.target, status, hit, role, duration, shown)
-
-        return HotMeter(status, role, meter, log)
+            log = self._access.prepared(line.method, line.target, status, hit, role)
+        return HotMeter(status, role, meter, log, self._new_request_id)

@@ -139,9 +139,10 @@ class HTTPChannel(Outlet):
                 if parsed.plain and site.hot is not None and not site.connections.draining:
                     answer = site.hot(parsed, self)
                     if answer is not None:
+                        if at == len(data) and not answers.served and isinstance(answer, bytes):
+                            self.write(answer)  # one request, one write, as with most clients
+                            return b"", 0
                         if answers.add(answer):
-                            if at == len(data):  # as with most clients
-                                return b"", 0
                             continue
                         return self._rest_later(data[at:])
                 answers.send()

@@ -70,21 +70,35 @@ class AccessLog:
 
     def prepared(
         self, method: bytes, target: bytes, status: int, cache_status: str, role: str
-    ) -> Callable[[float, str], None]:
-        """:meth:`log` for requests that differ in duration and identifier alone: the rest of the line is made once."""
+    ) -> Callable[[float, float, bytes], None]:
+        """:meth:`log` for requests that differ in duration and identifier alone: the rest of the line is made once.
+
+        The function takes the time now, the duration, both in seconds, and an identifier of printable ASCII.
+        """
         if self._format != self._json:
-            return partial(self.log, method, target, status, cache_status, role)
+            one = partial(self.log, method, target, status, cache_status, role)
+            return lambda now, duration, request_id: one(duration, request_id.decode("ascii"))
         shown = (target_without_secrets(target) if b"?" in target else target).decode("latin-1")
         same = _SAME % (quoted(method.decode("latin-1")), quoted(shown), status, quoted(cache_status), quoted(role))
-        add, now = self._add, self._now
 
-        def log(duration: float, request_id: str) -> None:
-            add(f'{{"time":"{now()}{same}{duration * 1000:.3f},"requestId":{quoted(request_id)}}}\n')
+        def log(now: float, duration: float, request_id: bytes) -> None:
+            moment = int(now * 1000)
+            time = self._shown if moment == self._moment else self._show(moment)
+            lines = self._lines
+            lines.append(
+                f'{{"time":"{time}{same}{duration * 1000:.3f},"requestId":{quoted(request_id.decode("ascii"))}}}\n'
+            )
+            if self._timer is None or len(lines) >= MOST_WAITING:
+                self._waiting()
 
         return log
 
     def _add(self, line: str) -> None:
         self._lines.append(line)
+        self._waiting()
+
+    def _waiting(self) -> None:
+        """Lines wait: for the timer, or no longer where they are many."""
         if self._timer is None:
             self._timer = self._clock.callLater(FLUSH_SECONDS, self._on_timer)
         elif len(self._lines) >= MOST_WAITING:
@@ -112,14 +126,17 @@ class AccessLog:
         return f"{start} access: {shown} {status} {cache_status} {role} {duration * 1000:.1f}ms {request_id}\n"
 
     def _now(self) -> str:
-        now = int(self._clock.seconds() * 1000)
-        if now != self._moment:
-            second, thousandths = divmod(now, 1000)
-            if second != self._second:
-                self._second = second
-                self._prefix = timestamp(second)[:-4]
-            self._moment = now
-            self._shown = f"{self._prefix}{thousandths:03d}Z"
+        moment = int(self._clock.seconds() * 1000)
+        return self._shown if moment == self._moment else self._show(moment)
+
+    def _show(self, moment: int) -> str:
+        """``moment`` in thousandths of a second as text, remembered."""
+        second, thousandths = divmod(moment, 1000)
+        if second != self._second:
+            self._second = second
+            self._prefix = timestamp(second)[:-4]
+        self._moment = moment
+        self._shown = f"{self._prefix}{thousandths:03d}Z"
         return self._shown
 
     def _on_timer(self) -> None:

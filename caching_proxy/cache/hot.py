@@ -32,9 +32,10 @@ class HotRecord:
 
     ``rendered_at`` is for the hot path as well: the age at which it last made an answer, -1 before. ``named`` are the
     fields that a ``Vary`` among the variants names: what else a request says makes no difference to which is chosen.
+    ``shown`` is what answers where nothing a request says makes any.
     """
 
-    __slots__ = ("entries", "expires_at", "named", "renderings", "rendered_at", "size", "whole")
+    __slots__ = ("entries", "expires_at", "named", "renderings", "rendered_at", "shown", "size", "whole")
 
     def __init__(self, entries: Sequence[CacheEntry], expires_at: float) -> None:
         self.entries = entries
@@ -48,6 +49,7 @@ class HotRecord:
                 self.whole += 1
         self.renderings: Mapping[object, object] = NOTHING  # most records are never asked for twice
         self.rendered_at = -1
+        self.shown: object = None
 
     def remember(self, name: object, value: object, limit: int) -> None:
         """Put ``value`` into ``renderings``, of which there are ``limit`` at most."""

@@ -27,7 +27,7 @@ from caching_proxy.core.pieces import SHARED_BYTES, Content
 from caching_proxy.core.policy import CachePolicy
 from caching_proxy.core.reply import with_explanation
 from caching_proxy.core.request_control import NO_WISHES
-from caching_proxy.core.scope import View
+from caching_proxy.core.scope import PLAIN_VIEW, View
 from caching_proxy.core.steering import DEFAULT as DEFAULT_STEERING
 from caching_proxy.core.steering import Steering
 from caching_proxy.core.variance import variant_of
@@ -156,7 +156,8 @@ class HotPath:
         meter = route.meter
         if meter is None or meter.status != rendering.status or meter.role != identity.label:
             meter = route.meter = self._recorder.hot_meter(parsed.line, rendering.status, identity.label)
-        meter.record(self._now() - now, request_id(parsed) if trusted and bearing.request_id else None)
+        ended = self._now()
+        meter.record(ended, ended - now, request_id(parsed) if trusted and bearing.request_id else None)
         head, body = rendering.head, rendering.body
         return head + body if isinstance(body, bytes) and len(body) < SHARED_BYTES else LargeAnswer(head, body)
 
@@ -170,12 +171,17 @@ class HotPath:
             name = (view.scope, *lines) if sum(map(len, lines)) <= MAX_REMEMBERED else None
         if bearing.ranged and several_parts(parsed):
             return None
-        shown = record.renderings.get(name) if not bearing.ranged else None
+        if bearing.ranged:
+            name = shown = None
+        elif record.named or view is not PLAIN_VIEW:
+            shown = record.renderings.get(name)
+        else:
+            shown = record.shown
         if not isinstance(shown, Shown):
             shown = self._chosen(parsed, bearing, record, view, now)
             if shown is None:
                 return None
-            self._remember(record, name if not bearing.ranged else None, shown, now)
+            self._remember(record, name, shown, now)
         age = int(now - shown.entry.received_at)
         if shown.age != age:
             if not shown.entry.fresh(now):
@@ -197,7 +203,9 @@ class HotPath:
         """Keep a choice from the second time in a second on: thousands of entries that are asked for now and then
         would need as much room for their heads as for themselves."""
         age = int(now - shown.entry.received_at)
-        if record.rendered_at == age and name is not None:
+        if record.rendered_at == age and name == PLAIN_VIEW.scope:
+            record.shown = shown
+        elif record.rendered_at == age and name is not None:
             if record.named:  # other choices may come to the same entry
                 record.remember((None, variant_of(shown.entry)), shown, CHOICES)
             record.remember(name, shown, CHOICES)

@@ -25,7 +25,7 @@ class HotMeter:
         status: int,
         role: str,
         meter: RequestMeter,
-        log: Callable[[float, str], None] | None,
+        log: Callable[[float, float, bytes], None] | None,
         new_request_id: Callable[[], bytes],
     ) -> None:
         self.status = status
@@ -34,11 +34,11 @@ class HotMeter:
         self._log = log
         self._new_request_id = new_request_id
 
-    def record(self, duration: float, request_id: bytes | None) -> None:
-        """One answer; ``duration`` is in seconds, ``request_id`` None where no trusted proxy gave one."""
+    def record(self, now: float, duration: float, request_id: bytes | None) -> None:
+        """One answer; times in seconds, ``request_id`` None where no trusted proxy gave one."""
         self._meter.observe(duration)
         if self._log is not None:
-            self._log(duration, (request_id or self._new_request_id()).decode("ascii"))
+            self._log(now, duration, request_id or self._new_request_id())
 
 
 class Recorder:

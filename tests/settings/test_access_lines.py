@@ -24,7 +24,7 @@ def test_prepared_lines_are_the_same(target: bytes, development: bool) -> None:
         same = log.prepared(b"GET", target, 200, "HOT_HIT", 'a"b')
         for duration, request_id in ((0.0000123, "id-1"), (2.5, '"{}\\%s')):
             if prepared:
-                same(duration, request_id)
+                same(clock.seconds(), duration, request_id.encode())
             else:
                 log.log(b"GET", target, 200, "HOT_HIT", 'a"b', duration, request_id)
             clock.advance(0.0123)

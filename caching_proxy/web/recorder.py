@@ -57,6 +57,7 @@ class Recorder:
         self._paths = paths
         self._clock = clock
         self._new_request_id = new_request_id
+        self._hot_meters: dict[RequestMeter, HotMeter] = {}  # as many as there are meters, which are bounded
 
     def record(self, request: ProxyRequest, incoming: Incoming, reply: Reply) -> None:
         """A request that the pipeline answered, once its last byte was handed to the connection."""
@@ -89,7 +90,10 @@ class Recorder:
         """What records the hot hits of requests with this ``line``; ``role`` is the label."""
         path, hit = self._paths.label(line.target), CacheStatus.HOT_HIT.text
         meter = self._metrics.request_children(normalise_method(line.method), path, status, hit, role)
-        log = None
         if self._access.enabled:
             log = self._access.prepared(line.method, line.target, status, hit, role)
-        return HotMeter(status, role, meter, log, self._new_request_id)
+            return HotMeter(status, role, meter, log, self._new_request_id)
+        shared = self._hot_meters.get(meter)  # one for all lines that count alike
+        if shared is None or shared.role != role or shared.status != status:
+            shared = self._hot_meters[meter] = HotMeter(status, role, meter, None, self._new_request_id)
+        return shared

@@ -57,7 +57,7 @@ class ParsedHead:
     of a persistent connection, hence one that may be answered without building a request.
     """
 
-    __slots__ = ("_data", "_head", "_lines", "_parser", "line", "meaning", "own", "plain")
+    __slots__ = ("_data", "_head", "_lines", "_news", "_parser", "line", "meaning", "own", "plain")
 
     def __init__(
         self, line: RequestLine, meaning: Meaning, own: list[Field], lines: list[bytes], data: bytes, parser: HeadParser
@@ -69,6 +69,7 @@ class ParsedHead:
         self._lines = lines
         self._data = data
         self._parser = parser
+        self._news = parser.news
         self._head: RequestHead | None = None
 
     @property
@@ -89,7 +90,8 @@ class ParsedHead:
         head = self._head
         if head is None:
             line = self.line
-            fields = self._parser.all_fields(self._data, self._lines)
+            known = not self._news
+            fields = self._parser.all_fields(self._data, self._lines) if known else Fields.received(self._lines)
             if line.authority is not None:
                 fields = _with_authority(fields, line.authority)
             if line.minor < 1 and b"expect" in fields:
@@ -159,9 +161,14 @@ class HeadParser:
         if meaning is None:
             meaning = self._new_meaning(counting, line)
         parsed = ParsedHead(line, meaning, own, lines, data, self)
-        if not self._field_lines.news and len(data) <= self.MEMO_BYTES:  # else it has hardly come before
+        if not self.news and len(data) <= self.MEMO_BYTES:
             self._heads.put(data, parsed)
         return parsed
+
+    @property
+    def news(self) -> bool:
+        """Whether the head parsed last has a line that is new, so that it has hardly come before."""
+        return self._field_lines.news
 
     def all_fields(self, data: bytes, lines: list[bytes]) -> Fields:
         """The fields of the head ``data``, which are ``lines``: one object for the same lines if they come again, as

@@ -39,7 +39,7 @@ class Memo(Generic[T]):
         if mark in seen:
             self._keep(data, value)
             return
-        if len(seen) >= self._size // 64:
+        if len(seen) >= self._size // 256:
             seen.clear()
         seen.add(mark)
 

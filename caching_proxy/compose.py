@@ -324,7 +324,7 @@ def _native_endpoint(reactor: IReactorTime, settings: Settings) -> NativeEndpoin
 
 def _verifier(reactor: Any, settings: Settings) -> TokenVerifier:
     config = TokenConfig(
-        secret=settings.jwt_secret,
+        secret=settings.jwt_secret or settings.jwt_secret_base64,
         public_key=settings.jwt_public_key,
         jwks_url=settings.jwt_jwks_url,
         algorithms=settings.jwt_algorithms,
@@ -333,6 +333,7 @@ def _verifier(reactor: Any, settings: Settings) -> TokenVerifier:
         leeway=settings.jwt_leeway_seconds,
         trust="trust" if settings.jwt_trust == "trust" else "isolate",
         roles_claim=settings.jwt_roles_claim,
+        max_bytes=settings.jwt_max_bytes,
     )
     agent = Agent(reactor, VerifyingPolicy(settings.jwks_tls), connectTimeout=5.0)
     return token_verifier(config, reactor, HTTPClient(agent) if settings.jwt_jwks_url else None)

@@ -6,6 +6,7 @@ A parser raises :class:`ValueError` for anything else; what it accepts stands in
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from fnmatch import translate
@@ -156,6 +157,13 @@ def as_bytes(parser: Parser[str]) -> Parser[bytes]:
 
 
 anything = Parser("some text", str)
+
+
+def _base64(text: str) -> bytes:
+    return base64.b64decode("".join(text.split()).replace("-", "+").replace("_", "/"), validate=True)
+
+
+base64_bytes = Parser("bytes in base64", _base64)
 
 
 def listed(item: Parser[T]) -> Parser[tuple[T, ...]]:

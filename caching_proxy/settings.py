@@ -95,13 +95,15 @@ class Settings:
     allowed_hosts: tuple[bytes, ...]
 
     jwt_secret: bytes | None = attrs.field(repr=_secret)
+    jwt_secret_base64: bytes | None = attrs.field(repr=_secret)
     jwt_public_key_file: str | None
     jwt_jwks_url: str | None = attrs.field(repr=_url)
     jwt_jwks_ca_file: str | None
     jwt_algorithms: tuple[str, ...]
-    jwt_audience: str | None
+    jwt_audience: tuple[str, ...]
     jwt_issuer: str | None
     jwt_leeway_seconds: float
+    jwt_max_bytes: int
     jwt_trust: str
     jwt_roles_claim: str
 
@@ -144,7 +146,7 @@ class Settings:
     @property
     def verifies_tokens(self) -> bool:
         """Whether a key is configured."""
-        return bool(self.jwt_secret or self.jwt_public_key_file or self.jwt_jwks_url)
+        return bool(self.jwt_secret or self.jwt_secret_base64 or self.jwt_public_key_file or self.jwt_jwks_url)
 
     def policy(self) -> CachePolicy:
         """The part that decisions in ``core`` depend on."""
@@ -170,6 +172,7 @@ _UNSET: Mapping[str, object] = {
     "cache_key_ignore_params": (),
     "allowed_hosts": (),
     "jwt_algorithms": (),
+    "jwt_audience": (),
     "trusted_proxies": (),
     "steering_fields": (),
     "metrix_prefix": "",

@@ -11,24 +11,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from caching_proxy.auth.keys import KeyConfigError, fitting_algorithms, load_public_key, load_secret
 from caching_proxy.parsers import SettingsError
 from caching_proxy.settings_tls import with_tls
 
 if TYPE_CHECKING:
     from caching_proxy.settings import Settings
 
-_FAMILIES = (
-    (RSAPublicKey, ("RS", "PS")),
-    (EllipticCurvePublicKey, ("ES",)),
-    ((Ed25519PublicKey, Ed448PublicKey), ("EdDSA",)),
-)
-_KEY_FILE = "a readable PEM file with an RSA, EC or Ed25519 public key"
+_KEY_FILE = "a readable PEM file with an RSA, EC, Ed25519 or Ed448 public key or certificate"
 _KEY_FILE_LIMIT = 64 * 1024
 _SHORT_TOKEN = 16
 _SHORT_SECRET = 32
@@ -74,46 +65,50 @@ def _check_listeners(settings: Settings) -> None:
 
 def _with_key(settings: Settings) -> Settings:
     """A key of exactly one kind, and algorithms that fit it: never HS with a public key, which anybody may know."""
-    keys = [
+    given = [
         name
-        for name, value in (
-            ("JWT_SECRET", settings.jwt_secret),
-            ("JWT_PUBLIC_KEY_FILE", settings.jwt_public_key_file),
-            ("JWT_JWKS_URL", settings.jwt_jwks_url),
-        )
-        if value
+        for name in ("JWT_SECRET", "JWT_SECRET_BASE64", "JWT_PUBLIC_KEY_FILE", "JWT_JWKS_URL")
+        if getattr(settings, name.lower())
     ]
-    if len(keys) > 1:
-        raise SettingsError(
-            keys[1], "***", f"only one of JWT_SECRET, JWT_PUBLIC_KEY_FILE and JWT_JWKS_URL ({keys[0]} is set)"
-        )
-    if settings.jwt_secret:
-        _check_algorithms(settings, ("HS",), "HS256, HS384 or HS512 with JWT_SECRET")
+    if len(given) > 1:
+        kinds = "JWT_SECRET, JWT_SECRET_BASE64, JWT_PUBLIC_KEY_FILE and JWT_JWKS_URL"
+        raise SettingsError(given[1], "***", f"only one of {kinds} ({given[0]} is set)")
+    if given in (["JWT_SECRET"], ["JWT_SECRET_BASE64"]):
+        _check_secret(given[0], settings.jwt_secret or settings.jwt_secret_base64 or b"")
+        _check_algorithms(settings, fitting_algorithms(b""), "with a secret")
     elif settings.jwt_jwks_url:
-        _check_algorithms(settings, ("RS", "PS", "ES", "EdDSA"), "no HS algorithm with JWT_JWKS_URL")
+        unfit = fitting_algorithms(b"")
+        wrong = [name for name in settings.jwt_algorithms if name in unfit]
+        if wrong:
+            raise SettingsError("JWT_ALGORITHMS", wrong[0], "no HS algorithm with JWT_JWKS_URL")
     elif settings.jwt_public_key_file:
         return _with_key_file(settings, settings.jwt_public_key_file)
     return settings
+
+
+def _check_secret(name: str, secret: bytes) -> None:
+    try:
+        load_secret(secret)
+    except KeyConfigError as problem:
+        raise SettingsError(name, "***", f"a secret ({problem})") from None
 
 
 def _with_key_file(settings: Settings, path: str) -> Settings:
     try:
         with Path(path).open("rb") as file:
             text = file.read(_KEY_FILE_LIMIT)
-        key = load_pem_public_key(text)
-    except (OSError, ValueError, UnsupportedAlgorithm):
-        raise SettingsError("JWT_PUBLIC_KEY_FILE", path, _KEY_FILE) from None
-    for kind, families in _FAMILIES:
-        if isinstance(key, kind):
-            _check_algorithms(settings, families, f"{' or '.join(families)} algorithms, which fit the key's type")
-            return attrs.evolve(settings, jwt_public_key=text)
-    raise SettingsError("JWT_PUBLIC_KEY_FILE", path, _KEY_FILE)
+        fitting = fitting_algorithms(load_public_key(text))
+    except (OSError, ValueError, UnsupportedAlgorithm) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise SettingsError("JWT_PUBLIC_KEY_FILE", path, f"{_KEY_FILE} ({reason})") from None
+    _check_algorithms(settings, fitting, "which fit the key")
+    return attrs.evolve(settings, jwt_public_key=text)
 
 
-def _check_algorithms(settings: Settings, families: tuple[str, ...], allowed: str) -> None:
+def _check_algorithms(settings: Settings, fitting: tuple[str, ...], why: str) -> None:
     for name in settings.jwt_algorithms:
-        if not name.startswith(families):
-            raise SettingsError("JWT_ALGORITHMS", name, allowed)
+        if name not in fitting:
+            raise SettingsError("JWT_ALGORITHMS", name, f"some of {', '.join(fitting)}, {why}")
 
 
 # -- warnings --------------------------------------------------------------------------------------
@@ -126,7 +121,8 @@ def _warnings(settings: Settings) -> Iterator[str]:
         yield "ADMIN_AUTH=none: anyone who reaches the admin endpoints may read and invalidate the cache"
     if settings.admin_token is not None and len(settings.admin_token) < _SHORT_TOKEN:
         yield f"ADMIN_TOKEN has fewer than {_SHORT_TOKEN} characters: easily guessed"
-    if settings.jwt_secret is not None and len(settings.jwt_secret) < _SHORT_SECRET:
+    secret = settings.jwt_secret or settings.jwt_secret_base64
+    if secret is not None and len(secret) < _SHORT_SECRET:
         yield f"JWT_SECRET has fewer than {_SHORT_SECRET} bytes: easily guessed (RFC 7518 §3.2)"
 
 

@@ -13,7 +13,7 @@ from caching_proxy import parsers as p
 ALGORITHMS = (
     *("HS256", "HS384", "HS512"),
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
-    *("ES256", "ES384", "ES512", "ES256K", "EdDSA"),
+    *("ES256", "ES384", "ES512", "ES256K", "EdDSA", "Ed25519", "Ed448"),
 )
 LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 
@@ -221,7 +221,13 @@ TABLE: tuple[Variable, ...] = (
     *_group(
         "Roles",
         V("JWT_SECRET", None, p.as_bytes(p.anything), "shared secret that tokens are verified with", secret=True),
-        V("JWT_PUBLIC_KEY_FILE", None, p.anything, "PEM file of the public key that tokens are verified with"),
+        V("JWT_SECRET_BASE64", None, p.base64_bytes, "the same in base64, for a secret of any bytes", secret=True),
+        V(
+            "JWT_PUBLIC_KEY_FILE",
+            None,
+            p.anything,
+            "PEM file of the public key or certificate that verifies tokens",
+        ),
         V("JWT_JWKS_URL", None, p.web_url, "URL of the key set that tokens are verified with"),
         V("JWT_JWKS_CA_FILE", None, p.anything, "PEM file of the authorities to trust for it, not the system's"),
         V(
@@ -230,9 +236,10 @@ TABLE: tuple[Variable, ...] = (
             p.listed(_algorithm),
             "algorithms accepted; by default HS256 for a secret, what fits the key's type otherwise",
         ),
-        V("JWT_AUDIENCE", None, p.anything, "audience that tokens must name"),
+        V("JWT_AUDIENCE", None, p.listed(p.anything), "audiences, comma-separated, of which tokens must name one"),
         V("JWT_ISSUER", None, p.anything, "issuer that tokens must name"),
         V("JWT_LEEWAY_SECONDS", "0", p.seconds(False), "clock difference forgiven"),
+        V("JWT_MAX_BYTES", "8KiB", p.size(1), "size of an Authorization value past which the cache is passed by"),
         V(
             "JWT_TRUST",
             "isolate",

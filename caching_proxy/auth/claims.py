@@ -7,6 +7,8 @@ is pinned to a key; ``jku``, ``x5u``, ``jwk`` and ``x5c`` are never looked at.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import math
 import warnings
@@ -15,12 +17,17 @@ from typing import TYPE_CHECKING
 
 import attrs
 import jwt
+from jwt.algorithms import OKPAlgorithm
 from jwt.warnings import InsecureKeyLengthWarning
 
 from caching_proxy.auth.keys import TokenConfig, TrustedKey
 
 if TYPE_CHECKING:
     from jwt.types import Options
+
+for _name in ("Ed25519", "Ed448"):  # RFC 9864; which key goes with which name is checked in ``keys``
+    with contextlib.suppress(ValueError):  # a later PyJWT may know them itself
+        jwt.register_algorithm(_name, OKPAlgorithm())
 
 MAX_CANDIDATES = 8
 """How many keys one token is tried with: it need not name its key, and each trial costs a signature check."""
@@ -56,7 +63,11 @@ def looks_like_token(token: bytes) -> bool:
 
 
 def read_header(token: bytes) -> TokenHeader:
-    """The header of ``token``; raises :class:`NotAToken` or :class:`TokenRefused` (no algorithm, or ``none``)."""
+    """The header of ``token``; raises :class:`NotAToken` or :class:`TokenRefused` (no algorithm, or ``none``, or a
+    payload that is not UTF-8, which two readers may read differently: RFC 7519 §3)."""
+    protected, payload, _ = token.split(b".")
+    if not _is_text(protected):
+        raise NotAToken("its header is not UTF-8")
     try:
         header = jwt.get_unverified_header(token)
     except jwt.PyJWTError as error:
@@ -64,6 +75,8 @@ def read_header(token: bytes) -> TokenHeader:
     algorithm, kid = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm.lower() == "none":
         raise TokenRefused("no algorithm")  # RFC 8725 §3.1
+    if not _is_text(payload):
+        raise TokenRefused("its payload is not UTF-8")
     return TokenHeader(algorithm, kid if isinstance(kid, str) else None)
 
 
@@ -91,11 +104,11 @@ def unverified(token: bytes, config: TokenConfig, now: float) -> Claims:
     """
     options: Options = {
         "verify_signature": False,
-        "verify_aud": config.audience is not None,
+        "verify_aud": bool(config.audience),
         "verify_iss": config.issuer is not None,
     }
     try:
-        values = jwt.decode(token, options=options, audience=config.audience, issuer=config.issuer)
+        values = jwt.decode(token, options=options, audience=config.audience or None, issuer=config.issuer)
     except jwt.DecodeError as error:
         raise NotAToken(type(error).__name__) from error
     except jwt.PyJWTError as error:
@@ -111,13 +124,23 @@ def _decode(token: bytes, key: TrustedKey, algorithm: str, config: TokenConfig) 
         "verify_iat": False,
         "verify_sub": False,  # an integer subject is none of our business
         "verify_jti": False,
-        "verify_aud": config.audience is not None,
+        "verify_aud": bool(config.audience),
         "verify_iss": config.issuer is not None,
     }
+    audience = config.audience or None
     with _quiet(key):
         return jwt.decode(
-            token, key.key, algorithms=[algorithm], options=options, audience=config.audience, issuer=config.issuer
+            token, key.key, algorithms=[algorithm], options=options, audience=audience, issuer=config.issuer
         )
+
+
+def _is_text(part: bytes) -> bool:
+    """Whether a part of a token is base64url of JSON's one encoding: UTF-8 without a mark (RFC 8259 §8.1)."""
+    try:
+        text = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return False
+    return "\0" not in text and not text.startswith("\ufeff")
 
 
 @contextlib.contextmanager

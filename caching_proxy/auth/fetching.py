@@ -1,9 +1,10 @@
-"""A small document over HTTP through treq: bounded in size, no redirects, nothing decoded beyond gzip."""
+"""A small document over HTTP through treq: bounded in size and redirects, nothing decoded beyond gzip."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
@@ -30,10 +31,14 @@ def check_url(url: str) -> str:
     return url
 
 
-async def fetch_document(client: HTTPClient, url: str, limit: int, clock: IReactorTime) -> bytes:
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+
+
+async def fetch_document(client: HTTPClient, url: str, limit: int, clock: IReactorTime, redirects: int = 0) -> bytes:
     """GET ``url``: its whole body of at most ``limit`` bytes. Fails with :class:`FetchError` or as the agent does.
 
-    Cancelling closes the connection. Bounding the time is the caller's part.
+    ``redirects`` are followed at most, and only to the same host by a scheme as safe. Cancelling closes the
+    connection. Bounding the time is the caller's part.
     """
     response = await client.get(
         check_url(url),
@@ -43,10 +48,29 @@ async def fetch_document(client: HTTPClient, url: str, limit: int, clock: IReact
         reactor=cast("_ITreqReactor", clock),  # else treq reaches for the global one
     )
     reader = _Bounded(limit)
-    if response.code != 200:
-        reader.abort(FetchError(f"status {response.code}"))
+    if response.code == 200:
+        response.deliverBody(reader)
+        return await reader.done
+    onward = _onward(url, response.headers.getRawHeaders("location") or []) if redirects else None
+    reader.done.addErrback(lambda _: None)
+    reader.abort(FetchError(f"status {response.code}"))
     response.deliverBody(reader)
-    return await reader.done
+    if response.code not in _REDIRECTS or onward is None:
+        raise FetchError(f"status {response.code}")
+    return await fetch_document(client, onward, limit, clock, redirects - 1)
+
+
+def _onward(url: str, locations: Sequence[str]) -> str | None:
+    """Where a redirect leads, if that is the same host and no less safe."""
+    if len(locations) != 1:
+        return None
+    try:
+        onward = urljoin(url, locations[0])
+        before, after = urlsplit(check_url(url)), urlsplit(check_url(onward))
+    except ValueError:
+        return None
+    same = after.hostname == before.hostname and after.username is None
+    return onward if same and after.scheme in (before.scheme, "https") else None
 
 
 class _Bounded(Protocol):

@@ -1,8 +1,9 @@
 """Which keys may verify a token, and with which algorithms.
 
 The algorithms follow from the type of the key, never from the token: a secret verifies HS*, an RSA key RS* and PS*, a
-curve its own ES*, an Edwards key EdDSA. Symmetric and asymmetric algorithms never meet on one key (RFC 8725 §3.1),
-so a public key cannot be passed off as a secret. Private keys are refused: this program has no use for one.
+curve its own ES*, an Edwards key EdDSA and its own name (RFC 9864). Symmetric and asymmetric algorithms never meet on
+one key (RFC 8725 §3.1), so a public key cannot be passed off as a secret. Private keys are refused: this program has
+no use for one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MIN_SECRET_BYTES = 32  # RFC 7518 §3.2, for HS256
 _HMAC = ("HS256", "HS384", "HS512")
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",), "secp521r1": ("ES512",), "secp256k1": ("ES256K",)}
-_ALL = frozenset((*_HMAC, *_RSA, "ES256", "ES384", "ES512", "ES256K", "EdDSA"))
+_ALL = frozenset((*_HMAC, *_RSA, "ES256", "ES384", "ES512", "ES256K", "EdDSA", "Ed25519", "Ed448"))
 
 
 class KeyConfigError(ValueError):
@@ -41,18 +42,20 @@ class TokenConfig:
 
     At most one of ``secret``, ``public_key`` (PEM text of a public key or a certificate) and ``jwks_url`` is set.
     Empty ``algorithms`` means what fits the key. ``leeway`` is in seconds. ``trust`` matters only without a key.
-    ``roles_claim`` is a dotted path.
+    ``roles_claim`` is a dotted path. A token must name one of ``audience``, if there is any. ``max_bytes`` bounds the
+    ``Authorization`` value that is looked into.
     """
 
     secret: bytes | None = attrs.field(default=None, repr=False)
     public_key: bytes | None = None
     jwks_url: str | None = None
     algorithms: tuple[str, ...] = ()
-    audience: str | None = None
+    audience: tuple[str, ...] = ()
     issuer: str | None = None
     leeway: float = 0.0
     trust: Literal["isolate", "trust"] = "isolate"
     roles_claim: str = "roles"
+    max_bytes: int = 8 * 1024
 
 
 @attrs.frozen(slots=True)
@@ -96,7 +99,7 @@ def fitting_algorithms(key: VerificationKey) -> tuple[str, ...]:
         if key.curve.name not in _CURVES:
             raise KeyConfigError(f"no token algorithm uses the curve {key.curve.name}")
         return _CURVES[key.curve.name]
-    return ("EdDSA",)
+    return ("EdDSA", "Ed25519" if isinstance(key, Ed25519PublicKey) else "Ed448")
 
 
 def trusted(key: VerificationKey, algorithms: Iterable[str] = (), kid: str | None = None) -> TrustedKey:

@@ -1,7 +1,8 @@
 """``Authorization`` → :class:`Identity`. Any doubt is an identity without a role: the cache is passed by.
 
 - No field: anonymous. One ``Bearer`` JWT that a configured key verifies: its role.
-- A JWT that fails, more than one credential, more than 8 KiB: no role, and the backend decides.
+- A JWT that fails or whose roles are not understood, more than one credential, more than ``JWT_MAX_BYTES``: no role,
+  and the backend decides.
 - No key configured: the claims are read unverified; ``isolate`` binds the role to this very token, ``trust``
   believes them.
 - Anything else (Basic, an opaque bearer token): a role of its own, not established, so that only what RFC 9111 §3.5
@@ -42,12 +43,13 @@ from caching_proxy.auth.keys import (
 )
 from caching_proxy.auth.memo import Memo
 from caching_proxy.core.messages import RequestHead
-from caching_proxy.core.role import ANONYMOUS, OPAQUE, isolated, role_of
+from caching_proxy.core.role import ANONYMOUS, OPAQUE, UnclearRoles, isolated, role_of
 from caching_proxy.interfaces import Identity, ITokenVerifier
 
 __all__ = ["KeyConfigError", "TokenConfig", "TokenVerifier", "default_algorithms", "key_source", "token_verifier"]
 
-MAX_AUTHORIZATION_BYTES = 8 * 1024
+UNCLEAR_SECONDS = 60.0
+"""How often a roles claim that is not understood is told of."""
 
 INVALID = Identity(None, "invalid")
 _ANONYMOUS = Identity(ANONYMOUS.identifier, ANONYMOUS.label)
@@ -77,7 +79,8 @@ def key_source(config: TokenConfig, clock: IReactorTime, client: HTTPClient | No
     fetching_client = client
 
     def fetch() -> Deferred[bytes]:
-        return Deferred.fromCoroutine(fetch_document(fetching_client, url, MAX_DOCUMENT_BYTES, clock))
+        document = fetch_document(fetching_client, url, MAX_DOCUMENT_BYTES, clock, redirects=1)
+        return Deferred.fromCoroutine(document)
 
     return JwksKeys(fetch, clock, config.algorithms)
 
@@ -96,6 +99,7 @@ class TokenVerifier:
         self._now = clock.seconds
         self._source = source
         self._memo = Memo()
+        self._tell_unclear_from = float("-inf")
         self._log = Logger()
         if isinstance(source, JwksKeys):
             source.on_change = self._memo.clear
@@ -128,7 +132,7 @@ class TokenVerifier:
             self._source.stop()
 
     def _judge(self, authorization: bytes) -> Identity | Deferred[Identity]:
-        if len(authorization) > MAX_AUTHORIZATION_BYTES:
+        if len(authorization) > self._config.max_bytes:
             return INVALID
         scheme, _, rest = authorization.strip(b" \t").partition(b" ")
         token = rest.strip(b" \t")
@@ -160,7 +164,10 @@ class TokenVerifier:
             claims = verified(token, header, keys, self._config, now)
         except TokenRefused as error:
             return self._refused(error)
-        role = role_of(claims.values, self._config.roles_claim)
+        try:
+            role = role_of(claims.values, self._config.roles_claim)
+        except UnclearRoles as unclear:
+            return self._unclear(unclear, now)
         return self._remember(authorization, Identity(role.identifier, role.label), claims, now)
 
     def _unverified(self, authorization: bytes, token: bytes) -> Identity:
@@ -172,7 +179,10 @@ class TokenVerifier:
             return _OPAQUE
         except TokenRefused as error:
             return self._refused(error)
-        role = role_of(claims.values, self._config.roles_claim)
+        try:
+            role = role_of(claims.values, self._config.roles_claim)
+        except UnclearRoles as unclear:
+            return self._unclear(unclear, now)
         if self._config.trust != "trust":
             role = isolated(role, token)
         return self._remember(authorization, Identity(role.identifier, role.label), claims, now)
@@ -180,6 +190,17 @@ class TokenVerifier:
     def _remember(self, authorization: bytes, identity: Identity, claims: Claims, now: float) -> Identity:
         self._memo.put(authorization, identity, claims.expires, now)
         return identity
+
+    def _unclear(self, unclear: UnclearRoles, now: float) -> Identity:
+        """Doubt about the roles is no roles; whoever made the tokens is told of it now and then."""
+        if now >= self._tell_unclear_from:
+            self._tell_unclear_from = now + UNCLEAR_SECONDS
+            self._log.warn(
+                "the claim {claim} of a token is {shape}, not a list of strings: the cache is passed by",
+                claim=self._config.roles_claim,
+                shape=str(unclear),
+            )
+        return INVALID
 
     def _refused(self, error: Exception) -> Identity:
         self._log.debug("token refused: {reason}", reason=str(error))

@@ -18,6 +18,15 @@ ADMINISTRATOR = "administrator"
 MAX_IDENTIFIER = 200
 
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.]")
+_KINDS = {
+    dict: "object",
+    list: "list",
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
 _RESERVED = frozenset({b"anonymous", b"authenticated", b"admin", b"opaque"})
 
 
@@ -27,6 +36,10 @@ class Role:
 
     identifier: bytes
     label: str
+
+
+class UnclearRoles(Exception):
+    """The roles claim is not understood; the text says what it looks like and never what it holds."""
 
 
 ANONYMOUS = Role(b"anonymous", "anonymous")
@@ -40,7 +53,8 @@ def role_of(claims: Mapping[str, object], claim_path: str = "roles") -> Role:
     """The role that the claims of a token give its holder.
 
     ``claim_path`` is the claim's name or, where there is no claim of that name, a dotted path to it. The claim is a
-    list of strings or one string; anything else counts as no roles.
+    list of strings or one string; where it is absent, null or empty there are no roles. Raises :class:`UnclearRoles`
+    for a claim that is there but is something else: who may share the answer is in doubt then.
     """
     names = _names(_find(claims, claim_path))
     if ADMINISTRATOR in names:
@@ -69,16 +83,28 @@ def _find(claims: Mapping[str, object], path: str) -> object:
             found = _find(inner, path[dot + 1 :])
             if found is not None:
                 return found
+        elif inner is not None:
+            raise UnclearRoles(f"{_shape(inner)} on the way to it")
         dot = path.find(".", dot + 1)
     return None
 
 
 def _names(claim: object) -> frozenset[str]:
+    if claim is None or claim == "" or claim == []:
+        return frozenset()
     if isinstance(claim, str):
         return frozenset((claim,))
     if isinstance(claim, list) and all(isinstance(name, str) for name in claim):
         return frozenset(claim)
-    return frozenset()
+    raise UnclearRoles(_shape(claim))
+
+
+def _shape(claim: object) -> str:
+    """What kind of JSON value ``claim`` is, without a word of it."""
+    if isinstance(claim, list):
+        kinds = sorted({_KINDS.get(type(item), "something") for item in claim})
+        return "a list of " + " and ".join(kinds)
+    return "one " + _KINDS.get(type(claim), "something")
 
 
 def _encoded(name: str) -> bytes:

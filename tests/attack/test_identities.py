@@ -37,10 +37,9 @@ def who(authorization: list[bytes]) -> str:
             claims = {}
         if claims.get("exp", 0) > START:
             roles = claims.get("roles")
-            roles = [roles] if isinstance(roles, str) else roles
-            if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
-                roles = []
-            return "admin" if "administrator" in roles else "roles " + PLAIN.encode(sorted(set(roles)))
+            roles = [roles] if isinstance(roles, str) and roles else roles or []
+            if isinstance(roles, list) and all(isinstance(role, str) for role in roles):
+                return "admin" if "administrator" in roles else "roles " + PLAIN.encode(sorted(set(roles)))
     return "bytes " + repr(authorization)
 
 

@@ -244,7 +244,7 @@ def test_a_fetch_that_answers_at_once_needs_no_waiting():
         (jwk(ONE, alg="RS256", use="sig"), (), ("RS256",)),
         (jwk(ONE), ("ES256", "RS384"), ("RS384",)),
         (jwk(CURVE), (), ("ES384",)),
-        (jwk(EDWARDS), (), ("EdDSA",)),
+        (jwk(EDWARDS), (), ("EdDSA", "Ed25519")),
         (jwk(ONE, key_ops=["verify"]), ("RS256",), ("RS256",)),
         (jwk(ONE, use="enc"), (), None),
         (jwk(ONE, key_ops=["encrypt"]), (), None),
@@ -349,3 +349,50 @@ def test_addresses(url, good):
     else:
         with pytest.raises(ValueError, match="http"):
             check_url(url)
+
+
+class Moved(Resource):
+    """``/jwks`` leads to ``location``; everything else is the document."""
+
+    isLeaf = True
+
+    def __init__(self, location, status=302):
+        Resource.__init__(self)
+        self.location, self.status = location, status
+
+    def render_GET(self, request):
+        if request.path != b"/jwks":
+            return b"keys"
+        request.setResponseCode(self.status)
+        request.setHeader(b"Location", self.location)
+        return b"elsewhere"
+
+
+def followed(resource, redirects=1, url="http://keys.test/jwks"):
+    agent = RequestTraversalAgent(resource)
+    results = []
+    fetching = fetch_document(HTTPClient(agent), url, 1000, Clock(), redirects)
+    Deferred.fromCoroutine(fetching).addBoth(results.append)
+    for _ in range(6):
+        agent.flush()
+    return results[0]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("location", [b"/v2", b"http://keys.test/v2", b"http://KEYS.test:8080/v2"])
+def test_one_redirect_to_the_same_host_is_followed(status, location):
+    assert followed(Moved(location, status)) == b"keys"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [b"http://other.test/v2", b"//other.test/v2", b"file:///etc/passwd", b"http://u:p@keys.test/v2", b"/jwks", b""],
+)
+def test_other_redirects_are_not(location):
+    failure = followed(Moved(location))
+    failure.trap(FetchError)
+    assert "status 302" in failure.getErrorMessage()
+
+
+def test_never_from_https_to_http():
+    followed(Moved(b"http://keys.test/v2"), url="https://keys.test/jwks").trap(FetchError)

@@ -132,12 +132,12 @@ def test_signed_tokens_that_do_not_hold_bypass(payload):
 @pytest.mark.parametrize(
     ("config", "extra", "good"),
     [
-        ({"audience": "us"}, {"aud": "us"}, True),
-        ({"audience": "us"}, {"aud": ["them", "us"]}, True),
-        ({"audience": "us"}, {"aud": "them"}, False),
-        ({"audience": "us"}, {}, False),
-        ({"audience": "us"}, {"aud": 7}, False),
-        ({"audience": "us"}, {"aud": [7]}, False),
+        ({"audience": ("us",)}, {"aud": "us"}, True),
+        ({"audience": ("us",)}, {"aud": ["them", "us"]}, True),
+        ({"audience": ("us",)}, {"aud": "them"}, False),
+        ({"audience": ("us",)}, {}, False),
+        ({"audience": ("us",)}, {"aud": 7}, False),
+        ({"audience": ("us",)}, {"aud": [7]}, False),
         ({}, {"aud": "them"}, True),
         ({"issuer": "i"}, {"iss": "i"}, True),
         ({"issuer": "i"}, {"iss": "j"}, False),
@@ -220,6 +220,6 @@ json_values = st.recursive(
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(st.dictionaries(st.sampled_from(["exp", "nbf", "aud", "iss", "sub", "roles", "iat", "jti"]), json_values))
 def test_any_claims_have_an_answer(values):
-    for config in ({"secret": SECRET, "audience": "x", "issuer": "y"}, {"trust": "trust"}, {}):
+    for config in ({"secret": SECRET, "audience": ("x",), "issuer": "y"}, {"trust": "trust"}, {}):
         identity = verifier(**config).identify(request(b"Bearer " + raw(HS, values)))
         assert identity == INVALID or identity.role

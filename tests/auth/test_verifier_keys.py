@@ -35,7 +35,7 @@ def test_key_source_that_raises_is_a_bypass_and_a_log_line():
         (EC.public_key(), ("ES256",)),
         (ec.generate_private_key(ec.SECP384R1()).public_key(), ("ES384",)),
         (ec.generate_private_key(ec.SECP521R1()).public_key(), ("ES512",)),
-        (ED.public_key(), ("EdDSA",)),
+        (ED.public_key(), ("EdDSA", "Ed25519")),
     ],
     ids=["secret", "rsa", "p256", "p384", "p521", "ed25519"],
 )

@@ -69,7 +69,7 @@ test-all:
 	done; test $$tried = 1 || { echo "No Python from 3.11 to 3.13 was found." >&2; exit 1; }
 
 docs: $(VENV)/.installed
-	$(BIN)/python -m caching_proxy.settings_docs
+	$(BIN)/python -m caching_proxy.settings.docs
 
 lock: $(VENV)/.created
 	$(PIP) pip-tools

@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 from zope.interface import Attribute, Interface
 
-from caching_proxy.body import Body
-from caching_proxy.core.messages import RequestHead, ResponseHead
-from caching_proxy.core.outgoing import OutgoingRequest
-from caching_proxy.core.transient import transient
+from caching_proxy.http.body import Body
+from caching_proxy.http.forwarding import OutgoingRequest
+from caching_proxy.http.messages import RequestHead, ResponseHead
+from caching_proxy.http.values import transient
 
 
 class StoreError(Exception):

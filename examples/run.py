@@ -21,9 +21,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorProc
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from caching_proxy import dotenv
-from caching_proxy.options import fail
-from caching_proxy.settings import Settings, SettingsError, load
+from caching_proxy.app.options import fail
+from caching_proxy.settings import dotenv
+from caching_proxy.settings.model import Settings, SettingsError, load
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 COMMAND = (TWISTD, "-n", "--pidfile=", "cachingproxy")

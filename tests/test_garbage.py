@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from caching_proxy.garbage import OLDER, YOUNG, relax_collector
+from caching_proxy.app.gc_tuning import OLDER, YOUNG, relax_collector
 
 
 @pytest.fixture

@@ -6,7 +6,19 @@ import re
 from pathlib import Path
 
 import pytest
-from rules import DOCUMENT, LEVELS, TESTS, Rule, Shown, by_rule, collect, main, read_rules, untested, updated
+from support.rule_names import (
+    DOCUMENT,
+    LEVELS,
+    TESTS,
+    Rule,
+    Shown,
+    by_rule,
+    collect,
+    main,
+    read_rules,
+    untested,
+    updated,
+)
 
 ROW = "| **A1** | MUST | 9111 §4 | Text. | {} |\n"
 SOURCE = """
@@ -50,7 +62,7 @@ def test_every_number_that_a_test_carries_is_a_rule(rules: list[Rule], tests: li
 
 
 def test_every_test_in_the_document_shows_its_rule(rules: list[Rule], tests: list[Shown]) -> None:
-    """After a test was renamed: ``python tests/rules.py --write``."""
+    """After a test was renamed: ``python tests/support/rule_names.py --write``."""
     shown = by_rule(tests)
     wrong = [(r.number, name) for r in rules for name in r.shown if name not in {t.name for t in shown[r.number]}]
     assert wrong == []

@@ -42,9 +42,9 @@ from caching_proxy.auth.keys import (
     trusted,
 )
 from caching_proxy.auth.memo import Memo
-from caching_proxy.core.messages import RequestHead
-from caching_proxy.core.role import ANONYMOUS, OPAQUE, UnclearRoles, isolated, role_of
+from caching_proxy.http.messages import RequestHead
 from caching_proxy.interfaces import Identity, ITokenVerifier
+from caching_proxy.rules.role import ANONYMOUS, OPAQUE, UnclearRoles, isolated, role_of
 
 __all__ = ["KeyConfigError", "TokenConfig", "TokenVerifier", "default_algorithms", "key_source", "token_verifier"]
 

@@ -10,23 +10,23 @@ from itertools import islice
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from caching_proxy.cache.hot import HotTier
 from caching_proxy.cache.invalidator import EVERYTHING, Invalidator
 from caching_proxy.cache.pace import SLICE_STEPS, Pace
-from caching_proxy.cache.reader import stored_entry
-from caching_proxy.cache.variants import latest_of_each
-from caching_proxy.core.codec import CodecError
-from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.listing import MEMORY, STORE, Cursor, Page, take
-from caching_proxy.core.pattern_set import SCAN_STEPS, PatternSet
+from caching_proxy.cache.tiers.hot import HotTier
+from caching_proxy.cache.tiers.store_reader import stored_entry
+from caching_proxy.cache.tiers.variants import latest_of_each
 from caching_proxy.interfaces import SCAN_ENDS, IStore, Stored, Unreadable
+from caching_proxy.rules.codec import CodecError
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.listing import MEMORY, STORE, Cursor, Page, take
+from caching_proxy.rules.pattern_set import SCAN_STEPS, PatternSet
 
 PAGE = 10_000
 """Keys on a page whose size nobody asked for."""
 
 RUN = 2000
 SORT_STEPS = 150
-"""What a key costs, sorted into others, as in :mod:`caching_proxy.core.pattern_set`."""
+"""What a key costs, sorted into others, as in :mod:`caching_proxy.rules.pattern_set`."""
 
 
 class Inspector:

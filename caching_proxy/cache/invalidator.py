@@ -19,8 +19,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.burst import BurstTier
-from caching_proxy.cache.hot import HotTier
+from caching_proxy.cache.flights import SingleFlight
+from caching_proxy.cache.leases import NEVER, KeyTest, Tickets
 from caching_proxy.cache.pace import SLICE_STEPS, Pace
 from caching_proxy.cache.pending import (
     TARGET,
@@ -34,14 +34,14 @@ from caching_proxy.cache.pending import (
     of_patterns,
     of_target,
 )
-from caching_proxy.cache.single_flight import SingleFlight
-from caching_proxy.cache.sweeper import Sweeper
-from caching_proxy.cache.tickets import NEVER, KeyTest, Tickets
-from caching_proxy.core.glob import literal
-from caching_proxy.core.invalidation import target_for_all
-from caching_proxy.core.key import target_in
-from caching_proxy.core.pattern_set import REMOVAL_STEPS, SCAN_STEPS, PatternSet
+from caching_proxy.cache.tiers.burst import BurstTier
+from caching_proxy.cache.tiers.hot import HotTier
+from caching_proxy.cache.tiers.sweeper import Sweeper
 from caching_proxy.interfaces import SCAN_ENDS, IStore, StoreError
+from caching_proxy.rules.glob import literal
+from caching_proxy.rules.invalidation_rules import target_for_all
+from caching_proxy.rules.key import target_in
+from caching_proxy.rules.pattern_set import REMOVAL_STEPS, SCAN_STEPS, PatternSet
 
 RETRY_SECONDS = 1.0
 

@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.core.glob import escape
-from caching_proxy.core.invalidation import directory, spellings, widened
-from caching_proxy.core.key import GET_PREFIX, target_in
-from caching_proxy.core.pattern_set import PatternSet
+from caching_proxy.rules.glob import escape
+from caching_proxy.rules.invalidation_rules import directory, spellings, widened
+from caching_proxy.rules.key import GET_PREFIX, target_in
+from caching_proxy.rules.pattern_set import PatternSet
 
 NEVER = float("-inf")
 

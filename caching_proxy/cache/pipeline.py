@@ -14,26 +14,26 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.attempt import replaces_client
-from caching_proxy.cache.exchange import Incoming, Question, Reply
-from caching_proxy.cache.fetcher import Fetcher
-from caching_proxy.cache.filling import as_asked, ask_for_all, fills
-from caching_proxy.cache.hot import HotTier
-from caching_proxy.cache.passing import PassThrough
-from caching_proxy.cache.reader import Found, StoreReader
-from caching_proxy.cache.replies import Replies
-from caching_proxy.cache.single_flight import Flight, Landing, Result, Shared, SingleFlight
-from caching_proxy.cache.tickets import Tickets
-from caching_proxy.cache.uncacheable import Uncacheable
-from caching_proxy.cache.variants import VaryNames, field_name, latest_of_each
-from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.key import KeyPolicy, build_key, target_of
-from caching_proxy.core.lookup import Lookup, Use, choose, may_serve_on_error
-from caching_proxy.core.outcome import CacheStatus, Forward
-from caching_proxy.core.policy import CachePolicy
-from caching_proxy.core.terms import Terms, terms_under
-from caching_proxy.core.transient import transient
+from caching_proxy.cache.backend.conditional_fill import as_asked, ask_for_all, fills
+from caching_proxy.cache.backend.fetch import Fetcher
+from caching_proxy.cache.backend.request import replaces_client
+from caching_proxy.cache.flights import Flight, Landing, Result, Shared, SingleFlight
+from caching_proxy.cache.hit_for_miss import Uncacheable
+from caching_proxy.cache.leases import Tickets
+from caching_proxy.cache.pass_through import PassThrough
+from caching_proxy.cache.requests import Incoming, Question, Reply
+from caching_proxy.cache.responses import Replies
+from caching_proxy.cache.tiers.hot import HotTier
+from caching_proxy.cache.tiers.store_reader import Found, StoreReader
+from caching_proxy.cache.tiers.variants import VaryNames, field_name, latest_of_each
+from caching_proxy.http.values import transient
 from caching_proxy.interfaces import Identity, ITokenVerifier, UpstreamError
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.key import KeyPolicy, build_key, target_of
+from caching_proxy.rules.outcome import CacheStatus, Forward
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.request_traits import Terms, terms_under
+from caching_proxy.rules.reuse import Lookup, Use, choose, may_serve_on_error
 
 CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
 _HIT = Use.HIT  # finding a member costs several times what a name of the module does

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import attrs
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from caching_proxy.core.breaker import Breaker, Phase
-from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.interfaces import IStore
-from caching_proxy.store.endpoint import endpoint_for
-from caching_proxy.store.guarded import GuardedStore
+from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
+from caching_proxy.store.breaker import Breaker, Phase
+from caching_proxy.store.circuit_breaker import GuardedStore
 from caching_proxy.store.memory import DEFAULT_MAX_BYTES, MemoryStore
-from caching_proxy.store.topology import MemoryTopology, RedisTopology, parse_cache_url
-from caching_proxy.tls import PLATFORM, TLSConfig
+from caching_proxy.store.redis.endpoint import endpoint_for
+from caching_proxy.store.url import MemoryTopology, RedisTopology, parse_cache_url
+from caching_proxy.transport.tls import PLATFORM, TLSConfig
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -52,8 +52,8 @@ def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | Non
 
 def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) -> IStore:
     # Here and not above: importing txredisapi installs the default reactor if none has been chosen yet.
-    from caching_proxy.store.pool import RedisPool
-    from caching_proxy.store.redis import RedisStore
+    from caching_proxy.store.redis.pool import RedisPool
+    from caching_proxy.store.redis.store import RedisStore
 
     def pool(minimum: int, maximum: int, on_acquired: Callable[[float], None] | None) -> RedisPool:
         return RedisPool(

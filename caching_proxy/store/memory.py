@@ -14,11 +14,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from caching_proxy.core.codec import outline_in
-from caching_proxy.core.key import target_in
-from caching_proxy.core.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
-from caching_proxy.core.variance import PLAIN_VARIANT
 from caching_proxy.interfaces import NO_OUTLINES, SCAN_ENDS, IStore, Scanned, Stored, StoreError
+from caching_proxy.rules.codec import outline_in
+from caching_proxy.rules.key import target_in
+from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
+from caching_proxy.rules.variance import PLAIN_VARIANT
 from caching_proxy.store.buckets import Buckets
 from caching_proxy.store.expiries import NEVER, Expiries
 

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from caching_proxy.body import Body
-from caching_proxy.core.messages import Field, Fields, RequestHead, ResponseHead
-from caching_proxy.core.outgoing import OutgoingRequest
+from caching_proxy.http.body import Body
+from caching_proxy.http.forwarding import OutgoingRequest
+from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.interfaces import IncompleteBody, IUpstream, UpstreamResponse
 
 

@@ -11,7 +11,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from caching_proxy.body import HIGH_WATER
+from caching_proxy.http.body import HIGH_WATER
 
 
 @implementer(ITransport)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from caching_proxy.core.messages import Fields, RequestHead
+from caching_proxy.http.messages import Fields, RequestHead
 
 _USUAL = {b"http": 80, b"https": 443}
 

@@ -14,31 +14,31 @@ from collections.abc import Callable
 
 import attrs
 
-from caching_proxy.cache.hot import HotRecord, HotTier
-from caching_proxy.core.answer import answer
-from caching_proxy.core.conditional import not_modified
-from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.key import KeyPolicy
-from caching_proxy.core.locations import MARKED
-from caching_proxy.core.lookup import Use, choose
-from caching_proxy.core.messages import Fields, RequestHead
-from caching_proxy.core.outcome import CacheStatus
-from caching_proxy.core.pieces import SHARED_BYTES, Content
-from caching_proxy.core.policy import CachePolicy
-from caching_proxy.core.reply import with_explanation
-from caching_proxy.core.request_control import NO_WISHES
-from caching_proxy.core.scope import PLAIN_VIEW, View
-from caching_proxy.core.steering import DEFAULT as DEFAULT_STEERING
-from caching_proxy.core.steering import Steering
-from caching_proxy.core.variance import variant_of
+from caching_proxy.cache.tiers.hot import HotRecord, HotTier
+from caching_proxy.http.messages import Fields, RequestHead
+from caching_proxy.http.pieces import SHARED_BYTES, Content
+from caching_proxy.http.request_directives import NO_WISHES
 from caching_proxy.interfaces import ITokenVerifier
+from caching_proxy.rules.conditional import not_modified
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.explain import with_explanation
+from caching_proxy.rules.key import KeyPolicy
+from caching_proxy.rules.locations import MARKED
+from caching_proxy.rules.outcome import CacheStatus
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.reuse import Use, choose
+from caching_proxy.rules.scope import PLAIN_VIEW, View
+from caching_proxy.rules.steering import DEFAULT as DEFAULT_STEERING
+from caching_proxy.rules.steering import Steering
+from caching_proxy.rules.stored_response import answer
+from caching_proxy.rules.variance import variant_of
+from caching_proxy.server.batch import HotAnswer, LargeAnswer
+from caching_proxy.server.channel import HTTPChannel
+from caching_proxy.server.request_head import ParsedHead
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.hot_reading import Bearing, Reading, Route, conditions, request_id, several_parts
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
-from caching_proxy.wire.answers import HotAnswer, LargeAnswer
-from caching_proxy.wire.channel import HTTPChannel
-from caching_proxy.wire.heads import ParsedHead
 
 CHOICES = 32
 """Combinations of the fields that ``Vary`` names for which a record remembers what answers them."""

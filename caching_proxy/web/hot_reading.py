@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import attrs
 
-from caching_proxy.core.cookies import names_session
-from caching_proxy.core.headers import incoming_request_id
-from caching_proxy.core.key import KeyPolicy, build_key, target_of
-from caching_proxy.core.messages import Field, Fields, RequestHead
-from caching_proxy.core.policy import CachePolicy
-from caching_proxy.core.request_control import NO_WISHES
-from caching_proxy.core.scope import View, scope_of, view_of
-from caching_proxy.core.steering import Steering
-from caching_proxy.core.terms import NOTABLE, PARTICULAR, terms_under
+from caching_proxy.http.hop_by_hop import incoming_request_id
+from caching_proxy.http.messages import Field, Fields, RequestHead
+from caching_proxy.http.request_directives import NO_WISHES
 from caching_proxy.interfaces import Identity, ITokenVerifier
+from caching_proxy.rules.cookies import names_session
+from caching_proxy.rules.key import KeyPolicy, build_key, target_of
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, terms_under
+from caching_proxy.rules.scope import View, scope_of, view_of
+from caching_proxy.rules.steering import Steering
+from caching_proxy.server.request_head import ParsedHead
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.recorder import HotMeter
-from caching_proxy.wire.heads import ParsedHead
 
 _NOT_IN_TERMS = frozenset((b"cookie", b"x-request-id", b"forwarded"))  # judged for each request, or said by no rule
 

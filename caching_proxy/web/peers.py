@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from caching_proxy.core.messages import Fields
+from caching_proxy.http.messages import Fields
 
 REMEMBERED = 4096
 _HOPS = 8

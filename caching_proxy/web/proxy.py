@@ -17,22 +17,22 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from caching_proxy.body import Body
-from caching_proxy.cache.exchange import Incoming, Reply
 from caching_proxy.cache.pipeline import Pipeline
-from caching_proxy.core.climbing import climbs
-from caching_proxy.core.errors import error_response
-from caching_proxy.core.headers import incoming_request_id
-from caching_proxy.core.locations import client_origin, for_client, is_marked
-from caching_proxy.core.messages import Fields, ResponseHead
-from caching_proxy.core.outcome import CacheStatus
-from caching_proxy.core.steering import DEFAULT, Door, Steering
+from caching_proxy.cache.requests import Incoming, Reply
+from caching_proxy.http.body import Body
+from caching_proxy.http.hop_by_hop import incoming_request_id
+from caching_proxy.http.messages import Fields, ResponseHead
+from caching_proxy.rules.climbing import climbs
+from caching_proxy.rules.error_response import error_response
+from caching_proxy.rules.locations import client_origin, for_client, is_marked
+from caching_proxy.rules.outcome import CacheStatus
+from caching_proxy.rules.steering import DEFAULT, Door, Steering
+from caching_proxy.server.refusal import CLIENT_LEFT
+from caching_proxy.server.request import ProxyRequest
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.tunnel import join
-from caching_proxy.wire.refusal import CLIENT_LEFT
-from caching_proxy.wire.request import ProxyRequest
 
 
 class ProxyResource(Resource):

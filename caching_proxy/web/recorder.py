@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from caching_proxy.access_log import AccessLog
-from caching_proxy.cache.exchange import Incoming, Reply
-from caching_proxy.core.outcome import CacheStatus
-from caching_proxy.core.paths import OTHER_METHOD, OTHER_PATH, PathLabels, normalise_method
-from caching_proxy.metrics import Metrics, RequestMeter
-from caching_proxy.wire.request import ProxyRequest
-from caching_proxy.wire.request_line import RequestLine
+from caching_proxy.cache.requests import Incoming, Reply
+from caching_proxy.rules.outcome import CacheStatus
+from caching_proxy.server.request import ProxyRequest
+from caching_proxy.server.request_line import RequestLine
+from caching_proxy.telemetry.access_log import AccessLog
+from caching_proxy.telemetry.metrics import Metrics, RequestMeter
+from caching_proxy.telemetry.metrics.path_labels import OTHER_METHOD, OTHER_PATH, PathLabels, normalise_method
 
 
 class HotMeter:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from twisted.web.resource import Resource
 
-from caching_proxy.web.replies import not_found
-from caching_proxy.wire.request import ProxyRequest
+from caching_proxy.server.request import ProxyRequest
+from caching_proxy.web.admin.json_answers import not_found
 
 
 class Root(Resource):

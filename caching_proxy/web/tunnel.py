@@ -22,9 +22,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from caching_proxy.core.messages import ResponseHead
+from caching_proxy.http.messages import ResponseHead
 from caching_proxy.interfaces import Switched
-from caching_proxy.wire.request import ProxyRequest
+from caching_proxy.server.request import ProxyRequest
 
 HALF_OPEN_SECONDS = 60.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from plugins.whole_proxy import Script, WholeProxy, cacheable
+from support.whole_proxy import Script, WholeProxy, cacheable
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from plugins.whole_proxy import cacheable, ok
+from support.whole_proxy import cacheable, ok
 
 TOKEN = "0123456789abcdef"
 BEARER = b"Authorization: Bearer " + TOKEN.encode()

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugins.whole_proxy import WholeProxy, ok
+from support.whole_proxy import WholeProxy, ok
 
 METHODS = st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"X-FROB", b"get"])
 BODIES = st.one_of(

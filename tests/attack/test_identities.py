@@ -13,7 +13,7 @@ import jwt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugins.whole_proxy import START, WholeProxy, ok
+from support.whole_proxy import START, WholeProxy, ok
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 PLAIN = json.JSONEncoder(ensure_ascii=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from plugins.whole_proxy import ok
+from support.whole_proxy import ok
 
-from caching_proxy.settings import load
+from caching_proxy.settings.model import load
 
 HEAD = b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugins.whole_proxy import ok
+from support.whole_proxy import ok
 
 OWN = b"http://backend.test:8080"
 FRESH = b"Cache-Control: max-age=60"

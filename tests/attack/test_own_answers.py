@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugins.whole_proxy import ok
+from support.whole_proxy import ok
 
 HEAD = b"%b HTTP/1.1\r\nHost: a\r\n%b\r\n"
 DATE = b"Sun, 17 Mar 2030"

@@ -53,7 +53,7 @@ def test_names_that_only_look_alike_are_the_backends(whole):
 
 
 def test_the_answer_to_a_post_is_not_stored_there_either(make_whole):
-    from plugins.whole_proxy import ok
+    from support.whole_proxy import ok
 
     whole = make_whole(
         lambda message: ok(b"posted", b"Cache-Control: max-age=60", b"Content-Location: " + message.target)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from plugins.whole_proxy import BACKEND, ok
+from support.whole_proxy import BACKEND, ok
 
-from caching_proxy.settings import SettingsError
+from caching_proxy.settings.model import SettingsError
 
 LONG = b"x" * 3000
 

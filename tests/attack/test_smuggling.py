@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugins.whole_proxy import BACKEND, ok
+from support.whole_proxy import BACKEND, ok
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from plugins.whole_proxy import ok
+from support.whole_proxy import ok
 
-from caching_proxy.core.steering import METHOD_FIELDS, TABLE
-from caching_proxy.settings import SettingsError
+from caching_proxy.rules.steering import METHOD_FIELDS, TABLE
+from caching_proxy.settings.model import SettingsError
 
 NAMES = sorted(name.replace(b"*", b"anything") for name in TABLE)
 TRUSTED = "10.1.2.3"

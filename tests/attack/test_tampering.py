@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from plugins.whole_proxy import ok
+from support.whole_proxy import ok
 
-from caching_proxy.cache.writer import field_name
-from caching_proxy.core.codec import decode, encode
+from caching_proxy.cache.tiers.writer import field_name
+from caching_proxy.rules.codec import decode, encode
 
 A, B = b"cache:GET:anonymous:/a", b"cache:GET:anonymous:/b"
 

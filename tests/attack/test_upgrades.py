@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugins.whole_proxy import ok
+from support.whole_proxy import ok
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: proxy.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"

@@ -10,8 +10,8 @@ import struct
 import time
 
 import pytest
-from plugins.live_backend import LiveBackend
-from plugins.proxy_process import wait_for
+from support.live_backend import LiveBackend
+from support.proxy_process import wait_for
 
 pytestmark = pytest.mark.live
 

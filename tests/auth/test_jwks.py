@@ -21,7 +21,7 @@ from caching_proxy.auth.fetching import FetchError, check_url, fetch_document
 from caching_proxy.auth.jwks import BadKeySet, JwksKeys, parse_key_set
 from caching_proxy.auth.keys import TokenConfig
 from caching_proxy.auth.verifier import TokenVerifier
-from caching_proxy.core.messages import Fields, RequestHead
+from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.interfaces import Identity
 
 NOW = 1_700_000_000.0

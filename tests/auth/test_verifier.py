@@ -9,7 +9,7 @@ import jwt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugins.tokens import (
+from support.tokens import (
     ANONYMOUS,
     EC,
     ED,

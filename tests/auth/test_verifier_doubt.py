@@ -8,8 +8,8 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed448
 from cryptography.hazmat.primitives.serialization import Encoding
-from plugins.authority import Authority, dns
-from plugins.tokens import ED, HS, INVALID, NOW, SECRET, b64, claims, clock_at, pem, raw, request, token, verifier
+from support.authority import Authority, dns
+from support.tokens import ED, HS, INVALID, NOW, SECRET, b64, claims, clock_at, pem, raw, request, token, verifier
 
 from caching_proxy.auth.keys import KeyConfigError, load_public_key
 

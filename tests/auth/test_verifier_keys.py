@@ -6,7 +6,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from plugins.tokens import EC, ED, INVALID, OTHER_RSA, RSA, SECRET, clock_at, pem, request, token, verifier
+from support.tokens import EC, ED, INVALID, OTHER_RSA, RSA, SECRET, clock_at, pem, request, token, verifier
 
 from caching_proxy.auth.keys import KeyConfigError, StaticKeys, TokenConfig, trusted
 from caching_proxy.auth.verifier import TokenVerifier, default_algorithms, key_source

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from plugins.tokens import HS, INVALID, NOW, SECRET, UNKNOWN, claims, clock_at, raw, request, token, verifier
+from support.tokens import HS, INVALID, NOW, SECRET, UNKNOWN, claims, clock_at, raw, request, token, verifier
 
-from caching_proxy.core.role import isolated, role_of
 from caching_proxy.interfaces import Identity
+from caching_proxy.rules.role import isolated, role_of
 
 
 @pytest.mark.parametrize(

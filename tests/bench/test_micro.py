@@ -10,33 +10,33 @@ from io import StringIO
 from types import SimpleNamespace
 
 import pytest
-from plugins.memory_proxy import MemoryProxy
 from pytest_benchmark.fixture import BenchmarkFixture
+from support.memory_proxy import MemoryProxy
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from caching_proxy.access_log import AccessLog
-from caching_proxy.core.cache_control import CacheControl
-from caching_proxy.core.codec import decode, encode
-from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.freshness import assess
-from caching_proxy.core.glob import compile_glob
-from caching_proxy.core.key import KeyPolicy, build_key, target_of
-from caching_proxy.core.messages import Fields, RequestHead, ResponseHead
-from caching_proxy.core.outgoing import request_to_backend
-from caching_proxy.core.paths import PathLabels
-from caching_proxy.core.policy import CachePolicy
-from caching_proxy.core.role import role_of
-from caching_proxy.metrics import Metrics
+from caching_proxy.http.cache_control import CacheControl
+from caching_proxy.http.forwarding import request_to_backend
+from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
+from caching_proxy.rules.codec import decode, encode
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.freshness import assess
+from caching_proxy.rules.glob import compile_glob
+from caching_proxy.rules.key import KeyPolicy, build_key, target_of
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.role import role_of
+from caching_proxy.server.request_head import HeadParser, parse_request_head
+from caching_proxy.server.site import ProxySite
+from caching_proxy.telemetry.access_log import AccessLog
+from caching_proxy.telemetry.metrics import Metrics
+from caching_proxy.telemetry.metrics.path_labels import PathLabels
+from caching_proxy.upstream.response_head import parse_response_head
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.hot_path import HotPath
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.proxy import ProxyResource
 from caching_proxy.web.recorder import Recorder
-from caching_proxy.wire.heads import HeadParser, parse_request_head
-from caching_proxy.wire.response_head import parse_response_head
-from caching_proxy.wire.site import ProxySite
 
 NOW = 1_700_000_000.0
 BROWSER = Fields(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from plugins.memory_proxy import MemoryProxy
+from support.memory_proxy import MemoryProxy
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugins.memory_proxy import MemoryProxy, down
+from support.memory_proxy import MemoryProxy, down
 from twisted.internet.defer import fail
 from twisted.python.failure import Failure
 

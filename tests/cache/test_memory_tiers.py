@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from caching_proxy.cache.burst import ENTRY_OVERHEAD, BurstTier
-from caching_proxy.cache.burst import OVERHEAD as BURST_OVERHEAD
-from caching_proxy.cache.hot import OVERHEAD, HotTier
-from caching_proxy.cache.sweeper import Sweeper
-from caching_proxy.cache.tickets import NEVER, Tickets
-from caching_proxy.cache.uncacheable import Uncacheable
-from caching_proxy.cache.variants import VaryNames, field_name, latest_of_each
-from caching_proxy.core.entry import CacheEntry, Flag
-from caching_proxy.core.glob import compile_glob
-from caching_proxy.core.messages import Fields
-from caching_proxy.core.pattern_set import PatternSet
-from caching_proxy.core.policy import MAX_VARIANTS
-from caching_proxy.core.variance import PLAIN_VARIANT, outline_of
+from caching_proxy.cache.hit_for_miss import Uncacheable
+from caching_proxy.cache.leases import NEVER, Tickets
+from caching_proxy.cache.tiers.burst import ENTRY_OVERHEAD, BurstTier
+from caching_proxy.cache.tiers.burst import OVERHEAD as BURST_OVERHEAD
+from caching_proxy.cache.tiers.hot import OVERHEAD, HotTier
+from caching_proxy.cache.tiers.sweeper import Sweeper
+from caching_proxy.cache.tiers.variants import VaryNames, field_name, latest_of_each
+from caching_proxy.http.messages import Fields
+from caching_proxy.rules.entry import CacheEntry, Flag
+from caching_proxy.rules.glob import compile_glob
+from caching_proxy.rules.pattern_set import PatternSet
+from caching_proxy.rules.policy import MAX_VARIANTS
+from caching_proxy.rules.variance import PLAIN_VARIANT, outline_of
 
 NOW = 1_900_000_000.0
 HOUR = 3_600_000

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from plugins.memory_proxy import MemoryProxy
-from plugins.whole_proxy import WholeProxy, ok
+from support.memory_proxy import MemoryProxy
+from support.whole_proxy import WholeProxy, ok
 from twisted.python.failure import Failure
 
-from caching_proxy.body import Body
+from caching_proxy.http.body import Body
 from caching_proxy.interfaces import IncompleteBody, UpstreamTimeout, UpstreamUnreachable
 
 FRESH = "Cache-Control: max-age=900"

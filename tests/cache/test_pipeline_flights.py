@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from plugins.memory_proxy import MemoryProxy, down
+from support.memory_proxy import MemoryProxy, down
 from twisted.internet.defer import CancelledError, Deferred
 
 from caching_proxy.interfaces import Identity, UpstreamUnreachable

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 
 import pytest
-from plugins.memory_proxy import MemoryProxy, down
+from support.memory_proxy import MemoryProxy, down
 
-from caching_proxy.core.invalidation import Rule, parse_rules
-from caching_proxy.core.messages import Fields, ResponseHead
+from caching_proxy.http.messages import Fields, ResponseHead
 from caching_proxy.interfaces import UpstreamProtocolError
+from caching_proxy.rules.invalidation_rules import Rule, parse_rules
 
 KEY = b"cache:GET:anonymous:/x"
 FRESH = "Cache-Control: max-age=900"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from plugins.memory_proxy import MemoryProxy, down
+from support.memory_proxy import MemoryProxy, down
 
-from caching_proxy.core.codec import encode
-from caching_proxy.core.entry import CacheEntry
+from caching_proxy.rules.codec import encode
+from caching_proxy.rules.entry import CacheEntry
 
 KEY = b"cache:GET:anonymous:/x"
 FRESH = "Cache-Control: max-age=900"

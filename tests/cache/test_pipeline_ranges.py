@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from plugins.memory_proxy import MemoryProxy
+from support.memory_proxy import MemoryProxy
 
-from caching_proxy.core.messages import RequestHead
+from caching_proxy.http.messages import RequestHead
 from caching_proxy.testing import Reply
 
 KEY = b"cache:GET:anonymous:/x"

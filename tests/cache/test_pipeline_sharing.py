@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from plugins.memory_proxy import MemoryProxy
+from support.memory_proxy import MemoryProxy
 from twisted.python.failure import Failure
 
-from caching_proxy.body import HIGH_WATER
-from caching_proxy.cache.fill import ABANDONED_SECONDS
+from caching_proxy.cache.backend.tee import ABANDONED_SECONDS
+from caching_proxy.http.body import HIGH_WATER
 from caching_proxy.interfaces import IncompleteBody, UpstreamTimeout, UpstreamUnreachable
 
 FRESH = "Cache-Control: max-age=900"

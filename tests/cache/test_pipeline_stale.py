@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from plugins.memory_proxy import MemoryProxy
+from support.memory_proxy import MemoryProxy
 
 from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from plugins.memory_proxy import MemoryProxy
+from support.memory_proxy import MemoryProxy
 
 KEY = b"cache:GET:anonymous:/x"
 FRESH = "Cache-Control: max-age=900"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from plugins.memory_proxy import MemoryProxy
+from support.memory_proxy import MemoryProxy
 
-from caching_proxy.core.dates import format_date
+from caching_proxy.http.dates import format_date
 
 TAG = 'ETag: "a"'
 OLD = "Last-Modified: Wed, 01 Jan 2020 00:00:00 GMT"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugins.memory_proxy import MemoryProxy, down
+from support.memory_proxy import MemoryProxy, down
 
 FRESH = "Cache-Control: max-age=900"
 KEY = b"cache:GET:anonymous:/x"

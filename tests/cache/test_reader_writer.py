@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plugins.memory_proxy import MemoryProxy, down
+from support.memory_proxy import MemoryProxy, down
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from caching_proxy.cache import writer as module
-from caching_proxy.cache.exchange import Trouble
-from caching_proxy.cache.reader import Found, StoreReader
-from caching_proxy.cache.variants import field_name
-from caching_proxy.core.codec import MAGIC, encode
-from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.listing import Page, parse_cursor
+from caching_proxy.cache.requests import Trouble
+from caching_proxy.cache.tiers import writer as module
+from caching_proxy.cache.tiers.store_reader import Found, StoreReader
+from caching_proxy.cache.tiers.variants import field_name
 from caching_proxy.interfaces import StoreError, StoreUnavailable, Unreadable
+from caching_proxy.rules.codec import MAGIC, encode
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.listing import Page, parse_cursor
 
 KEY = b"cache:GET:anonymous:/x"
 FRESH = "Cache-Control: max-age=900"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from caching_proxy.cache import sweeper as module
-from caching_proxy.cache.hot import HotTier
-from caching_proxy.cache.sweeper import Sweeper
-from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.pattern_set import PatternSet
+from caching_proxy.cache.tiers import sweeper as module
+from caching_proxy.cache.tiers.hot import HotTier
+from caching_proxy.cache.tiers.sweeper import Sweeper
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.pattern_set import PatternSet
 
 NOW = 1000.0
 COUNT = 8000

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from caching_proxy.core.glob import compile_glob, escape, shorten
+from caching_proxy.rules.glob import compile_glob, escape, shorten
 
 SPECIAL = b"*?[]^-\\"
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 import attrs
 import pytest
 import pytest_twisted
-from plugins.walks import walked
+from support.walks import walked
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from caching_proxy.core.breaker import Breaker
 from caching_proxy.interfaces import SCAN_ENDS, IStore, Stored, StoreError
+from caching_proxy.store.breaker import Breaker
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.guarded import GuardedStore
+from caching_proxy.store.circuit_breaker import GuardedStore
 from caching_proxy.store.memory import MemoryStore
 
 KEY = b"cache:GET:anonymous:/items?page=1"

@@ -17,27 +17,27 @@ from twisted.internet.task import Clock
 
 from caching_proxy.auth.keys import TokenConfig
 from caching_proxy.auth.verifier import token_verifier
-from caching_proxy.core.cache_control import CacheControl
-from caching_proxy.core.codec import CodecError, decode, encode
-from caching_proxy.core.dates import format_date, parse_date
-from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.framing import BadMessage, request_framing
-from caching_proxy.core.glob import compile_glob, escape, shorten
-from caching_proxy.core.headers import is_loop
-from caching_proxy.core.key import KeyPolicy, build_key, parse_key, target_of
-from caching_proxy.core.messages import Fields, RequestHead
-from caching_proxy.core.outgoing import request_to_backend
-from caching_proxy.core.ranges import parse_content_range, parse_range
-from caching_proxy.core.references import same_origin_target
-from caching_proxy.core.request_control import parse_request_control
-from caching_proxy.core.role import role_of
-from caching_proxy.core.targeted import parse_targeted
-from caching_proxy.core.variance import normal_form, selecting_of
+from caching_proxy.http.cache_control import CacheControl
+from caching_proxy.http.chunked import ChunkedDecoder
+from caching_proxy.http.dates import format_date, parse_date
+from caching_proxy.http.forwarding import request_to_backend
+from caching_proxy.http.framing import BadMessage, request_framing
+from caching_proxy.http.hop_by_hop import is_loop
+from caching_proxy.http.messages import Fields, RequestHead
+from caching_proxy.http.request_directives import parse_request_control
+from caching_proxy.http.targeted_control import parse_targeted
 from caching_proxy.interfaces import Identity, UpstreamProtocolError
-from caching_proxy.wire.chunked import ChunkedDecoder
-from caching_proxy.wire.heads import parse_request_head
-from caching_proxy.wire.limits import Limits
-from caching_proxy.wire.response_head import parse_response_head
+from caching_proxy.rules.codec import CodecError, decode, encode
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.glob import compile_glob, escape, shorten
+from caching_proxy.rules.key import KeyPolicy, build_key, parse_key, target_of
+from caching_proxy.rules.ranges import parse_content_range, parse_range
+from caching_proxy.rules.references import same_origin_target
+from caching_proxy.rules.role import role_of
+from caching_proxy.rules.variance import normal_form, selecting_of
+from caching_proxy.server.limits import Limits
+from caching_proxy.server.request_head import parse_request_head
+from caching_proxy.upstream.response_head import parse_response_head
 
 NOW = 1_900_000_000.0
 SECRET = b"a-secret-of-more-than-thirty-two-bytes"

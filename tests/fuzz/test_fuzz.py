@@ -10,7 +10,7 @@ from fuzz.harnesses import HARNESSES, SEEDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caching_proxy.core.messages import Fields, ResponseHead
+from caching_proxy.http.messages import Fields, ResponseHead
 
 REGRESSIONS = Path(__file__).parent / "regressions"
 CASES = sorted(path for path in REGRESSIONS.glob("*/*") if path.is_file())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from plugins.live_backend import LiveBackend
-from plugins.proxy_process import ProxyProcess, StartProxy, free_port
+from support.live_backend import LiveBackend
+from support.proxy_process import ProxyProcess, StartProxy, free_port
 
 
 @pytest.fixture(scope="module")

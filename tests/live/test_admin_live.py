@@ -9,11 +9,11 @@ import json
 import re
 
 import pytest
-from plugins.live_backend import LiveBackend, answer
-from plugins.proxy_process import ProxyProcess, Response, StartProxy, free_port, wait_for
-from plugins.redis_server import RedisServer
+from support.live_backend import LiveBackend, answer
+from support.proxy_process import ProxyProcess, Response, StartProxy, free_port, wait_for
+from support.redis_server import RedisServer
 
-from caching_proxy.metrics.series import SERIES
+from caching_proxy.telemetry.metrics.series import SERIES
 
 pytestmark = pytest.mark.live
 

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import pytest
-from plugins.live_backend import Exchange, LiveBackend, answer
-from plugins.proxy_process import ProxyProcess, Response, StartProxy, wait_for
+from support.live_backend import Exchange, LiveBackend, answer
+from support.proxy_process import ProxyProcess, Response, StartProxy, wait_for
 
 pytestmark = pytest.mark.live
 

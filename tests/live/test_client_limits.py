@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from plugins.live_backend import LiveBackend
-from plugins.proxy_process import ProxyProcess, free_port, wait_for
+from support.live_backend import LiveBackend
+from support.proxy_process import ProxyProcess, free_port, wait_for
 
 pytestmark = pytest.mark.live
 SIZE = 9_000_000

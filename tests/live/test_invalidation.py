@@ -10,9 +10,9 @@ from pathlib import Path
 
 import jwt
 import pytest
-from plugins.live_backend import Exchange, LiveBackend, answer
-from plugins.proxy_process import ProxyProcess, Response, StartProxy, wait_for
-from plugins.redis_server import RedisServer
+from support.live_backend import Exchange, LiveBackend, answer
+from support.proxy_process import ProxyProcess, Response, StartProxy, wait_for
+from support.redis_server import RedisServer
 
 pytestmark = pytest.mark.live
 

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from plugins.live_backend import Exchange, LiveBackend
-from plugins.proxy_process import ProxyProcess, StartProxy
+from support.live_backend import Exchange, LiveBackend
+from support.proxy_process import ProxyProcess, StartProxy
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

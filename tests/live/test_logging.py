@@ -8,8 +8,8 @@ import time
 
 import jwt
 import pytest
-from plugins.live_backend import Exchange, LiveBackend
-from plugins.proxy_process import ProxyProcess, StartProxy, free_port, wait_for
+from support.live_backend import Exchange, LiveBackend
+from support.proxy_process import ProxyProcess, StartProxy, free_port, wait_for
 
 pytestmark = pytest.mark.live
 
@@ -92,8 +92,8 @@ def test_levels_and_the_access_log_can_be_turned_off(start_shared: StartProxy, b
         proxy.stop()
     assert quiet.log == ""
     assert {line["logger"] for line in silent.log_lines()} <= {
-        "caching_proxy.rules.RulesFile",
-        "caching_proxy.service.ProxyService",
+        "caching_proxy.app.rules_file.RulesFile",
+        "caching_proxy.app.service.ProxyService",
     }
 
 

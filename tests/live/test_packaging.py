@@ -129,9 +129,9 @@ import sys
 sys.path.insert(0, ".")
 from twisted.application.service import Service
 from twisted.internet.protocol import Factory, Protocol
-from caching_proxy.logs import LoggedService, log_stream, make_observer
-from caching_proxy.options import Options, server_options
-from caching_proxy.reactors import exit_cleanly
+from caching_proxy.telemetry.logs import LoggedService, log_stream, make_observer
+from caching_proxy.app.options import Options, server_options
+from caching_proxy.app.reactors import exit_cleanly
 
 
 class Echo(Protocol):

@@ -8,8 +8,8 @@ import socket
 import threading
 
 import pytest
-from plugins.live_backend import Exchange, LiveBackend, answer
-from plugins.proxy_process import ProxyProcess, StartProxy, free_port
+from support.live_backend import Exchange, LiveBackend, answer
+from support.proxy_process import ProxyProcess, StartProxy, free_port
 
 pytestmark = pytest.mark.live
 

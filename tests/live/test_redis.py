@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from plugins.live_backend import Exchange, LiveBackend, answer
-from plugins.proxy_process import ProxyProcess, StartProxy, wait_for
-from plugins.redis_server import RedisServer
+from support.live_backend import Exchange, LiveBackend, answer
+from support.proxy_process import ProxyProcess, StartProxy, wait_for
+from support.redis_server import RedisServer
 
 pytestmark = pytest.mark.live
 

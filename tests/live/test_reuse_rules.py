@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from plugins.live_backend import Exchange, Handler, LiveBackend, answer
-from plugins.proxy_process import ProxyProcess, Response, StartProxy, wait_for
+from support.live_backend import Exchange, Handler, LiveBackend, answer
+from support.proxy_process import ProxyProcess, Response, StartProxy, wait_for
 
 pytestmark = pytest.mark.live
 

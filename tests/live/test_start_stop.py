@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from plugins.live_backend import Exchange, LiveBackend
-from plugins.proxy_process import ROOT, RUN_TWISTD, ProxyProcess, StartProxy, free_port, wait_for
-from plugins.redis_server import RedisServer
+from support.live_backend import Exchange, LiveBackend
+from support.proxy_process import ROOT, RUN_TWISTD, ProxyProcess, StartProxy, free_port, wait_for
+from support.redis_server import RedisServer
 
 pytestmark = pytest.mark.live
 

@@ -10,19 +10,19 @@ import attrs
 import hiredis
 import pytest
 import pytest_twisted
-from plugins.redis_server import RedisServer
+from support.redis_server import RedisServer
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
-from caching_proxy.core.breaker import Phase
 from caching_proxy.interfaces import IStore, StoreError, StoreUnavailable
+from caching_proxy.store.breaker import Phase
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.calls import Call
-from caching_proxy.store.errors import Sick
-from caching_proxy.store.guarded import GuardedStore
+from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.redis.commands import Call
+from caching_proxy.store.redis.errors import Sick
 
 KEY = b"cache:GET:anonymous:/x"
 HOUR = 3_600_000

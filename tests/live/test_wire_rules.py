@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import attrs
 import pytest
-from plugins.live_backend import Exchange, Handler, LiveBackend, answer
-from plugins.proxy_process import ProxyProcess, StartProxy, wait_for
+from support.live_backend import Exchange, Handler, LiveBackend, answer
+from support.proxy_process import ProxyProcess, StartProxy, wait_for
 
 pytestmark = pytest.mark.live
 

@@ -8,7 +8,7 @@ from json import loads
 import pytest
 from twisted.internet.task import Clock
 
-from caching_proxy.access_log import AccessLog
+from caching_proxy.telemetry.access_log import AccessLog
 
 TARGETS = [b"/x", b"/%7e%s%d{0}{x}", b'/"\\', b"/x?token=secret&a=1", b"/\xc3\xa9"]
 

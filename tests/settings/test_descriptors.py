@@ -6,9 +6,9 @@ import resource
 
 import pytest
 
-from caching_proxy import descriptors
-from caching_proxy.descriptors import fitted, raised_limit
-from caching_proxy.settings import load
+from caching_proxy.app import descriptors
+from caching_proxy.app.descriptors import fitted, raised_limit
+from caching_proxy.settings.model import load
 
 
 def settings(**environment: str):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caching_proxy import dotenv
+from caching_proxy.settings import dotenv
 
 LINES = [
     ("A=1", "1"),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from plugins.authority import Authority, dns, pem_key
-from plugins.tokens import EC, ED, RSA, SECRET, pem
+from support.authority import Authority, dns, pem_key
+from support.tokens import EC, ED, RSA, SECRET, pem
 
-from caching_proxy.parsers import SettingsError
-from caching_proxy.settings import Settings, load
+from caching_proxy.settings.model import Settings, load
+from caching_proxy.settings.parsers import SettingsError
 
 CERTIFICATE, KEY = Authority().issue(*dns("a"))
 PEM = CERTIFICATE.public_bytes(Encoding.PEM)

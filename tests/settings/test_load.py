@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caching_proxy import dotenv
-from caching_proxy.settings import Settings, SettingsError, load
-from caching_proxy.settings_table import TABLE
+from caching_proxy.settings import dotenv
+from caching_proxy.settings.model import Settings, SettingsError, load
+from caching_proxy.settings.table import TABLE
 
 BACKEND = {"BACKEND_URL": "http://backend:8080"}
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from caching_proxy.options import Options
-from caching_proxy.settings_table import TABLE
+from caching_proxy.app.options import Options
+from caching_proxy.settings.table import TABLE
 
 ROOT = Path(__file__).parents[2]
-PRELUDE = "import sys; from caching_proxy.options import Options; o = Options(); o.parseOptions(sys.argv[1:]); "
+PRELUDE = "import sys; from caching_proxy.app.options import Options; o = Options(); o.parseOptions(sys.argv[1:]); "
 
 
 def python(code: str, *arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from caching_proxy import dotenv
-from caching_proxy.settings import load
-from caching_proxy.settings_docs import env_example, markdown
-from caching_proxy.settings_table import TABLE
+from caching_proxy.settings import dotenv
+from caching_proxy.settings.docs import env_example, markdown
+from caching_proxy.settings.model import load
+from caching_proxy.settings.table import TABLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def test_the_example_shows_true_defaults() -> None:
 
 
 def test_the_rules_file_is_valid() -> None:
-    from caching_proxy.core.invalidation import parse_rules, resolve
+    from caching_proxy.rules.invalidation_rules import parse_rules, resolve
 
     rules = parse_rules((ROOT / "invalidation_config.json").read_bytes())
     assert b"cache:GET:*:/items*" in resolve(rules, b"POST", b"/items")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from plugins.authority import Authority, dns, pem_key
+from support.authority import Authority, dns, pem_key
 
-from caching_proxy.parsers import SettingsError
-from caching_proxy.settings import Settings, load
+from caching_proxy.settings.model import Settings, load
+from caching_proxy.settings.parsers import SettingsError
 
 AUTHORITY = Authority()
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from plugins.redis_in_memory import Rig
+    from support.redis_in_memory import Rig
 
 
 @pytest.fixture
 def rigs() -> Iterator[Callable[..., Rig]]:
     """Makes rigs, and checks of each in the end that stopping leaves nothing."""
-    from plugins.redis_in_memory import Rig  # at the top, txredisapi would choose a reactor before pytest-twisted does
+    from support.redis_in_memory import Rig  # at the top, txredisapi would choose a reactor before pytest-twisted does
 
     made: list[Rig] = []
 

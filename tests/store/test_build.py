@@ -9,9 +9,9 @@ import pytest
 from twisted.internet.task import Clock
 
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.guarded import GuardedStore
+from caching_proxy.store.circuit_breaker import GuardedStore
 from caching_proxy.store.memory import MemoryStore
-from caching_proxy.store.redis import RedisStore
+from caching_proxy.store.redis.store import RedisStore
 
 
 def test_memory() -> None:

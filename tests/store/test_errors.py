@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caching_proxy.interfaces import StoreError, Unreadable
-from caching_proxy.store.errors import Forbidden, ReadOnly, Refused, Sick, from_reply
+from caching_proxy.store.redis.errors import Forbidden, ReadOnly, Refused, Sick, from_reply
 
 
 @pytest.mark.parametrize(

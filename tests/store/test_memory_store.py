@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugins.walks import walk
+from support.walks import walk
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 

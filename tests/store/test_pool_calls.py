@@ -7,15 +7,15 @@ import weakref
 from collections.abc import Callable
 
 import pytest
-from plugins.redis_in_memory import Rig, echo, outcome, settled
+from support.redis_in_memory import Rig, echo, outcome, settled
 from twisted.internet.defer import CancelledError
 from txredisapi import ResponseError
 
 from caching_proxy.interfaces import AnswerLost, StoreError
-from caching_proxy.store.calls import Ask, Call
-from caching_proxy.store.connection import RedisConnection, pack
-from caching_proxy.store.errors import ConnectionGone, Refused, Sick, TimedOut
-from caching_proxy.store.redis import RedisStore
+from caching_proxy.store.redis.commands import Ask, Call
+from caching_proxy.store.redis.connection import RedisConnection, pack
+from caching_proxy.store.redis.errors import ConnectionGone, Refused, Sick, TimedOut
+from caching_proxy.store.redis.store import RedisStore
 
 
 def test_a_call_without_answer_fails_and_takes_its_connection_along(rigs: Callable[..., Rig]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from plugins.redis_in_memory import Rig
+from support.redis_in_memory import Rig
 
 from caching_proxy.interfaces import StoreError, StoreUnavailable
-from caching_proxy.store.topology import RedisTopology
+from caching_proxy.store.url import RedisTopology
 
 
 def test_login_database_and_clock_come_first(rigs: Callable[..., Rig]) -> None:

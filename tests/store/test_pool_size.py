@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from plugins.redis_in_memory import Rig, outcome
+from support.redis_in_memory import Rig, outcome
 
 from caching_proxy.interfaces import StoreError, StoreUnavailable
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from plugins.redis_in_memory import Rig, outcome
+from support.redis_in_memory import Rig, outcome
 
-from caching_proxy.store.calls import Ask
-from caching_proxy.store.connection import checked, pack
-from caching_proxy.store.errors import ReadOnly
+from caching_proxy.store.redis.commands import Ask
+from caching_proxy.store.redis.connection import checked, pack
+from caching_proxy.store.redis.errors import ReadOnly
 
 
 def write(rig: Rig) -> list[object]:

@@ -6,22 +6,22 @@ from collections.abc import Iterator
 
 import pytest
 import pytest_twisted
-from plugins.redis_server import RedisServer
-from plugins.walks import walked
+from support.redis_server import RedisServer
+from support.walks import walked
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
-from caching_proxy.core.codec import MAGIC, PREAMBLE, encode, outline_in
-from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.variance import variant_of
 from caching_proxy.interfaces import AnswerLost, StoreError, Unreadable
-from caching_proxy.store import scripts
+from caching_proxy.rules.codec import MAGIC, PREAMBLE, encode, outline_in
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.variance import variant_of
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.calls import Ask
-from caching_proxy.store.connection import RedisConnection, pack
-from caching_proxy.store.guarded import GuardedStore
-from caching_proxy.store.redis import RedisStore
-from caching_proxy.tls import TLSConfig, load_certificates
+from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.redis import scripts
+from caching_proxy.store.redis.commands import Ask
+from caching_proxy.store.redis.connection import RedisConnection, pack
+from caching_proxy.store.redis.store import RedisStore
+from caching_proxy.transport.tls import TLSConfig, load_certificates
 
 PLAIN = b"cache:GET:anonymous:/x"
 EDITOR = b"cache:GET:editor:/x"

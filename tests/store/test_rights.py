@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 import pytest_twisted
-from plugins.redis_server import RedisServer
-from plugins.walks import walked
+from support.redis_server import RedisServer
+from support.walks import walked
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -18,10 +18,10 @@ from zope.interface import implementer
 
 from caching_proxy.interfaces import IStore, StoreForbidden
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.endpoint import endpoint_for
-from caching_proxy.store.guarded import GuardedStore
-from caching_proxy.store.topology import RedisTopology, parse_cache_url
-from caching_proxy.web.readiness import Readiness
+from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.redis.endpoint import endpoint_for
+from caching_proxy.store.url import RedisTopology, parse_cache_url
+from caching_proxy.web.admin.readiness import Readiness
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operating.md"
 KEY, EDITOR = b"cache:GET:anonymous:/x", b"cache:GET:editor:/x"

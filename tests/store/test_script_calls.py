@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from plugins.redis_in_memory import Command, Rig, outcome, settled
+from support.redis_in_memory import Command, Rig, outcome, settled
 from twisted.internet.defer import CancelledError, Deferred
 
 from caching_proxy.interfaces import StoreError
-from caching_proxy.store.errors import ConnectionGone, Refused, TimedOut
-from caching_proxy.store.redis import RedisStore
+from caching_proxy.store.redis.errors import ConnectionGone, Refused, TimedOut
+from caching_proxy.store.redis.store import RedisStore
 
 PLAIN = b"cache:GET:anonymous:/x"
 EDITOR = b"cache:GET:editor:/x"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugins.admin_site import Request, check_described
+from support.admin_site import Request, check_described
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from plugins.admin_site import BEARER, GUARDED, TOKEN, Cache, Site
+from support.admin_site import BEARER, GUARDED, TOKEN, Cache, Site
 
 
 def test_no_answer_lets_other_origins_read():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from plugins.admin_site import BEARER, JSON, Site
+from support.admin_site import BEARER, JSON, Site
 from twisted.internet.defer import succeed
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from caching_proxy.body import Body
+from caching_proxy.http.body import Body
 
 
 def test_invalidate():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 
 import pytest
-from plugins.admin_site import BEARER, NOW, Request, Site
+from support.admin_site import BEARER, NOW, Request, Site
 
-from caching_proxy.core.entry import CacheEntry
-from caching_proxy.core.listing import Cursor
-from caching_proxy.core.messages import Fields
+from caching_proxy.http.messages import Fields
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.listing import Cursor
 
 
 def entry(**changes):

@@ -10,11 +10,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
 
-from caching_proxy.core.listing import Page
-from caching_proxy.metrics import Metrics
-from caching_proxy.web.admin import AdminServices, ReadyReport, admin_children
-from caching_proxy.web.replies import not_found
-from caching_proxy.wire.site import ProxySite
+from caching_proxy.rules.listing import Page
+from caching_proxy.server.site import ProxySite
+from caching_proxy.telemetry.metrics import Metrics
+from caching_proxy.web.admin.endpoints import AdminServices, ReadyReport, admin_children
+from caching_proxy.web.admin.json_answers import not_found
 
 
 class Dispatch(Resource):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from plugins.admin_site import BEARER, GUARDED, JSON, Cache, Request, Site
+from support.admin_site import BEARER, GUARDED, JSON, Cache, Request, Site
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.web.server import NOT_DONE_YET
 
 from caching_proxy.interfaces import StoreUnavailable
-from caching_proxy.web.admin import ReadyReport, admin_children
-from caching_proxy.web.replies import not_found
+from caching_proxy.web.admin.endpoints import ReadyReport, admin_children
+from caching_proxy.web.admin.json_answers import not_found
 
 
 def test_health():
@@ -107,7 +107,7 @@ def test_a_store_that_fails(method, target):
 
 def test_a_fault_is_a_500_without_details(monkeypatch):
     failures = []
-    monkeypatch.setattr("caching_proxy.web.replies._log.failure", lambda *args: failures.append(args))
+    monkeypatch.setattr("caching_proxy.web.admin.json_answers._log.failure", lambda *args: failures.append(args))
     site = Site()
     site.cache.answer = fail(RuntimeError("secret details"))
     request = site.post(b"/invalidate", {"pattern": "x"})

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 import pytest
-from plugins.hot_and_full import Served, request
+from support.hot_and_full import Served, request
 
-from caching_proxy.core.entry import CacheEntry
+from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.web.hot_path import CHOICES
 from caching_proxy.web.peers import TrustedPeers
 

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugins.hot_and_full import Served
+from support.hot_and_full import Served
 
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.peers import TrustedPeers

@@ -9,8 +9,8 @@ import pytest
 from openapi_spec_validator import validate
 from twisted.internet.task import Clock
 
-from caching_proxy.metrics import Metrics
-from caching_proxy.web.admin import AdminServices, ReadyReport, admin_children
+from caching_proxy.telemetry.metrics import Metrics
+from caching_proxy.web.admin.endpoints import AdminServices, ReadyReport, admin_children
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "openapi.json").read_text())
 

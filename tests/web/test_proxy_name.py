@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from plugins.whole_proxy import WholeProxy
+from support.whole_proxy import WholeProxy
 
 
 @pytest.fixture

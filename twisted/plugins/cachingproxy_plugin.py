@@ -3,5 +3,5 @@
 from twisted.application.service import ServiceMaker
 
 cachingproxy = ServiceMaker(
-    "cachingproxy", "caching_proxy.tap", "A caching reverse proxy in front of one backend.", "cachingproxy"
+    "cachingproxy", "caching_proxy.app.tap", "A caching reverse proxy in front of one backend.", "cachingproxy"
 )

@@ -1,0 +1,378 @@
+"""The composition root: every part is made here and handed its collaborators; nothing else knows them all."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import attrs
+from treq.client import HTTPClient
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import Agent
+
+from caching_proxy.app.descriptors import ADMIN_CONNECTIONS
+from caching_proxy.app.instruments import (
+    BackendMeter,
+    count_invalidation,
+    on_phase,
+    watch_store,
+    watch_tiers,
+    watch_writer,
+)
+from caching_proxy.app.rules_file import RulesFile
+from caching_proxy.auth.keys import TokenConfig
+from caching_proxy.auth.verifier import TokenVerifier, token_verifier
+from caching_proxy.cache.backend.fetch import Fetcher
+from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.tee import Fills
+from caching_proxy.cache.flights import SingleFlight
+from caching_proxy.cache.hit_for_miss import Uncacheable
+from caching_proxy.cache.inspector import Inspector
+from caching_proxy.cache.invalidator import Invalidator
+from caching_proxy.cache.leases import Tickets
+from caching_proxy.cache.pass_through import PassThrough
+from caching_proxy.cache.pipeline import Parts, Pipeline
+from caching_proxy.cache.post_responses import PostKeeper
+from caching_proxy.cache.responses import Replies
+from caching_proxy.cache.tiers.burst import BurstTier
+from caching_proxy.cache.tiers.hot import HotTier
+from caching_proxy.cache.tiers.store_reader import StoreReader
+from caching_proxy.cache.tiers.variants import VaryNames
+from caching_proxy.cache.tiers.writer import Writer
+from caching_proxy.interfaces import IStore, IUpstream
+from caching_proxy.rules.invalidation_rules import RulesError, spellings
+from caching_proxy.rules.key import KeyPolicy
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.references import origin_of
+from caching_proxy.rules.steering import Steering
+from caching_proxy.server.limits import Limits
+from caching_proxy.server.site import ProxySite
+from caching_proxy.settings.model import Settings
+from caching_proxy.settings.parsers import SettingsError
+from caching_proxy.store.breaker import Phase
+from caching_proxy.store.build import StoreConfig, build_store
+from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.url import RedisTopology, parse_cache_url
+from caching_proxy.telemetry.access_log import AccessLog, make_access_log
+from caching_proxy.telemetry.metrics import Metrics
+from caching_proxy.telemetry.metrics.path_labels import PathLabels
+from caching_proxy.transport.endpoint import NativeEndpoint
+from caching_proxy.transport.native import native_loop
+from caching_proxy.transport.tls import VerifyingPolicy
+from caching_proxy.upstream.backend import Backend
+from caching_proxy.upstream.pool import Upstream
+from caching_proxy.upstream.probe import reach
+from caching_proxy.web.admin.endpoints import OWN_PATHS, admin_children
+from caching_proxy.web.admin.readiness import Readiness
+from caching_proxy.web.admin.services import AdminServices
+from caching_proxy.web.hosts import HostPolicy
+from caching_proxy.web.hot_path import HotPath
+from caching_proxy.web.peers import TrustedPeers
+from caching_proxy.web.proxy import ProxyResource
+from caching_proxy.web.recorder import Recorder
+from caching_proxy.web.root import Root
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Proxy:
+    """What the service starts and stops, in start order."""
+
+    settings: Settings
+    store: IStore
+    upstream: Upstream
+    rules: RulesFile
+    invalidator: Invalidator
+    writer: Writer
+    verifier: TokenVerifier
+    readiness: Readiness
+    access: AccessLog
+    metrics: Metrics
+    site: ProxySite
+    admin_site: ProxySite | None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Cache:
+    """What both the pipeline and the admin endpoints know of the cache."""
+
+    policy: CachePolicy
+    keys: KeyPolicy
+    hot: HotTier
+    burst: BurstTier
+    tickets: Tickets
+    flights: SingleFlight
+    invalidator: Invalidator
+    writer: Writer
+    varying: VaryNames
+
+
+def compose(
+    reactor: Any, settings: Settings, stream: TextIO = sys.stdout, random: Callable[[int], bytes] = os.urandom
+) -> Proxy:
+    """Build the whole proxy on ``reactor``; nothing is opened yet. Raises SettingsError or ValueError for bad ones."""
+    metrics = Metrics(settings.metrix_prefix, settings.metrix_prefix)
+    store = _store(reactor, settings, metrics)
+    rules = _rules(settings)
+    upstream = _upstream(reactor, settings, metrics)
+    cache = _cache(reactor, settings, store, metrics)
+    verifier = _verifier(reactor, settings)
+    access = make_access_log(settings, stream, reactor)
+    new_request_id = request_ids(random)
+    recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id)
+    hosts = HostPolicy(frozenset(settings.allowed_hosts), settings.preserve_host)
+    pipeline = _pipeline(reactor, settings, store, cache, upstream, verifier, rules)
+    steering = Steering(settings.steering_fields, settings.underscores_in_headers)
+    peers = TrustedPeers(settings.trusted_proxies)
+    resource = ProxyResource(pipeline, peers, hosts, recorder, new_request_id, steering, settings.rewrite_location)
+    name, now = _shown_name(settings), reactor.seconds
+    hot_path = HotPath(cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, now, peers, steering)
+    backend = upstream.backend
+    readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
+    admin = admin_children(_services(reactor, settings, store, cache, readiness, metrics))
+    apart = settings.admin_port is not None
+    return Proxy(
+        settings=settings,
+        store=store,
+        upstream=upstream,
+        rules=rules,
+        invalidator=cache.invalidator,
+        writer=cache.writer,
+        verifier=verifier,
+        readiness=readiness,
+        access=access,
+        metrics=metrics,
+        site=_site(reactor, settings, Root({} if apart else admin, resource), hot_path, recorder.refused),
+        admin_site=_site(reactor, attrs.evolve(settings, max_connections=ADMIN_CONNECTIONS), Root(admin, None))
+        if apart
+        else None,
+    )
+
+
+def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
+    upstream = Upstream(
+        reactor,
+        Backend.parse(settings.backend_url),
+        max_connections=settings.backend_max_connections,
+        max_per_peer=settings.backend_max_per_peer,
+        connect_timeout=settings.backend_connect_timeout,
+        timeout=settings.backend_timeout,
+        tls=settings.backend_tls,
+        observer=BackendMeter(metrics, reactor),
+    )
+    metrics.watch("backend_connections", lambda: upstream.connections)
+    return upstream
+
+
+def _cache(reactor: Any, settings: Settings, store: IStore, metrics: Metrics) -> Cache:
+    hot = HotTier(
+        settings.hot_cache_max_entries,
+        settings.hot_cache_max_bytes,
+        settings.hot_cache_ttl_seconds,
+        settings.max_variants,
+        settings.max_variant_bytes,
+    )
+    burst = BurstTier(
+        settings.burst_cache_max_entries, settings.burst_cache_max_bytes, settings.burst_cache_ttl_seconds
+    )
+    patience = settings.backend_timeout + settings.backend_connect_timeout
+    varying, tickets, flights = VaryNames(), Tickets(), SingleFlight(reactor, patience)
+    invalidator = Invalidator(hot, burst, tickets, flights, store, reactor, count_invalidation(metrics))
+    writer = Writer(hot, burst, store, tickets, reactor, invalidator.forsake, varying)
+    watch_tiers(metrics, hot, burst, flights)
+    watch_store(metrics, store)
+    watch_writer(metrics, writer)
+    return Cache(
+        policy=settings.policy(),
+        keys=_key_policy(settings),
+        hot=hot,
+        burst=burst,
+        tickets=tickets,
+        flights=flights,
+        invalidator=invalidator,
+        writer=writer,
+        varying=varying,
+    )
+
+
+def _pipeline(
+    reactor: Any,
+    settings: Settings,
+    store: IStore,
+    cache: Cache,
+    upstream: IUpstream,
+    verifier: TokenVerifier,
+    rules: RulesFile,
+) -> Pipeline:
+    varying = cache.varying
+    policy, keys, tickets, writer = cache.policy, cache.keys, cache.tickets, cache.writer
+    route = _route(settings, upstream)
+    replies = Replies(_shown_name(settings), settings.development, os.urandom(16))
+    uncacheable = Uncacheable()
+    fills = Fills(reactor, policy.max_body, patience=settings.backend_timeout)
+    posts = PostKeeper(policy, keys, route.origin, tickets, writer, fills, reactor)
+    reader = StoreReader(store, cache.burst, tickets, reactor, cache.invalidator.horizon, varying)
+    return Pipeline(
+        Parts(
+            policy=policy,
+            keys=keys,
+            verifier=verifier,
+            hot=cache.hot,
+            reader=reader,
+            flights=cache.flights,
+            uncacheable=uncacheable,
+            tickets=tickets,
+            fetcher=Fetcher(policy, keys, route, writer, uncacheable, replies, fills, reactor, reader, varying),
+            passing=PassThrough(route, cache.invalidator, rules, keys, replies, posts, reactor),
+            replies=replies,
+            varying=varying,
+            clock=reactor,
+            stale_wait=settings.stale_wait_seconds,
+        )
+    )
+
+
+def _route(settings: Settings, upstream: IUpstream) -> Route:
+    backend = Backend.parse(settings.backend_url)
+    return Route(
+        upstream,
+        b"" if settings.preserve_host else backend.authority,
+        origin_of(backend.scheme, backend.authority),
+        backend.base_path,
+        settings.proxy_name,
+        settings.rewrite_location,
+    )
+
+
+def _services(
+    reactor: Any, settings: Settings, store: IStore, cache: Cache, readiness: Readiness, metrics: Metrics
+) -> AdminServices:
+    inspector = Inspector(cache.hot, store, cache.invalidator, reactor)
+    return AdminServices(
+        token=settings.admin_token,
+        open_=settings.admin_auth == "none",
+        ready=readiness.report,
+        metrics=metrics,
+        invalidate=lambda pattern: cache.invalidator.invalidate(*spellings(pattern)),
+        keys=inspector.keys,
+        entries=inspector.entries,
+        clock=reactor,
+    )
+
+
+def _shown_name(settings: Settings) -> bytes | None:
+    """The name in ``Cache-Status``; None leaves the field off."""
+    return settings.proxy_name if settings.cache_status else None
+
+
+def request_ids(random: Callable[[int], bytes]) -> Callable[[], bytes]:
+    """Identifiers that do not recur: random for the process, then a count."""
+    prefix, counter = random(8).hex().encode(), itertools.count(1)
+    return lambda: b"%b-%x" % (prefix, next(counter))
+
+
+def _phase(store: IStore) -> str:
+    """The breaker's phase as text; the embedded store needs no breaker."""
+    return (store.phase if isinstance(store, GuardedStore) else Phase.CLOSED).name.lower().replace("_", "-")
+
+
+def _rules(settings: Settings) -> RulesFile:
+    rules = RulesFile(Path(settings.invalidation_config))
+    try:
+        rules.load()
+    except RulesError as problem:
+        allowed = f"a JSON file of invalidation rules ({problem})"
+        raise SettingsError("INVALIDATION_CONFIG", settings.invalidation_config, allowed) from problem
+    return rules
+
+
+def _store(reactor: IReactorTime, settings: Settings, metrics: Metrics) -> IStore:
+    return build_store(
+        reactor,
+        settings.cache_url,
+        StoreConfig(
+            memory_max_bytes=settings.memory_store_max_bytes,
+            max_variants=settings.max_variants,
+            max_variant_bytes=settings.max_variant_bytes,
+            pool_min=settings.redis_pool_min,
+            pool_max=settings.redis_pool_max,
+            connect_timeout=settings.redis_connect_timeout,
+            command_timeout=settings.redis_command_timeout,
+            max_pending=settings.redis_max_pending,
+            breaker_threshold=settings.breaker_failure_threshold,
+            breaker_recovery=settings.breaker_recovery_seconds,
+            on_phase=on_phase(metrics),
+            on_acquired=metrics.histogram("redis_pool_acquisition_seconds").observe,
+            endpoint=_native_endpoint(reactor, settings),
+            tls=settings.cache_tls,
+        ),
+    )
+
+
+def _native_endpoint(reactor: IReactorTime, settings: Settings) -> NativeEndpoint | None:
+    """The short way to a Redis without TLS, where the reactor has a native loop; None leaves it to Twisted."""
+    topology = parse_cache_url(settings.cache_url)
+    if native_loop(reactor) is None or not isinstance(topology, RedisTopology) or topology.tls:
+        return None
+    return NativeEndpoint(
+        reactor, topology.host, topology.port, settings.redis_connect_timeout, path=topology.unix_path
+    )
+
+
+def _verifier(reactor: Any, settings: Settings) -> TokenVerifier:
+    config = TokenConfig(
+        secret=settings.jwt_secret or settings.jwt_secret_base64,
+        public_key=settings.jwt_public_key,
+        jwks_url=settings.jwt_jwks_url,
+        algorithms=settings.jwt_algorithms,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        leeway=settings.jwt_leeway_seconds,
+        trust="trust" if settings.jwt_trust == "trust" else "isolate",
+        roles_claim=settings.jwt_roles_claim,
+        max_bytes=settings.jwt_max_bytes,
+    )
+    agent = Agent(reactor, VerifyingPolicy(settings.jwks_tls), connectTimeout=5.0)
+    return token_verifier(config, reactor, HTTPClient(agent) if settings.jwt_jwks_url else None)
+
+
+def _key_policy(settings: Settings) -> KeyPolicy:
+    return KeyPolicy(
+        ignore_params=settings.cache_key_ignore_params,
+        sort_query=settings.cache_key_sort_query,
+        host_in_key=settings.preserve_host and len(settings.allowed_hosts) > 1,
+        reserved=frozenset() if settings.admin_port is not None else OWN_PATHS,
+    )
+
+
+def _site(
+    reactor: IReactorTime,
+    settings: Settings,
+    root: Root,
+    hot: HotPath | None = None,
+    on_refused: Callable[[int], None] | None = None,
+) -> ProxySite:
+    limits = Limits(
+        head_bytes=settings.max_head_bytes,
+        field_count=settings.max_header_fields,
+        target_bytes=settings.max_target_bytes,
+        body_bytes=settings.max_request_body_bytes,
+        buffer_bytes=settings.request_buffer_bytes,
+        pipeline_depth=settings.pipeline_depth,
+        head_seconds=settings.head_timeout,
+        idle_seconds=settings.idle_timeout,
+        body_seconds=settings.body_timeout,
+        write_seconds=settings.write_timeout,
+    )
+    return ProxySite(
+        root,
+        reactor,
+        limits=limits,
+        hot=hot,
+        on_refused=on_refused,
+        max_connections=settings.max_connections or None,
+        max_per_peer=settings.max_connections_per_peer or None,
+    )

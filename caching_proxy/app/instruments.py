@@ -1,0 +1,94 @@
+"""Ties the declared series to the parts they speak of: read at scrape time, or counted as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from caching_proxy.cache.flights import SingleFlight
+from caching_proxy.cache.tiers.burst import BurstTier
+from caching_proxy.cache.tiers.hot import HotTier
+from caching_proxy.cache.tiers.writer import Writer
+from caching_proxy.interfaces import IStore, UpstreamError
+from caching_proxy.store.breaker import Phase
+from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.telemetry.failure_log import FailureLog
+from caching_proxy.telemetry.metrics import Metrics
+
+
+def watch_tiers(metrics: Metrics, hot: HotTier, burst: BurstTier, flights: SingleFlight) -> None:
+    """Hot and burst tiers, and collapsed requests."""
+    for name, tier in (("hot_cache", hot), ("burst_cache", burst)):
+        for what in ("entries", "bytes"):
+            metrics.watch(f"{name}_{what}", _attribute(tier, what))
+        for what in ("hits", "misses", "evictions"):
+            metrics.watch(f"{name}_{what}_total", _attribute(tier, what))
+    # a hot hit saves its lookup; so do an answer from the burst tier and a read shared with another
+    metrics.watch("hot_cache_saved_redis_operations_total", lambda: hot.hits)
+    metrics.watch("burst_cache_saved_redis_operations_total", lambda: burst.hits + burst.shared_reads)
+    metrics.watch("collapsed_requests_total", lambda: flights.collapsed)
+
+
+def watch_store(metrics: Metrics, store: IStore) -> None:
+    """Pool and breaker; the embedded store has neither and reads as an empty pool and a closed breaker."""
+    if not isinstance(store, GuardedStore):
+        for name in ("redis_pool_size", "redis_pool_in_use", "redis_pool_waiting", "circuit_breaker_state"):
+            metrics.watch(name, lambda: 0)
+        return
+    metrics.watch("circuit_breaker_state", lambda: store.phase.value)
+    pool = getattr(store.store, "pool", None)
+    for what in ("size", "in_use", "waiting"):
+        metrics.watch(f"redis_pool_{what}", _attribute(pool, what))
+
+
+def watch_writer(metrics: Metrics, writer: Writer) -> None:
+    """Writes that the store did not take."""
+    metrics.watch("cache_store_write_failures_total", _attribute(writer, "failed"))
+
+
+def on_phase(metrics: Metrics) -> Callable[[Phase], None]:
+    """Counts how often the breaker opens."""
+    trips = metrics.counter("circuit_breaker_trips_total")
+    return lambda phase: trips.inc() if phase is Phase.OPEN else None
+
+
+def count_invalidation(metrics: Metrics) -> Callable[[int], None]:
+    """Counts an invalidation carried out and the keys that it removed."""
+    invalidations = metrics.counter("cache_invalidations_total")
+    keys = metrics.counter("cache_invalidated_keys_total")
+
+    def count(removed: int) -> None:
+        invalidations.inc()
+        keys.inc(removed)
+
+    return count
+
+
+class BackendMeter:
+    """Counts the backend's answers by status class, times their heads, counts failures by kind and logs why there is
+    no answer; an ``UpstreamObserver``."""
+
+    def __init__(self, metrics: Metrics, clock: IReactorTime) -> None:
+        self._metrics = metrics
+        self._seconds = metrics.histogram("backend_request_duration_seconds")
+        self._classes = [metrics.counter("backend_requests_total", f"{n}xx") for n in range(10)]
+        self._failures = FailureLog(clock)
+
+    def connected(self) -> None: ...
+
+    def reused(self) -> None: ...
+
+    def answered(self, status: int, seconds: float) -> None:
+        self._seconds.observe(seconds)
+        self._classes[status // 100].inc()
+
+    def unanswered(self, error: UpstreamError) -> None:
+        self._failures.failed(error)
+
+    def failed(self, kind: str) -> None:
+        self._metrics.counter("backend_errors_total", kind).inc()
+
+
+def _attribute(owner: object, name: str) -> Callable[[], float]:
+    return lambda: float(getattr(owner, name))

@@ -1,0 +1,110 @@
+"""The running proxy: what is opened at start, in which order it closes, and what SIGHUP does.
+
+Starting: sockets are bound before privileges are shed (``twistd --uid``) and before anything else begins, so a port
+that is taken ends the program at once.
+
+Stopping: for ``DRAIN_DELAY_SECONDS`` only ``/ready`` changes, so that balancers can look elsewhere; then no new
+connections; idle ones close; requests under way may finish within the grace time, and so may what
+they left behind: fetches for the cache, invalidations, writes to the store. Each step waits for the one before.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from caching_proxy.app.compose import Proxy
+from caching_proxy.app.listen_errors import listener_refused
+from caching_proxy.server.listener import Listener, listen
+from caching_proxy.server.site import ProxySite
+from caching_proxy.settings.parsers import SettingsError
+
+LAST_SECONDS = 1.0
+"""What each step of stopping may take even when the grace time is over."""
+
+
+class ProxyService(Service):
+    """Runs a composed proxy on ``reactor``; ``give_up`` ends the program when it cannot start."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, proxy: Proxy, give_up: Callable[[SettingsError], NoReturn]) -> None:
+        self._reactor = reactor
+        self._proxy = proxy
+        self._give_up = give_up
+        self._listeners: list[Listener] = []
+        self._opening: list[Deferred[None]] = []
+        self._problem: SettingsError | None = None
+
+    def privilegedStartService(self) -> None:
+        Service.privilegedStartService(self)
+        settings, proxy = self._proxy.settings, self._proxy
+        self._open(settings.listen or (settings.host, settings.port), proxy.site)
+        if proxy.admin_site is not None and settings.admin_port is not None:
+            self._open((settings.admin_host, settings.admin_port), proxy.admin_site, "ADMIN_")
+        if self._problem is not None:
+            self._give_up(self._problem)
+        DeferredList(self._opening).addCallback(self._announce)
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._proxy.store.start()
+        self._proxy.verifier.start()
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._proxy.rules.reload))
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    def _open(self, where: str | tuple[str, int], site: ProxySite, prefix: str = "") -> None:
+        opening = listen(self._reactor, where, site)
+        opened = opening.addCallbacks(self._listeners.append, self._cannot_listen, errbackArgs=(where, prefix))
+        self._opening.append(opened)
+
+    def _cannot_listen(self, failure: Failure, where: str | tuple[str, int], prefix: str) -> None:
+        refusal = listener_refused(failure.value or RuntimeError("no reason given"), where, prefix)
+        self._log.critical("cannot listen: {problem}", problem=str(refusal))
+        self._problem = self._problem or refusal
+
+    def _announce(self, _: object) -> None:
+        addresses = ", ".join(listener.address for listener in self._listeners)
+        self._log.info("listening on {addresses}", addresses=addresses)
+
+    async def _stop(self) -> None:
+        proxy, settings = self._proxy, self._proxy.settings
+        proxy.readiness.draining = True
+        if settings.drain_delay_seconds:
+            self._log.info("draining: serving for {n} seconds more", n=settings.drain_delay_seconds)
+            await deferLater(self._reactor, settings.drain_delay_seconds)
+        grace = settings.shutdown_grace_seconds
+        until = self._reactor.seconds() + grace
+        await DeferredList(self._opening)
+        await DeferredList([listener.stop_accepting() for listener in self._listeners])
+        sites = [site for site in (proxy.site, proxy.admin_site) if site is not None]
+        await DeferredList([site.connections.drain(grace) for site in sites])
+        await self._in_time(proxy.upstream.stop(), until, "answers of the backend")
+        await self._in_time(proxy.invalidator.settled(), until, "invalidations")
+        if proxy.invalidator.pending:
+            self._log.warn("{n} invalidations never reached the store", n=proxy.invalidator.pending)
+        proxy.invalidator.stop()
+        await self._in_time(proxy.writer.drain(), until, "writes to the store")
+        await self._in_time(proxy.store.stop(), until, "connections to the store")
+        proxy.verifier.stop()
+        proxy.access.stop()
+        self._log.info("stopped")
+
+    async def _in_time(self, ending: Deferred[None], until: float, what: str) -> None:
+        """Wait for ``ending``, but not (much) longer than the grace time."""
+        left = max(until - self._reactor.seconds(), LAST_SECONDS)
+        try:
+            await ending.addTimeout(left, self._reactor)
+        except TimeoutError:
+            self._log.warn("stopping without waiting any longer for {what}", what=what)

@@ -1,0 +1,74 @@
+"""``twistd cachingproxy``: options to a service. The only module that touches the global reactor."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn, cast
+
+from twisted.application.service import IService
+from twisted.logger import Logger
+
+from caching_proxy.app.options import Options, fail, server_options
+from caching_proxy.settings.parsers import SettingsError
+from caching_proxy.telemetry.logs import LoggedService, log_stream, make_observer
+
+__all__ = ["Options", "makeService"]
+
+_log = Logger()
+
+_REPORT_BYTES = 98
+"""What a daemon may tell the ``twistd`` that waits for it: 100 bytes with the status before them."""
+
+
+def makeService(options: Options) -> IService:
+    """The proxy as a service; ends the program with one line for settings that cannot work."""
+    from twisted.internet import reactor  # only now: the options have chosen one
+
+    from caching_proxy.app.compose import compose
+    from caching_proxy.app.descriptors import fitted, raised_limit
+    from caching_proxy.app.gc_tuning import relax_collector
+    from caching_proxy.app.reactors import exit_cleanly
+    from caching_proxy.app.service import ProxyService
+
+    flags = server_options(options)
+    stream = log_stream(flags)
+    top = LoggedService(make_observer(options.settings, stream) if stream is not None else None)
+    try:
+        settings, cramped = fitted(options.settings, raised_limit())
+        proxy = compose(reactor, settings, stream or sys.stdout, os.urandom)
+    except (SettingsError, ValueError) as problem:  # KeyConfigError and bad URLs among them
+        fail(problem)
+    for warning in (*options.warnings, *cramped):
+        _log.warn("{warning}", warning=warning)
+    exit_cleanly(reactor)
+    reactor.callWhenRunning(relax_collector)
+    top.addService(ProxyService(reactor, proxy, lambda problem: _give_up(problem, flags)))
+    return cast("IService", top)
+
+
+def _give_up(problem: Exception, flags: Mapping[str, object]) -> NoReturn:
+    """End the program with status 1 and, on stderr, one line; what is wrong has been logged as well.
+
+    The problem is not raised, since ``twistd`` would answer it with a traceback. ``sys.stderr`` leads into the log by
+    now. A daemon has no stderr: it reports as ``twistd`` does, to the parent, which prints it and exits with status 1.
+    """
+    line = " ".join(str(problem).split())
+    pipe = flags.get("statusPipe")
+    if isinstance(pipe, int):
+        os.write(pipe, b"1 " + _report(line))
+        os.close(pipe)
+    elif sys.__stderr__ is not None:
+        print(line, file=sys.__stderr__, flush=True)
+    if pidfile := flags.get("pidfile"):
+        Path(str(pidfile)).unlink(missing_ok=True)
+    raise SystemExit(1)
+
+
+def _report(line: str) -> bytes:
+    """``line`` as ASCII, cut between words where it is too long: what it lacks stands in the log."""
+    plain = line.encode("ascii", "backslashreplace").decode("ascii")
+    return textwrap.shorten(plain, _REPORT_BYTES, placeholder=" ...", break_on_hyphens=False).encode("ascii")

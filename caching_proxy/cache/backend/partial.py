@@ -1,0 +1,73 @@
+"""Parts of a representation becoming one (RFC 9111 §3.4): in the store, and for a client that wants the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.interfaces import IReactorTime
+
+from caching_proxy.cache.backend.request import Attempt
+from caching_proxy.cache.tiers.variants import field_name
+from caching_proxy.http.body import BodyTooLarge
+from caching_proxy.interfaces import IncompleteBody, UpstreamResponse
+from caching_proxy.rules.conditional import is_strong
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.make_entry import make_entry
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.ranges import combine
+from caching_proxy.rules.storability import judge
+
+
+def joined(made: CacheEntry, known: Iterable[CacheEntry], limit: int) -> CacheEntry:
+    """``made`` with the part that is stored in its place, where they fit; never more than ``limit`` bytes."""
+    if made.part is None:
+        return made
+    name = field_name(made)
+    for stored in known:
+        if stored.missing is None and field_name(stored) == name:
+            whole = combine(stored, made)
+            if whole is not None and len(whole.body) <= limit:
+                return whole
+    return made
+
+
+class Completion:
+    """Makes a whole of a stored prefix and the backend's 206."""
+
+    def __init__(self, policy: CachePolicy, clock: IReactorTime) -> None:
+        self._policy = policy
+        self._now: Callable[[], float] = clock.seconds
+
+    async def completed(self, attempt: Attempt, response: UpstreamResponse) -> CacheEntry | None:
+        """The whole as it may be stored, or None if ``response`` is not the rest; then its body is of no use."""
+        part = attempt.lookup.part
+        rest = None if part is None else self._rest(attempt, part, response)
+        if part is None or rest is None:
+            return None
+        try:
+            rest.body = await response.body.collect(self._policy.max_body)
+        except (BodyTooLarge, IncompleteBody):
+            return None
+        whole = combine(part, rest)
+        return whole if whole is not None and whole.part is None else None
+
+    def _rest(self, attempt: Attempt, part: CacheEntry, response: UpstreamResponse) -> CacheEntry | None:
+        """The entry of a 206 that continues ``part`` and has its strong tag, still without a body."""
+        question, now = attempt.question, self._now()
+        tag = response.head.fields.first(b"etag")
+        if response.head.status != 206 or not is_strong(tag) or tag != part.fields.first(b"etag"):
+            return None
+        verdict = judge(
+            attempt.asked,
+            response.head,
+            policy=self._policy,
+            established=question.identity.established,
+            has_body=False,
+            requested_at=attempt.asked_at,
+            received_at=now,
+        )
+        if verdict.refusal is not None:
+            return None
+        scope = question.view.scope
+        made = make_entry(question.key, attempt.asked, response.head, b"", verdict, self._policy, now, scope)
+        return made if made.part is not None and made.part[0] <= len(part.body) else None

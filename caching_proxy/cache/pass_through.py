@@ -1,0 +1,156 @@
+"""Requests that the cache does not answer: other methods, and GETs that pass it by.
+
+What changes the backend's state also ends the life of stored copies (RFC 9111 §4.4): the target itself, what the
+answer names, and what the invalidation rules say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.invalidator import Invalidator
+from caching_proxy.cache.post_responses import KeptPost, PostKeeper
+from caching_proxy.cache.requests import Incoming, Reply
+from caching_proxy.cache.responses import Replies
+from caching_proxy.http.hop_by_hop import max_forwards, upgrade_wish
+from caching_proxy.http.messages import RequestHead, ResponseHead
+from caching_proxy.http.methods import SAFE
+from caching_proxy.interfaces import Identity, StoreError, UpstreamError, UpstreamResponse
+from caching_proxy.rules.invalidation_rules import Rule, resolve
+from caching_proxy.rules.key import KeyPolicy, target_of
+from caching_proxy.rules.outcome import CacheStatus
+from caching_proxy.rules.references import origin_of, same_origin_target
+
+_COUNTED = frozenset((b"OPTIONS", b"TRACE"))
+_NAMING = frozenset((b"location", b"content-location"))
+
+
+class PassThrough:
+    """Forwards and, where the method asks for it, invalidates."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        route: Route,
+        invalidator: Invalidator,
+        rules: Callable[[], tuple[Rule, ...]],
+        keys: KeyPolicy,
+        replies: Replies,
+        posts: PostKeeper,
+        clock: IReactorTime,
+    ) -> None:
+        self._route = route
+        self._invalidator = invalidator
+        self._rules = rules
+        self._keys = keys
+        self._replies = replies
+        self._posts = posts
+        self._clock = clock
+
+    def forward(self, incoming: Incoming, identity: Identity) -> Reply | Deferred[Reply]:
+        """A request whose method the cache does not serve."""
+        head = incoming.head
+        if head.method in _COUNTED and max_forwards(head.fields) == 0:
+            return self._replies.final_recipient(incoming)
+        response = self._send(incoming, cacheable=False)
+        return response.addCallbacks(
+            self._forwarded,
+            self._failed,
+            callbackArgs=(incoming, identity, self._clock.seconds()),
+            errbackArgs=(identity,),
+        )
+
+    def bypass(self, incoming: Incoming, identity: Identity) -> Deferred[Reply]:
+        """A GET or HEAD for which the cache is neither read nor written."""
+        response = self._send(incoming, cacheable=True)
+        return response.addCallbacks(
+            self._bypassed, self._failed, callbackArgs=(incoming, identity), errbackArgs=(identity,)
+        )
+
+    def _send(self, incoming: Incoming, cacheable: bool) -> Deferred[UpstreamResponse]:
+        body = incoming.body
+        if body.length == 0:
+            if upgrade_wish(incoming.head) is not None:
+                return self._route.upgrade(incoming)
+            return self._route.fetch(incoming, incoming.head, None, cacheable=cacheable)
+        return self._route.fetch(incoming, incoming.head, body, cacheable=cacheable)
+
+    def _forwarded(self, response: UpstreamResponse, incoming: Incoming, identity: Identity, asked_at: float) -> Reply:
+        method = incoming.head.method
+        kept: KeptPost | None = None
+        if method not in SAFE:
+            targets, patterns = self._outdated(incoming, response.head)
+            if self._posts.may_keep(incoming, identity, response):
+                done = self._invalidated(targets, patterns)
+                kept = self._posts.keep(incoming, identity, response, asked_at, done)
+            else:
+                for target in targets:
+                    self._invalidator.invalidate_target(target, self._told)
+                if patterns:
+                    for begun in self._invalidator.invalidate_by_rules(patterns):
+                        begun.addErrback(self._told)
+        status, now = CacheStatus.NOT_APPLICABLE, self._clock.seconds()
+        if kept is None:
+            return self._replies.passed(method, identity, response, status, now)
+        return self._replies.passed(method, identity, response, status, now, kept.body, kept.entry)
+
+    def _bypassed(self, response: UpstreamResponse, incoming: Incoming, identity: Identity) -> Reply:
+        method, now = incoming.head.method, self._clock.seconds()
+        return self._replies.passed(method, identity, response, CacheStatus.BYPASS, now)
+
+    def _failed(self, failure: Failure, identity: Identity) -> Reply | Failure:
+        if not isinstance(failure.value, UpstreamError):  # cancelled, or a bug
+            return failure  # raised anew it would hold the frame that raised it
+        return self._replies.failed(identity, failure.value)
+
+    def _outdated(self, incoming: Incoming, response: ResponseHead) -> tuple[Collection[bytes], Collection[bytes]]:
+        """The targets and the patterns that this answer makes untrue."""
+        request, status = incoming.head, response.status
+        if not 200 <= status < 400:
+            return (), ()
+        host = request.fields.first(b"host") or b""
+        targets: Collection[bytes] = (target_of(request.target, self._keys, host),)
+        if not _NAMING.isdisjoint(response.fields.index):
+            named = self._named(incoming.scheme, host, request, response)
+            targets = {*targets, *(target_of(target, self._keys, host) for target in named)}
+        rules = self._rules()
+        return targets, resolve(rules, request.method, request.target) if rules and status < 300 else ()
+
+    def _invalidated(self, targets: Collection[bytes], patterns: Collection[bytes]) -> Deferred[bool]:
+        """Fires when the store has carried it out, with whether it could; never fails."""
+        begun: list[Deferred[int]] = []
+        for target in targets:
+            done: Deferred[int] = Deferred()
+            begun.append(done)
+            self._invalidator.invalidate_target(target, done.callback)
+        begun += self._invalidator.invalidate_by_rules(patterns)
+        return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
+
+    def _named(self, scheme: bytes, host: bytes, request: RequestHead, response: ResponseHead) -> set[bytes]:
+        """What Location and Content-Location name, as far as it is this origin, by our name or the backend's.
+
+        A backend below a path of its own may name itself with that path, which our targets do not have.
+        """
+        origins = {origin_of(scheme, host), self._route.origin}
+        lines = response.fields.all(b"location") + response.fields.all(b"content-location")
+        named = {same_origin_target(line, request.target, origins) for line in lines}
+        targets = {target for target in named if target is not None}
+        below = self._route.base_path + b"/"
+        return targets | {b"/" + target.removeprefix(below) for target in targets if target.startswith(below)}
+
+    def _postponed(self, failure: Failure) -> bool:
+        if isinstance(failure.value, FirstError):
+            failure = failure.value.subFailure
+        self._told(failure)
+        return False
+
+    def _told(self, outcome: int | Failure) -> None:
+        if isinstance(outcome, Failure) and outcome.check(StoreError):  # of anything else the invalidator has told
+            self._log.warn("an invalidation waits for the store: {reason}", reason=outcome.getErrorMessage())

@@ -1,0 +1,136 @@
+"""A POST's answer that stands for its target is kept for later GETs (RFC 9110 §9.3.3).
+
+It must say so itself (Content-Location) and state how long it is fresh. It never answers a POST.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from caching_proxy.cache.backend.tee import Fills
+from caching_proxy.cache.leases import Ticket, Tickets
+from caching_proxy.cache.requests import Incoming
+from caching_proxy.cache.tiers.writer import Writer
+from caching_proxy.http.body import Body
+from caching_proxy.http.hop_by_hop import end_to_end
+from caching_proxy.http.messages import RequestHead
+from caching_proxy.interfaces import Identity, UpstreamResponse
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.key import KeyPolicy, build_key, target_of
+from caching_proxy.rules.make_entry import make_entry
+from caching_proxy.rules.outcome import Refusal
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.references import describes_target, origin_of
+from caching_proxy.rules.scope import scope_of
+from caching_proxy.rules.storability import judge_post
+
+
+@attrs.frozen(slots=True, eq=False)
+class KeptPost:
+    """``body`` goes to the client in place of the response's own."""
+
+    entry: CacheEntry
+    body: bytes | Body
+
+
+class PostKeeper:
+    """Decides about POSTs and stores them. ``origin`` is the backend's, as ``references.origin_of`` writes it."""
+
+    def __init__(
+        self,
+        policy: CachePolicy,
+        keys: KeyPolicy,
+        origin: bytes,
+        tickets: Tickets,
+        writer: Writer,
+        fills: Fills,
+        clock: IReactorTime,
+    ) -> None:
+        self._policy = policy
+        self._fills = fills
+        self._keys = keys
+        self._origin = origin
+        self._tickets = tickets
+        self._writer = writer
+        self._now: Callable[[], float] = clock.seconds
+
+    def may_keep(self, incoming: Incoming, identity: Identity, response: UpstreamResponse) -> bool:
+        """Whether :meth:`keep` is worth asking: most POSTs say nothing of the sort."""
+        return (
+            incoming.head.method == b"POST"
+            and identity.role is not None
+            and b"content-location" in response.head.fields.index
+        )
+
+    def keep(
+        self,
+        incoming: Incoming,
+        identity: Identity,
+        response: UpstreamResponse,
+        asked_at: float,
+        invalidated: Deferred[bool],
+    ) -> KeptPost | None:
+        """Collect the body for the cache, or None if it is not for storing.
+
+        ``invalidated`` fires when the store has forgotten what the POST changed, with False if it could not.
+        """
+        made = self._made(incoming, identity, response, asked_at)
+        if made is None:
+            return None
+        ticket = self._tickets.open(made.key)
+
+        def done(body: bytes | Refusal) -> None:
+            if isinstance(body, Refusal):
+                ticket.close()
+                return
+            made.body = body
+            invalidated.addCallback(self._store, made, ticket)
+
+        if not response.body.complete:
+            begun = self._fills.begin(response.body, done)
+            if begun is None:
+                ticket.close()
+                return None
+            return KeptPost(made, begun[1])
+        body = response.body.take()
+        done(body if len(body) <= self._policy.max_body else Refusal.TOO_LARGE)
+        return KeptPost(made, body)
+
+    def _made(
+        self, incoming: Incoming, identity: Identity, response: UpstreamResponse, asked_at: float
+    ) -> CacheEntry | None:
+        head = incoming.head
+        if identity.role is None or not self.may_keep(incoming, identity, response):
+            return None
+        if self._keys.reserves(head.target):
+            return None
+        request = RequestHead(head.method, head.target, end_to_end(head.fields), head.minor)
+        host, now = request.fields.first(b"host") or b"", self._now()
+        verdict = judge_post(
+            request,
+            response.head,
+            policy=self._policy,
+            established=identity.established,
+            describes_target=self._describes(request, response, incoming.scheme, host),
+            requested_at=asked_at,
+            received_at=now,
+        )
+        if verdict.refusal is not None or (response.length is not None and response.length > self._policy.max_body):
+            return None
+        key = build_key(identity.role, target_of(request.target, self._keys, host))
+        scope = scope_of(request.target, request.fields, incoming.scheme, incoming.trusted, incoming.port)
+        return make_entry(key, request, response.head, b"", verdict, self._policy, now, scope)
+
+    def _describes(self, request: RequestHead, response: UpstreamResponse, scheme: bytes, host: bytes) -> bool:
+        return describes_target(request, response.head, {origin_of(scheme, host), self._origin})
+
+    def _store(self, invalidated: bool, entry: CacheEntry, ticket: Ticket) -> bool:
+        if invalidated:
+            self._writer.keep([entry], ticket)
+        else:  # what the POST changed is still in the store: nothing may be put beside it
+            ticket.close()
+        return invalidated

@@ -1,0 +1,199 @@
+"""Reading the store: burst tier first, one read for all who ask at once, then decoding.
+
+Of the variants of a key those are read that a request may select; of the others there are outlines.
+
+Nothing here fails: trouble is part of the answer, because a store in trouble costs a client nothing but a miss. What
+an invalidation covers is never given out, however late the store carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from caching_proxy.cache.leases import Ticket, Tickets
+from caching_proxy.cache.requests import Trouble
+from caching_proxy.cache.tiers.burst import BurstTier
+from caching_proxy.cache.tiers.variants import VaryNames, arranged
+from caching_proxy.http.values import transient
+from caching_proxy.interfaces import IStore, Stored, StoreError, StoreUnavailable, Unreadable
+from caching_proxy.rules.codec import CodecError, UnknownVersion, decode, decode_outline, outline_in
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.variance import PLAIN_VARIANT, variant_of
+
+
+@attrs.define(slots=True)
+class Found:
+    """Usable and stale entries of one key, perhaps with what went wrong.
+
+    ``kept`` is for whoever put them into the hot tier to set: the burst tier need not have them as well.
+    """
+
+    entries: Sequence[CacheEntry] = ()
+    trouble: Trouble | None = None
+    _ticket: Ticket | None = attrs.field(default=None, eq=False)
+    kept: bool = attrs.field(default=False, eq=False)
+
+    @property
+    def current(self) -> bool:
+        """Whether nothing was written to the key, nor invalidated, since the store was asked."""
+        return self._ticket is None or self._ticket.current
+
+
+Receiver = Callable[[Found], None]
+
+
+@transient(slots=True, eq=False)
+class _Read:
+    """A round trip under way for variants called ``fields``; ``horizon`` is what the store had yet to forget when it
+    began (POSIX seconds)."""
+
+    ticket: Ticket
+    fields: tuple[bytes, ...]
+    horizon: float
+    waiting: list[Receiver]
+
+
+class StoreReader:
+    """Reads through the burst tier; an answer fills it unless the key was written to or invalidated in between, or
+    the hot tier has taken it.
+
+    ``horizon`` tells up to which moment the store's content of a key is invalid (:meth:`Invalidator.horizon`).
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: IStore,
+        burst: BurstTier,
+        tickets: Tickets,
+        clock: IReactorTime,
+        horizon: Callable[[bytes], float],
+        varying: VaryNames,
+    ) -> None:
+        self._store = store
+        self._burst = burst
+        self._tickets = tickets
+        self._clock = clock
+        self._horizon = horizon
+        self._varying = varying
+        self._reads: dict[tuple[bytes, tuple[bytes, ...]], _Read] = {}
+
+    def read(self, key: bytes, fields: tuple[bytes, ...], receiver: Receiver, burst: bool = True) -> Found | None:
+        """What is stored for ``key`` if it is known; else ``receiver`` is called with it once.
+
+        Variants called ``fields`` are read, others may be outlines. ``burst`` False asks the store in any case.
+        Concurrent reads share one round trip, which goes on for the others and the burst tier whoever leaves.
+        """
+        remembered = self._burst.get(key, self._clock.seconds()) if burst else None
+        if remembered is not None:
+            return Found(remembered.entries)
+        read = self._reads.get((key, fields))
+        if read is not None and read.ticket.current:
+            self._burst.shared_reads += 1
+            read.waiting.append(receiver)
+            return None
+        read = self._reads[key, fields] = _Read(self._tickets.open(key), fields, self._horizon(key), [receiver])
+        self._ask(read, fields)
+        return None
+
+    def load(self, key: bytes, fields: tuple[bytes, ...]) -> Deferred[Found]:
+        """Read variants that are known by their outlines; never fails."""
+        loaded: Deferred[Found] = Deferred()
+        self.read(key, fields, lambda found: None if loaded.called else loaded.callback(found), burst=False)
+        return loaded
+
+    def _ask(self, read: _Read, fields: tuple[bytes, ...]) -> None:
+        lookup = self._store.lookup(read.ticket.key, fields)
+        lookup.addCallbacks(self._answered, self._failed, callbackArgs=(read, fields), errbackArgs=(read,))
+
+    def _answered(self, stored: Stored | None, read: _Read, asked: tuple[bytes, ...]) -> None:
+        if stored is None:
+            self._deliver(Found((), None, read.ticket), read)
+            return
+        if not stored.outlines and not stored.variants and PLAIN_VARIANT not in asked:
+            self._ask(read, (PLAIN_VARIANT,))  # all that a key without an index holds
+            return
+        try:
+            found = self._decoded(stored, read)
+        except Exception:  # noqa: BLE001 a bug in decoding must not strand those who wait
+            self._log.failure("decoding {key} failed", key=read.ticket.key.decode("latin-1"))
+            found = Found((), Trouble.FAILED, read.ticket)
+        if found.entries:
+            self._varying.learn(read.ticket.key, found.entries)
+        self._deliver(found, read, stored)
+
+    def _failed(self, failure: Failure, read: _Read) -> None:
+        self._deliver(Found((), self._explained(failure, read.ticket.key), read.ticket), read)
+
+    def _decoded(self, stored: Stored, read: _Read) -> Found:
+        key, now = read.ticket.key, self._clock.seconds()
+        horizon = max(read.horizon, self._horizon(key))
+        entries: list[CacheEntry] = []
+        trouble: Trouble | None = None
+        for field in stored.outlines if stored.outlines else stored.variants:
+            if field in read.fields and field not in stored.variants:
+                continue  # listed, but gone
+            try:
+                entry = stored_entry(stored, field, key)
+            except UnknownVersion:  # another release shares this store: what it wrote is its own
+                trouble = Trouble.UNREADABLE
+            except CodecError as error:
+                self._log.warn("unreadable entry {key} dropped: {reason}", key=key.decode("latin-1"), reason=str(error))
+                trouble = Trouble.UNREADABLE
+                self._drop(self._store.discard(key, field))
+            else:
+                if now < entry.gone_at and entry.received_at > horizon:
+                    entries.append(entry)
+        if stored.outlines and not stored.variants.keys() <= stored.outlines.keys():
+            trouble = Trouble.UNREADABLE  # written by another release beside our index
+        return Found(arranged(entries), trouble, read.ticket)
+
+    def _explained(self, failure: Failure, key: bytes) -> Trouble:
+        if failure.check(StoreUnavailable):
+            return Trouble.OPEN
+        if failure.check(Unreadable):
+            self._log.warn("foreign value under {key} dropped", key=key.decode("latin-1"))
+            self._drop(self._store.delete([key]))
+            return Trouble.UNREADABLE
+        if not failure.check(StoreError):
+            self._log.failure("lookup of {key} failed", failure, key=key.decode("latin-1"))
+        return Trouble.FAILED
+
+    def _deliver(self, found: Found, read: _Read, stored: Stored | None = None) -> None:
+        ticket = read.ticket
+        if self._reads.get((ticket.key, read.fields)) is read:
+            del self._reads[ticket.key, read.fields]
+        for receiver in read.waiting:
+            receiver(found)
+        if stored is not None and found.entries and not found.kept and found.trouble is None and ticket.current:
+            self._burst.put(ticket.key, found.entries, stored.ttl_ms, self._clock.seconds())
+        ticket.close()
+
+    def _drop(self, removal: Deferred[bool] | Deferred[set[bytes]]) -> None:
+        removal.addErrback(lambda failure: failure.trap(StoreError))
+
+
+_known_outline = lru_cache(2048)(decode_outline)
+"""Those of a key with many variants come with every lookup of it."""
+
+
+def stored_entry(stored: Stored, field: bytes, key: bytes) -> CacheEntry:
+    """The entry that the store has under ``field``, or its outline; CodecError where that is not what belongs there."""
+    value, outline = stored.variants.get(field), stored.outlines.get(field)
+    if value is None:
+        entry = _known_outline(outline or b"", key)
+    else:
+        entry = decode(value, key)
+        if outline is not None and outline != outline_in(value):
+            raise CodecError("not what the index of its key speaks of")
+    if variant_of(entry) != field:
+        raise CodecError("stands in the place of another variant")
+    return entry

@@ -1,0 +1,214 @@
+"""Putting entries into the tiers: hot at once, the store behind the answer's back.
+
+Operations on one key reach the store one after another, so the later answer is the one that stays. Writes under way
+are bounded; past that an entry stays in memory only. A write whose ticket was voided meanwhile is taken back before
+anything else happens to its key, so that it cannot undo an invalidation. What the store could not be made to forget
+is handed to ``forsake``, which goes on trying. A store that refuses writes is logged once when that begins and once
+when it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from caching_proxy.cache.key_queue import Turns
+from caching_proxy.cache.leases import Ticket, Tickets
+from caching_proxy.cache.tiers.burst import BurstTier
+from caching_proxy.cache.tiers.hot import HotTier
+from caching_proxy.cache.tiers.variants import VaryNames, field_name
+from caching_proxy.interfaces import IStore, StoreError, StoreUnavailable
+from caching_proxy.rules.codec import encode
+from caching_proxy.rules.entry import CacheEntry
+
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+
+CALM_SECONDS = 10.0
+"""Writes work again when one did and none has failed for so long: a store that wavers does not fill the log."""
+
+
+def _nothing() -> None:
+    """What is to be done when nobody waits for the end."""
+
+
+class Writer:
+    """Fills hot tier and store. ``forsake`` removes a key from every tier, now or later
+    (:meth:`Invalidator.forsake`).
+
+    ``dropped`` counts entries that were never tried because too much was under way, ``failed`` the writes that the
+    store did not confirm.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        hot: HotTier,
+        burst: BurstTier,
+        store: IStore,
+        tickets: Tickets,
+        clock: IReactorTime,
+        forsake: Callable[[bytes], None],
+        varying: VaryNames,
+    ) -> None:
+        self._hot = hot
+        self._burst = burst
+        self._store = store
+        self._tickets = tickets
+        self._now: Callable[[], float] = clock.seconds
+        self._forsake = forsake
+        self._varying = varying
+        self._turns = Turns()
+        self._pending_bytes = 0
+        self.dropped = 0
+        self.failed = 0
+        self._failed_at: float | None = None  # the last failure of an outage that is not over (POSIX seconds)
+
+    def keep(
+        self,
+        entries: Collection[CacheEntry],
+        ticket: Ticket,
+        known: Collection[CacheEntry] = (),
+        gone: Collection[CacheEntry] = (),
+    ) -> None:
+        """Store variants of one key in every tier if ``ticket`` is still valid; closes it when all is done.
+
+        ``known`` are the key's variants as read under the ticket; ``gone`` those that ``entries`` replace under
+        another name.
+        """
+        now, key = self._now(), ticket.key
+        if not ticket.valid:
+            ticket.close()
+            return
+        alive = [entry for entry in entries if now < entry.gone_at]
+        if len(alive) < len(entries):
+            gone = [*gone, *(entry for entry in entries if entry not in alive)]
+        if ticket.current or self._hot.holds(key, now):  # else it is not known which variants the record must have
+            self._hot.update(key, alive, gone, known, now)
+        self._outdate(key)
+        if not gone and not alive:
+            ticket.close()
+            return
+        over = _last_of(len(gone) + len(alive), ticket.close)
+        for entry in gone:
+            self._discard(entry, over)
+        for entry in alive:
+            self._varying.add(entry)
+            self._write(entry, ticket, over)
+
+    def discard(self, entry: CacheEntry) -> None:
+        """Take one variant out of every tier."""
+        now = self._now()
+        if self._hot.holds(entry.key, now):
+            self._hot.update(entry.key, (), (entry,), (), now)
+        self._outdate(entry.key)
+        self._discard(entry)
+
+    def drain(self) -> Deferred[None]:
+        """Fires when everything under way has ended."""
+        return self._turns.drain()
+
+    def _outdate(self, key: bytes) -> None:
+        self._burst.remove(key)
+        self._tickets.outdate(key)
+
+    def _write(self, entry: CacheEntry, ticket: Ticket, over: Callable[[], None]) -> None:
+        size = entry.size
+        if self._pending_bytes + size > MAX_PENDING_BYTES:
+            self.dropped += 1
+            self._discard(entry, over)  # what it replaces must not come back
+            return
+        self._pending_bytes += size
+        self._turns.take(entry.key, self._put, entry, ticket, over)
+
+    def _put(self, entry: CacheEntry, ticket: Ticket, over: Callable[[], None]) -> None:
+        ttl_ms = int((entry.gone_at - self._now()) * 1000)
+        if not ticket.valid or ttl_ms <= 0:
+            self._ended(entry.key, over, entry.size)
+            return
+        try:
+            write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms)
+        except Exception:  # noqa: BLE001 a bug, which must not stand in the way of the key for ever; it is logged
+            write = fail()
+        write.addBoth(self._answered, entry, ticket, over)
+
+    def _answered(self, result: Failure | None, entry: CacheEntry, ticket: Ticket, over: Callable[[], None]) -> None:
+        """A write that failed may have reached the store all the same."""
+        if isinstance(result, Failure):
+            self._not_written(result)
+        elif self._failed_at is not None:
+            self._written(self._failed_at)
+        if ticket.valid:
+            self._ended(entry.key, over, entry.size)
+        else:
+            self._remove(entry).addCallback(lambda _: self._ended(entry.key, over, entry.size))
+
+    def _ended(self, key: bytes, over: Callable[[], None], size: int = 0) -> None:
+        self._pending_bytes -= size
+        self._outdate(key)  # what was read while the store was at it may be from before
+        over()
+        self._turns.over(key)
+
+    def _discard(self, entry: CacheEntry, over: Callable[[], None] = _nothing) -> None:
+        """Until the store has forgotten it, nothing that old is believed from there."""
+        veil = self._tickets.open(entry.key)
+        veil.void(entry.received_at)
+        self._turns.take(entry.key, self._take_out, entry, veil, over)
+
+    def _take_out(self, entry: CacheEntry, veil: Ticket, over: Callable[[], None]) -> None:
+        def ended(_: None) -> None:
+            veil.close()
+            self._ended(entry.key, over)
+
+        self._remove(entry).addCallback(ended)
+
+    def _remove(self, entry: CacheEntry) -> Deferred[None]:
+        """Fires when the store has forgotten it or cannot be made to; never fails."""
+        asked = maybeDeferred(self._store.discard, entry.key, field_name(entry))
+        removal: Deferred[None] = asked.addCallback(lambda _: None)
+        return removal.addErrback(self._not_removed, entry.key).addErrback(self._unexpected)
+
+    def _not_written(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        self.failed += 1
+        if not failure.check(StoreError):
+            self._unexpected(failure)
+            return
+        reason = failure.getErrorMessage()
+        if self._failed_at is None:
+            self._log.warn("writes to the store fail, answers are kept in memory only: {reason}", reason=reason)
+        elif not failure.check(StoreUnavailable):
+            self._log.debug("store write failed: {reason}", reason=reason)
+        self._failed_at = self._now()
+
+    def _written(self, failed_at: float) -> None:
+        if self._now() - failed_at >= CALM_SECONDS:
+            self._failed_at = None
+            self._log.info("writes to the store work again; {failed} have failed since the start", failed=self.failed)
+
+    def _not_removed(self, failure: Failure, key: bytes) -> None:
+        failure.trap(StoreError)
+        self._forsake(key)
+
+    def _unexpected(self, failure: Failure) -> None:
+        self._log.failure("store write failed", failure)
+
+
+def _last_of(times: int, call: Callable[[], None]) -> Callable[[], None]:
+    """What makes ``call`` when it is called itself for the last of so many ``times``."""
+    if times == 1:
+        return call
+    left = times
+
+    def called() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            call()
+
+    return called

@@ -1,0 +1,206 @@
+"""A client's request as the backend receives it, its head written anew (RFC 9110 §7.6).
+
+End-to-end fields pass in their order with their bytes unchanged. What steers a backend without being part of the
+key must not come from just anybody, or one client could choose what others see: :mod:`caching_proxy.rules.steering`
+says which fields these are. Their names are compared with ``_`` read as ``-``, because many backends do.
+
+Clients repeat themselves: what their field lines become is worked out once for each :class:`Fields`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+
+import attrs
+
+from caching_proxy.http.hop_by_hop import HOP_BY_HOP, hop_by_hop, incoming_request_id, max_forwards, upgrade_wish
+from caching_proxy.http.messages import Fields, RequestHead
+from caching_proxy.http.values import transient
+from caching_proxy.rules.steering import METHOD_FIELDS, steers
+
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_DROP = HOP_BY_HOP | {
+    b"host",
+    b"content-length",  # the sender frames the body anew
+    b"via",
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-request-id",
+    b"cache-refresh",
+    b"x-cache-refresh",
+    b"http2-settings",
+    b"proxy",  # becomes HTTP_PROXY under CGI
+}
+_COUNTED = frozenset((b"OPTIONS", b"TRACE"))
+_REMEMBERED = 64  # bytes of a name whose fate is worth remembering
+
+
+@transient(slots=True, eq=False)
+class OutgoingRequest:
+    """A request as it goes out, but for ``Connection`` and the framing of its body, which the sender adds.
+
+    ``lines`` are its field lines, each ended by CRLF; there must be ``count`` of them, or a line break strayed in.
+    """
+
+    method: bytes
+    target: bytes
+    lines: bytes
+    count: int
+
+    @classmethod
+    def of(cls, head: RequestHead) -> OutgoingRequest:
+        """``head`` with its fields as they are, less those that would frame a body."""
+        fields = head.fields
+        if not _FRAMING.isdisjoint(fields.index):
+            fields = fields.without(_FRAMING)
+        return cls(head.method, head.target, fields.encoded(), len(fields))
+
+    @property
+    def head(self) -> RequestHead:
+        return RequestHead(self.method, self.target, Fields.decoded(self.lines))
+
+
+@attrs.frozen(slots=True)
+class _Passing:
+    """What passes of a client's fields: ``count`` field lines, and what is believed of those that are written anew.
+
+    ``via`` and ``forwarded_for`` are lists to be continued, ended by ``, `` unless empty.
+    """
+
+    lines: bytes
+    count: int
+    via: bytes
+    forwarded_for: bytes
+    scheme: bytes | None
+    request_id: bytes | None
+
+
+def request_to_backend(
+    head: RequestHead,
+    *,
+    host: bytes,
+    client_ip: bytes,
+    scheme: bytes,
+    request_id: bytes,
+    proxy_name: bytes,
+    trusted_peer: bool,
+    cacheable: bool,
+    base_path: bytes,
+) -> OutgoingRequest:
+    """The request as the backend receives it, written anew; Host comes first.
+
+    ``host`` is what the backend is to see in Host, ``base_path`` the prefix of its URL without a trailing ``/``.
+    ``trusted_peer``: the peer's forwarding fields are believed and extended, else they start here; ``cacheable``: the
+    method is what it says. ``request_id`` is
+    used unless a trusted peer sent one (:func:`incoming_request_id`).
+    """
+    passing, hops = _passing_of(head, trusted_peer, cacheable)
+    count = passing.count + 4
+    forwarded = b""
+    if client_ip:  # a peer on a Unix socket has no address
+        forwarded = b"X-Forwarded-For: %b%b\r\n" % (passing.forwarded_for, client_ip)
+        count += 1
+    lines = b"Host: %b\r\n%bVia: %b1.%d %b\r\n%bX-Forwarded-Proto: %b\r\nX-Request-ID: %b\r\n" % (
+        host,
+        passing.lines,
+        passing.via,
+        head.minor,
+        proxy_name,
+        forwarded,
+        passing.scheme or scheme,
+        passing.request_id or request_id,
+    )
+    if hops is not None:
+        lines += b"Max-Forwards: %d\r\n" % max(0, hops - 1)
+        count += 1
+    target = head.target if head.target == b"*" else base_path + head.target
+    return OutgoingRequest(head.method, target, lines, count)
+
+
+def upgrade_to_backend(
+    head: RequestHead,
+    *,
+    host: bytes,
+    client_ip: bytes,
+    scheme: bytes,
+    request_id: bytes,
+    proxy_name: bytes,
+    trusted_peer: bool,
+    base_path: bytes,
+) -> OutgoingRequest:
+    """Like :func:`request_to_backend`, for a request that asks to leave HTTP: ``Connection: upgrade`` and what
+    :func:`upgrade_wish` lets through of Upgrade stay. Such an answer is never shared."""
+    sent = request_to_backend(
+        head,
+        host=host,
+        client_ip=client_ip,
+        scheme=scheme,
+        request_id=request_id,
+        proxy_name=proxy_name,
+        trusted_peer=trusted_peer,
+        cacheable=True,  # a GET: nothing in a field says otherwise
+        base_path=base_path,
+    )
+    protocol = upgrade_wish(head)
+    if protocol is None:
+        return sent
+    lines = b"%bConnection: upgrade\r\nUpgrade: %b\r\n" % (sent.lines, protocol)
+    return OutgoingRequest(sent.method, sent.target, lines, sent.count + 2)
+
+
+def _passing_of(head: RequestHead, trusted_peer: bool, cacheable: bool) -> tuple[_Passing, int | None]:
+    """What passes of the client's fields, and Max-Forwards where it counts (RFC 9110 §7.6.2), which then does not."""
+    hops = max_forwards(head.fields) if head.method in _COUNTED else None
+    if hops is None:
+        return head.fields.derived(_RULES[trusted_peer, cacheable]), None
+    return _passing(head.fields, trusted_peer, cacheable, _DROP | {b"max-forwards"}), hops
+
+
+def _passing(fields: Fields, trusted_peer: bool, cacheable: bool, drop: frozenset[bytes] = _DROP) -> _Passing:
+    ending = hop_by_hop(fields)
+    gone = drop if ending is HOP_BY_HOP else ending | drop
+    dropped = _known_dropped if gone is _DROP else _dropped
+    kept = Fields([pair for pair in fields.pairs if not dropped(pair[0], gone, trusted_peer, cacheable)])
+    return _Passing(
+        lines=kept.encoded(),
+        count=len(kept),
+        via=_continued(fields.joined(b"via")),
+        forwarded_for=_continued(fields.joined(b"x-forwarded-for") if trusted_peer else None),
+        scheme=fields.first(b"x-forwarded-proto") if trusted_peer else None,
+        request_id=incoming_request_id(fields, trusted_peer),
+    )
+
+
+_RULES = {
+    (trusted_peer, cacheable): partial(_passing, trusted_peer=trusted_peer, cacheable=cacheable)
+    for trusted_peer in (False, True)
+    for cacheable in (False, True)
+}
+
+
+def _dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool, cacheable: bool) -> bool:
+    lower = name.lower()
+    if lower in gone:
+        return True
+    plain = lower
+    if b"_" in lower:
+        plain = lower.replace(b"_", b"-")
+        if plain in gone:
+            return True
+    if not steers(plain):
+        return False
+    if plain != lower:  # no proxy writes them so
+        return True
+    return not trusted_peer and (cacheable or plain not in METHOD_FIELDS)
+
+
+_remembered_dropped = lru_cache(1024)(_dropped)
+
+
+def _known_dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool, cacheable: bool) -> bool:
+    decide = _remembered_dropped if len(name) <= _REMEMBERED else _dropped
+    return decide(name, gone, trusted_peer, cacheable)
+
+
+def _continued(existing: bytes | None) -> bytes:
+    return existing + b", " if existing else b""

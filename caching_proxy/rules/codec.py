@@ -1,0 +1,262 @@
+"""Entries as bytes, for stores outside this process.
+
+Layout of a value, big-endian::
+
+    magic (3) | version (1) | length of the outline (4) | outline | key | reason | head | selecting | body
+
+and of an outline, which stands in the index of its key as well::
+
+    seal (16) | checksum (16) | fixed numbers | scope | variant | language | names | short head | asked
+
+The checksum is BLAKE2b-128 over the value from the key on, the seal over the outline less the seal itself and
+the key. So a value or outline that was cut, damaged, or copied to another key or variant is refused, and so is a
+value that is not the one that the index speaks of. This guards against accidents, not against somebody who can
+write to the store; even a forged value can do no more than fail to decode or give a wrong entry for its own key.
+
+Versions: magic and version byte keep their places for ever. A change of the rest gets the next number, and its own
+decoder beside the old ones as long as entries written by those can be alive and are worth reading. A number that this
+program does not know raises :class:`UnknownVersion`: with old and new proxies on one store it is a miss to leave
+alone rather than damage to delete. Version 1 had no outline.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from math import isfinite
+from struct import Struct
+from struct import error as StructError
+from typing import Any
+
+from caching_proxy.rules.entry import Asked, CacheEntry, Flag, Selecting
+from caching_proxy.rules.variance import language_of, names_of, outline_of, variant_of
+
+MAGIC = b"\xc5CP"
+VERSION = 2
+
+PREAMBLE = MAGIC + bytes((VERSION,))
+"""What values and indexes of the newest version begin with."""
+
+_LENGTH = Struct("!I")
+_START = len(PREAMBLE) + _LENGTH.size
+_SUM = 16
+# status, received_at, initial_age, lifetime, stale_while_revalidate, stale_if_error, keep, flags, part (first, total);
+# length of the body; lengths of scope, variant, language, names, short head and the names asked with; number of values
+_FACTS = Struct("!HdqqqqqIqqQHHHHIIH")
+# lengths of key, reason and head; number of selecting fields
+_CONTENT = Struct("!IIIH")
+_SELECTING = Struct("!HI")
+_FLAGS = tuple(map(Flag, range(2 ** len(Flag))))
+_ABSENT = 0xFFFFFFFF  # length of something that was not there
+_NONE = -1  # in the numbers of ``part``
+
+
+class CodecError(ValueError):
+    """These bytes are not what ``encode`` wrote for this key."""
+
+
+class UnknownVersion(CodecError):
+    """Intact to all appearance, but written by another version of the program."""
+
+
+def encode(entry: CacheEntry) -> bytes:
+    """``entry`` in the newest version; CodecError where a number does not fit."""
+    try:
+        content = _content(entry)
+        checksum = blake2b(content, digest_size=_SUM)
+        checksum.update(entry.body)
+        facts = checksum.digest() + _facts(entry)
+    except StructError as error:
+        raise CodecError(f"entry cannot be encoded: {error}") from error
+    outline = _seal(facts, entry.key) + facts
+    return b"".join((PREAMBLE, _LENGTH.pack(len(outline)), outline, content, entry.body))
+
+
+def outline_in(value: bytes) -> bytes:
+    """The outline as it stands in ``value``, unchecked; empty where there is none.
+
+    For a value of another version it is what tells so.
+    """
+    if len(value) < _START or not value.startswith(PREAMBLE):
+        return value[: len(PREAMBLE)] if value.startswith(MAGIC) else b""
+    return value[_START : _START + _LENGTH.unpack_from(value, len(PREAMBLE))[0]]
+
+
+def decode(value: bytes, key: bytes) -> CacheEntry:
+    """The entry that was encoded into ``value`` for ``key``; CodecError, and nothing else, for any other bytes."""
+    _check_preamble(value)
+    try:
+        start = _START + _LENGTH.unpack_from(value, len(PREAMBLE))[0]
+        outline = value[_START:start]
+        checksum = blake2b(memoryview(value)[start:], digest_size=_SUM).digest()
+        if len(value) < start or checksum != outline[_SUM : 2 * _SUM]:
+            raise CodecError("checksum differs")
+        content = _CONTENT.unpack_from(value, start)
+        key_at = start + _CONTENT.size
+        if value[key_at : key_at + content[0]] != key:
+            raise CodecError("written for another key")
+        return _whole(decode_outline(outline, key), value, key_at, content)
+    except StructError as error:
+        raise CodecError("too short for what it says to hold") from error
+
+
+def decode_outline(outline: bytes, key: bytes) -> CacheEntry:
+    """The outline of an entry for ``key``; CodecError, and nothing else, for bytes that are none."""
+    if len(outline) == len(PREAMBLE) and outline.startswith(MAGIC):
+        raise UnknownVersion(f"version {outline[-1]}")
+    if outline[:_SUM] != _seal(outline[_SUM:], key):
+        raise CodecError("seal differs")
+    try:
+        return _outline(outline, key, _FACTS.unpack_from(outline, 2 * _SUM))
+    except StructError as error:
+        raise CodecError("too short for what it says to hold") from error
+
+
+def _check_preamble(value: bytes) -> None:
+    if len(value) < _START or not value.startswith(MAGIC):
+        raise CodecError("not an encoded entry")
+    if value[len(MAGIC)] != VERSION:
+        raise UnknownVersion(f"version {value[len(MAGIC)]}")
+
+
+def _seal(facts: bytes, key: bytes) -> bytes:
+    seal = blake2b(facts, digest_size=_SUM)
+    seal.update(key)
+    return seal.digest()
+
+
+# -- writing -------------------------------------------------------------------------------------
+
+
+def _facts(entry: CacheEntry) -> bytes:
+    first, total = entry.part if entry.part is not None else (_NONE, None)
+    names = language = head = b""
+    if entry.selecting or entry.scope or entry.part is not None:
+        names, language = b",".join(names_of(entry)), language_of(entry)
+        head = outline_of(entry).head
+    variant, asked = variant_of(entry), entry.asked
+    numbers = _FACTS.pack(
+        entry.status,
+        entry.received_at,
+        entry.initial_age,
+        entry.lifetime,
+        entry.stale_while_revalidate,
+        entry.stale_if_error,
+        entry.keep,
+        entry.flags,
+        first,
+        _NONE if total is None else total,
+        len(entry.body),
+        len(entry.scope),
+        len(variant),
+        len(language),
+        len(names),
+        len(head),
+        _ABSENT if asked is None else len(asked.names),
+        0 if asked is None else len(asked.values),
+    )
+    facts = b"".join((numbers, entry.scope, variant, language, names, head, b"" if asked is None else asked.names))
+    return facts if asked is None or not asked.values else facts + _pairs(asked.values)
+
+
+def _content(entry: CacheEntry) -> bytes:
+    numbers = _CONTENT.pack(len(entry.key), len(entry.reason), len(entry.head), len(entry.selecting))
+    content = b"".join((numbers, entry.key, entry.reason, entry.head))
+    return content + _pairs(entry.selecting) if entry.selecting else content
+
+
+def _pairs(pairs: Selecting) -> bytes:
+    parts: list[bytes] = []
+    for name, value in pairs:
+        parts += (_SELECTING.pack(len(name), _ABSENT if value is None else len(value)), name, value or b"")
+    return b"".join(parts)
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def _outline(outline: bytes, key: bytes, facts: tuple[Any, ...]) -> CacheEntry:
+    (
+        status, received_at, initial_age, lifetime, while_revalidate, if_error, keep, flags, first, total,
+        missing, scope_size, variant_size, language_size, names_size, head_size, asked_size, asked_count,
+    ) = facts  # fmt: skip
+    scope_at = 2 * _SUM + _FACTS.size
+    variant_at = scope_at + scope_size
+    language_at = variant_at + variant_size
+    names_at = language_at + language_size
+    head_at = names_at + names_size
+    asked_at = head_at + head_size
+    asked, end = _asked(outline, asked_at, asked_size, asked_count)
+    if end != len(outline):
+        raise CodecError("lengths do not add up")
+    if not isfinite(received_at):
+        raise CodecError("no time")
+    names = outline[names_at:head_at]
+    entry = CacheEntry(
+        key,
+        status,
+        b"",
+        outline[head_at:asked_at],
+        b"",
+        received_at,
+        initial_age,
+        lifetime,
+        while_revalidate,
+        if_error,
+        keep,
+        _FLAGS[flags] if flags < len(_FLAGS) else Flag(flags),
+        tuple([(name, None) for name in names.split(b",")]) if names else (),
+        None if first == _NONE else (first, None if total == _NONE else total),
+        outline[scope_at:variant_at],
+        asked,
+        missing,
+    )
+    entry.variant, entry.language = outline[variant_at:language_at], outline[language_at:names_at]
+    return entry
+
+
+def _whole(entry: CacheEntry, value: bytes, key_at: int, content: tuple[int, ...]) -> CacheEntry:
+    """What ``value`` adds to its outline."""
+    key_size, reason_size, head_size, selecting_count = content
+    reason_at = key_at + key_size
+    head_at = reason_at + reason_size
+    head_end = head_at + head_size
+    entry.reason, entry.head = value[reason_at:head_at], value[head_at:head_end]
+    entry.selecting, at = _selecting(value, head_end, selecting_count)
+    if at + (entry.missing or 0) != len(value):
+        raise CodecError("lengths do not add up")
+    entry.body, entry.missing = value[at:], None
+    entry.slim()
+    return entry
+
+
+def _asked(outline: bytes, at: int, size: int, count: int) -> tuple[Asked | None, int]:
+    """What is remembered of the request, and where it ends."""
+    if size == _ABSENT:
+        return None, at
+    names = outline[at : at + size]
+    if not count:
+        return _names_only(names), at + size
+    values, end = _selecting(outline, at + size, count)
+    return Asked(names, values), end
+
+
+_names_only = lru_cache(256)(Asked)
+
+
+def _selecting(data: bytes, at: int, count: int) -> tuple[Selecting, int]:
+    """So many names with values from ``at`` on, and where they end."""
+    if not count:
+        return (), at
+    fields: list[tuple[bytes, bytes | None]] = []
+    for _ in range(count):
+        name_size, value_size = _SELECTING.unpack_from(data, at)
+        name_at = at + _SELECTING.size
+        at = name_at + name_size
+        name = data[name_at:at]
+        if value_size == _ABSENT:
+            fields.append((name, None))
+        else:
+            fields.append((name, data[at : at + value_size]))
+            at += value_size
+    return tuple(fields), at

@@ -1,0 +1,82 @@
+"""The fields by which the proxy explains an answer: ``Age``, ``X-Cache-*`` and ``Cache-Status``.
+
+The full path and the hot path both take them from here, which is why the two answer byte for byte the same.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+
+from caching_proxy.http.messages import Fields
+from caching_proxy.rules import cache_status
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.outcome import CacheStatus
+
+
+def timestamp(moment: float) -> bytes:
+    """ISO 8601 in UTC with milliseconds: ``2026-01-31T08:00:00.000Z``."""
+    moment = max(0.0, min(moment, 253402300799.0))  # the year 9999 is where four digits end
+    whole = int(moment)
+    return b"%b.%03dZ" % (_to_the_second(whole), int((moment - whole) * 1000))
+
+
+@lru_cache(64)
+def _to_the_second(moment: int) -> bytes:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)).encode()
+
+
+def expiry(entry: CacheEntry, now: float) -> bytes:
+    """``X-Cache-Expires-In`` in seconds, never negative, and ``X-Cache-Expires-At``, as field lines."""
+    return b"X-Cache-Expires-In: %ds\r\nX-Cache-Expires-At: %b\r\n" % (
+        max(0, entry.ttl(now)),
+        timestamp(entry.stale_at),
+    )
+
+
+def explanation(
+    entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None, member: bytes | None = None
+) -> bytes:
+    """The field lines that explain an answer made from ``entry``; they end with the whole ``Cache-Status`` list.
+
+    ``proxy_name`` None leaves ``Cache-Status`` off; ``member`` replaces the plain hit member.
+    """
+    ours = b""
+    if proxy_name is not None:
+        ours = member or cache_status.member(proxy_name, hit=True, ttl=entry.ttl(now))
+        if has_cache_status(entry):
+            ours = cache_status.append(entry.fields.all(b"cache-status"), ours)
+        ours = b"Cache-Status: %b\r\n" % ours
+    return b"Age: %d\r\nX-Cache-Status: %b\r\n%b%b" % (entry.age(now), status.token, expiry(entry, now), ours)
+
+
+def has_cache_status(entry: CacheEntry) -> bool:
+    """Whether the origin sent ``Cache-Status``; true also where something else in the head only looks like it."""
+    return b"cache-status" in entry.head.lower()
+
+
+def with_explanation(
+    fields: Fields,
+    entry: CacheEntry,
+    status: CacheStatus,
+    now: float,
+    proxy_name: bytes | None,
+    member: bytes | None = None,
+) -> Fields:
+    """``fields`` of an answer made from ``entry`` with its :func:`explanation`."""
+    lines = explanation(entry, status, now, proxy_name, member)
+    if proxy_name is not None and has_cache_status(entry):
+        fields = fields.without((b"cache-status",))
+    return fields.plus_lines(lines)
+
+
+def with_member(fields: Fields, added: bytes, member: bytes | None, sent: Fields) -> Fields:
+    """``fields`` of a relayed answer with the lines ``added``, and with our member at the end of the ``Cache-Status``
+    list (RFC 9211 §2) unless it is None. ``sent`` is what the backend sent, where they are from."""
+    if member is None:
+        return fields.plus_lines(added)
+    existing = fields.all(b"cache-status") if b"cache-status" in sent.index else None
+    if existing:
+        fields = fields.without((b"cache-status",))
+        member = cache_status.append(existing, member)
+    return fields.plus_lines(b"%bCache-Status: %b\r\n" % (added, member))

@@ -1,0 +1,175 @@
+"""Which keys a request makes obsolete: the operator's rules file and the keys of one target.
+
+A rule is a regular expression searched in path and query as sent, the methods that it is for, and the patterns
+(Redis globs, see ``core.glob``) to invalidate when it matches. ``$1``…``$9`` in a pattern stand for what the groups
+captured, escaped, so that a client cannot smuggle in a ``*``; a group that took no part is empty, and ``\\$`` is a
+plain ``$``. The file is checked whole when it is read: a rule that could never work is an error, not a surprise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import attrs
+
+from caching_proxy.http.methods import SAFE
+from caching_proxy.rules.glob import escape, literal, shorten
+from caching_proxy.rules.key import GET_PREFIX, PREFIX, key_bytes
+
+MAX_PATTERN = 4096
+"""Longest pattern in bytes. A longer one is an error in the file; one that captures made longer is cut and given a
+final ``*``: it takes a few keys too many rather than one too few."""
+
+_ANY_ROLE = GET_PREFIX + b"*:"
+_DEFAULT_METHODS = frozenset({b"POST"})
+_FIELDS = frozenset({"post_path_regex", "invalidate_patterns", "methods"})
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_REFERENCE = re.compile(rb"\\.|\$([1-9])", re.DOTALL)
+
+
+class RulesError(ValueError):
+    """What is wrong with a rules file, in one line for the operator; a rule is named by its number from 1."""
+
+
+@attrs.frozen(slots=True)
+class Rule:
+    """A match of ``regex`` in a target requested by one of ``methods`` invalidates ``patterns``."""
+
+    regex: re.Pattern[bytes]
+    patterns: tuple[bytes, ...]
+    methods: frozenset[bytes] = _DEFAULT_METHODS
+
+
+def parse_rules(text: str | bytes) -> tuple[Rule, ...]:
+    """The rules of a rules file's content, in order; RulesError says what is wrong with the first bad one."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RulesError(f"not valid JSON: {error}") from error
+    if not isinstance(document, list):
+        raise RulesError("must be a list of rules")
+    return tuple(_rule(number, item) for number, item in enumerate(document, 1))
+
+
+def resolve(rules: tuple[Rule, ...], method: bytes, target: bytes) -> tuple[bytes, ...]:
+    """The patterns to invalidate after a successful ``method`` on ``target``, ready for a store, each once."""
+    found: dict[bytes, None] = {}
+    for rule in rules:
+        if method not in rule.methods:
+            continue
+        match = rule.regex.search(target)
+        if match is not None:
+            for pattern in rule.patterns:
+                found[shorten(normalise_pattern(_expanded(pattern, match)), MAX_PATTERN)] = None
+    return tuple(found)
+
+
+def normalise_pattern(pattern: bytes) -> bytes:
+    """``pattern`` with ``*`` as its role where it has no role segment: ``cache:GET:/x`` → ``cache:GET:*:/x``.
+
+    A target begins with ``/`` and a role never does; that is what tells the two apart. A ``*`` for the method spans
+    the role as well.
+    """
+    method, colon, rest = pattern[len(PREFIX) :].partition(b":")
+    if pattern.startswith(PREFIX) and colon and b"*" not in method and rest.startswith((b"/", b"\\/")):
+        return b"%b%b:*:%b" % (PREFIX, method, rest)
+    return pattern
+
+
+def spellings(pattern: bytes) -> tuple[bytes, ...]:
+    """``pattern`` with a role segment and, if it had none, as it was given too: older versions wrote such keys."""
+    return tuple(dict.fromkeys((normalise_pattern(pattern), pattern)))
+
+
+def target_for_all(pattern: bytes) -> bytes | None:
+    """The target if ``pattern`` is one target for every role (``cache:GET:*:/x``): no walk over the keys is needed.
+
+    As a glob it would match a few targets more, those that end in ``:/x`` themselves; a rule does not mean them.
+    """
+    if not pattern.startswith(_ANY_ROLE):
+        return None
+    target = literal(pattern[len(_ANY_ROLE) :])
+    return target if target is not None and target.startswith(b"/") else None
+
+
+def directory(target: bytes) -> bytes:
+    """``target`` up to its last ``/`` within a reasonable length; empty where there is none."""
+    return target[: target.rfind(b"/", 0, MAX_PATTERN // 4) + 1]
+
+
+def widened(pattern: bytes) -> bytes:
+    """A shorter pattern that matches all that ``pattern`` matches: what is below the next ``/`` upwards.
+
+    One that has none is cut to half of its length; in the end every pattern is ``*``, which stays.
+    """
+    body = pattern.rstrip(b"*")
+    slash = body.rfind(b"/", 0, max(0, len(body) - 1))
+    return shorten(pattern, slash + 2 if slash >= 0 else max(1, len(body) // 2))
+
+
+def _rule(number: int, item: object) -> Rule:
+    def wrong(reason: str) -> RulesError:
+        return RulesError(f"rule {number}: {reason}")
+
+    if not isinstance(item, dict):
+        raise wrong("must be an object")
+    unknown = sorted(set(item) - _FIELDS)
+    if unknown:
+        raise wrong(f"unknown field {', '.join(map(repr, unknown))}; known are {', '.join(sorted(_FIELDS))}")
+    regex = item.get("post_path_regex")
+    if not isinstance(regex, str) or not regex:
+        raise wrong("post_path_regex must be a string that is not empty")
+    try:
+        compiled = re.compile(key_bytes(regex))
+    except (ValueError, re.error, OverflowError, RecursionError) as error:
+        raise wrong(f"post_path_regex {regex!r} is no regular expression: {error}") from error
+    patterns = item.get("invalidate_patterns")
+    if not isinstance(patterns, list) or not patterns:
+        raise wrong("invalidate_patterns must be a list that is not empty")
+    try:
+        return Rule(compiled, tuple(_pattern(one, compiled.groups) for one in patterns), _methods(item))
+    except RulesError as error:
+        raise wrong(str(error)) from error
+
+
+def _pattern(pattern: object, groups: int) -> bytes:
+    if not isinstance(pattern, str) or not pattern:
+        raise RulesError("invalidate_patterns must hold strings that are not empty")
+    try:
+        raw = key_bytes(pattern)
+    except ValueError as error:
+        raise RulesError(f"invalidate_patterns: {pattern!r} is not valid text") from error
+    if len(raw) > MAX_PATTERN:
+        raise RulesError(f"invalidate_patterns: {pattern[:40]!r}… is longer than {MAX_PATTERN} bytes")
+    for reference in _REFERENCE.finditer(raw):
+        if reference[1] and int(reference[1]) > groups:
+            given = f"{groups} group{'' if groups == 1 else 's'}"
+            raise RulesError(f"invalidate_patterns: {pattern!r} uses ${int(reference[1])}, post_path_regex has {given}")
+    return raw
+
+
+def _methods(item: dict[str, object]) -> frozenset[bytes]:
+    if "methods" not in item:
+        return _DEFAULT_METHODS
+    names = item["methods"]
+    if not isinstance(names, list) or not names:
+        raise RulesError("methods must be a list that is not empty")
+    methods = set()
+    for name in names:
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise RulesError(f"methods: {name!r} is no method name")
+        methods.add(name.upper().encode("ascii"))
+    safe = sorted(methods & SAFE)  # RFC 9111 §4.4: a safe method never invalidates
+    if safe:
+        raise RulesError(f"methods: {safe[0].decode()} changes nothing, so it cannot invalidate")
+    return frozenset(methods)
+
+
+def _expanded(pattern: bytes, match: re.Match[bytes]) -> bytes:
+    def fill(reference: re.Match[bytes]) -> bytes:
+        if reference[1] is None:
+            return reference[0]
+        return escape(match[int(reference[1])] or b"")
+
+    return _REFERENCE.sub(fill, pattern)

@@ -1,0 +1,88 @@
+"""From a response that may be stored to the entry that is stored (RFC 9111 §3.1).
+
+The entry keeps every end-to-end field as it came, less what the backend excluded and what depends on the moment of
+reuse. It carries all that reuse needs, so that a hit parses nothing that was parsed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from caching_proxy.http.hop_by_hop import HOP_BY_HOP, OWN_RESPONSE_FIELDS, hop_by_hop, with_date
+from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.freshness import Freshness
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.ranges import parse_content_range
+from caching_proxy.rules.storability import Verdict
+from caching_proxy.rules.variance import asked_of
+
+PROXY_AUTHENTICATION = frozenset((b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization"))
+"""Meant for one connection only (§3.1)."""
+
+NEVER_STORED = PROXY_AUTHENTICATION | OWN_RESPONSE_FIELDS | {b"age", b"content-length"}
+"""Besides hop-by-hop fields; Age and Content-Length are written when the entry is used."""
+
+_USUALLY_GONE = HOP_BY_HOP | NEVER_STORED
+
+
+def make_entry(
+    key: bytes,
+    request: RequestHead,
+    response: ResponseHead,
+    body: bytes,
+    verdict: Verdict,
+    policy: CachePolicy,
+    received_at: float,
+    scope: bytes = b"",
+    worth: Collection[bytes] = (),
+) -> CacheEntry:
+    """The entry for a response that ``verdict`` allows to store; ValueError if it does not.
+
+    ``request`` is the request that the response answered, ``scope`` its :func:`~caching_proxy.rules.scope.scope_of`;
+    ``received_at`` is when its head arrived. ``worth``: :func:`~caching_proxy.rules.variance.asked_of`.
+    """
+    if verdict.refusal is not None:
+        raise ValueError(f"refused: {verdict.refusal.value} to {request.method!r}")
+    freshness = verdict.freshness
+    return CacheEntry(
+        key,
+        response.status,
+        response.reason,
+        _fields(response.fields, verdict.drop, received_at).encoded(),
+        body,
+        received_at,
+        freshness.initial_age,
+        freshness.lifetime,
+        freshness.stale_while_revalidate,
+        freshness.stale_if_error,
+        _keep(freshness, policy),
+        verdict.flags,
+        verdict.selecting,
+        _part(response) if response.status == 206 else None,
+        scope,
+        None if verdict.selecting else asked_of(request.fields, worth),
+    )
+
+
+def _fields(fields: Fields, drop: frozenset[bytes], received_at: float) -> Fields:
+    """The fields that are kept: end-to-end ones less ``drop``, with a valid Date."""
+    ending = hop_by_hop(fields)
+    gone = _USUALLY_GONE if ending is HOP_BY_HOP and not drop else ending | NEVER_STORED | drop
+    if b"date" in gone:
+        return with_date(fields.without(gone), received_at)
+    return with_date(fields, received_at).without(gone)
+
+
+def _keep(freshness: Freshness, policy: CachePolicy) -> int:
+    """How long after its receipt a response is kept: freshness, then time for validation or stale use, in seconds."""
+    return freshness.remaining + max(policy.keep_stale, freshness.stale_while_revalidate, freshness.stale_if_error)
+
+
+def _part(response: ResponseHead) -> tuple[int, int | None]:
+    """First position and total length of the single part in a 206."""
+    found = parse_content_range(response.fields.first(b"content-range") or b"")
+    if found is None:
+        raise ValueError("a 206 without a valid Content-Range")
+    first, _, total = found
+    return first, total

@@ -1,0 +1,79 @@
+"""What a request's fields decide before anything is looked up, worked out once for each distinct set of fields.
+
+Clients repeat themselves: many requests share one :class:`Fields` object, and all that follows from it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from caching_proxy.http.hop_by_hop import end_to_end, is_loop
+from caching_proxy.http.messages import Fields
+from caching_proxy.http.request_directives import NO_WISHES, RequestControl, parse_request_control
+from caching_proxy.rules.bypass import why_bypass
+from caching_proxy.rules.outcome import Bypass
+from caching_proxy.rules.policy import CachePolicy
+
+_CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
+RANGES = frozenset((b"range", b"if-range"))
+PARTICULAR = _CONDITIONS | RANGES
+"""What makes a request ask for less than the whole, or for it only if it has changed."""
+
+
+@attrs.frozen(slots=True)
+class Terms:
+    """``loop``: the request was here before. ``bypass``: why the cache is passed by, as far as fields say so.
+
+    ``conditional``: it asks for a 304. ``plain``: neither that nor for a part, so that the backend's answer to this
+    very request can serve others. ``passing``: the fields less those that end at this hop, which must not select a
+    variant; None where all pass, as Connection names none.
+    """
+
+    loop: bool
+    bypass: Bypass | None
+    control: RequestControl
+    conditional: bool
+    plain: bool
+    passing: Fields | None
+
+
+ORDINARY = Terms(loop=False, bypass=None, control=NO_WISHES, conditional=False, plain=True, passing=None)
+
+NOTABLE = PARTICULAR | {
+    b"cache-control",
+    b"cache-refresh",
+    b"cookie",
+    b"if-match",
+    b"if-unmodified-since",
+    b"pragma",
+    b"upgrade",
+    b"via",
+    b"x-cache-refresh",
+}
+"""Names without which, and without a Connection that names others, :data:`ORDINARY` is all there is to say."""
+
+
+def work_out(fields: Fields, policy: CachePolicy) -> Terms:
+    """The terms of any fields."""
+    passing = end_to_end(fields)
+    index = passing.index
+    return Terms(
+        loop=is_loop(fields, policy.proxy_name),
+        bypass=why_bypass(fields, policy),
+        control=parse_request_control(fields, policy.client_refresh),
+        conditional=not _CONDITIONS.isdisjoint(index),
+        plain=PARTICULAR.isdisjoint(index),
+        passing=None if passing is fields else passing,
+    )
+
+
+def terms_under(policy: CachePolicy) -> Callable[[Fields], Terms]:
+    """The function that gives the :class:`Terms` of fields under ``policy``; keep it, its results are remembered."""
+
+    def decide(fields: Fields) -> Terms:
+        ordinary = NOTABLE.isdisjoint(fields.index) and end_to_end(fields) is fields
+        return ORDINARY if ordinary else work_out(fields, policy)
+
+    return lambda fields: fields.derived(decide)

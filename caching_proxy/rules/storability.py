@@ -1,0 +1,136 @@
+"""May this response be stored, and if not, why (RFC 9111 §3 and the project's rules about cookies and guesses).
+
+A verdict is the first refusal in a fixed order, prohibitions before matters of worth. Whatever is not refused is
+storable. When a verdict on the answer to a validation or forced reload is a refusal, what was stored for the
+request is outdated all the same: the caller drops it, unless the answer is an error that the stored one covers.
+"""
+
+from __future__ import annotations
+
+from caching_proxy.http.cache_control import CacheControl, delta_seconds
+from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
+from caching_proxy.http.targeted_control import select_control
+from caching_proxy.http.values import transient
+from caching_proxy.rules.cookies import has_session_cookie
+from caching_proxy.rules.endless import is_endless
+from caching_proxy.rules.entry import NO_FLAGS, Flag, Selecting
+from caching_proxy.rules.freshness import Freshness, assess
+from caching_proxy.rules.outcome import Refusal
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.storability_checks import Case, clear_at_a_glance, first_refusal
+from caching_proxy.rules.variance import selecting_of
+
+__all__ = ["Verdict", "is_complete", "judge", "judge_post"]
+
+
+@transient(slots=True)
+class Verdict:
+    """``refusal`` is None for a response that may be stored. ``drop`` holds the lower-case names of fields that the
+    backend excluded from storing (``private="…"``, ``no-cache="…"``); the first client still receives them."""
+
+    refusal: Refusal | None
+    freshness: Freshness
+    flags: Flag = NO_FLAGS
+    drop: frozenset[bytes] = frozenset()
+    selecting: Selecting = ()
+
+    @property
+    def storable(self) -> bool:
+        return self.refusal is None
+
+
+def judge(
+    request: RequestHead,
+    response: ResponseHead,
+    *,
+    policy: CachePolicy,
+    established: bool,
+    has_body: bool,
+    requested_at: float,
+    received_at: float,
+) -> Verdict:
+    """The verdict on the response to a GET; every other method is refused (a HEAD never becomes a GET's body).
+
+    ``established`` says that the key's role stands for whatever ``Authorization`` the request carried; ``has_body``
+    is about the request. Times are POSIX seconds.
+    """
+    control, use_expires = select_control(response.fields, policy.targets)
+    clear = clear_at_a_glance(request, response, policy, control, established, has_body)
+    personal = not clear and _may_be_personal(request, response.fields, policy, control)
+    freshness = assess(response, control, use_expires, policy, requested_at, received_at, guess=not personal)
+    if clear and freshness.lifetime:
+        return Verdict(None, freshness, control.flags)
+    case = _case(request, response, policy, established, has_body, control, freshness)
+    return _verdict(case, first_refusal(case))
+
+
+def judge_post(
+    request: RequestHead,
+    response: ResponseHead,
+    *,
+    policy: CachePolicy,
+    established: bool,
+    describes_target: bool,
+    requested_at: float,
+    received_at: float,
+) -> Verdict:
+    """The verdict on storing a POST's response for later GETs of the same target (RFC 9110 §9.3.3).
+
+    ``describes_target``: its Content-Location, resolved, is the target URI (``references.describes_target``).
+    """
+    control, use_expires = select_control(response.fields, policy.targets)
+    personal = _may_be_personal(request, response.fields, policy, control)
+    freshness = assess(response, control, use_expires, policy, requested_at, received_at, guess=not personal)
+    case = _case(request, response, policy, established, False, control, freshness)
+    status = response.status
+    if request.method != b"POST" or not describes_target or not 200 <= status < 300 or status == 206:
+        return _verdict(case, Refusal.METHOD)
+    refusal = first_refusal(case, any_method=True)
+    stated = case.freshness.explicit and case.freshness.lifetime > 0
+    return _verdict(case, refusal if stated else refusal or Refusal.NO_FRESHNESS)
+
+
+def is_complete(response: ResponseHead, received: int) -> bool:
+    """Whether ``received`` bytes of body are what Content-Length announced, where it counts (RFC 9112 §6.3)."""
+    lines = response.fields.all(b"content-length")
+    if not lines or b"transfer-encoding" in response.fields or response.status in (204, 304):
+        return True
+    return all(delta_seconds(part.strip(b" \t")) == received for line in lines for part in line.split(b","))
+
+
+def _case(
+    request: RequestHead,
+    response: ResponseHead,
+    policy: CachePolicy,
+    established: bool,
+    has_body: bool,
+    control: CacheControl,
+    freshness: Freshness,
+) -> Case:
+    return Case(
+        request=request,
+        response=response,
+        policy=policy,
+        established=established,
+        has_body=has_body,
+        control=control,
+        freshness=freshness,
+        flags=control.flags | Flag.PARTIAL if response.status == 206 else control.flags,
+        drop=control.excluded,
+        selecting=selecting_of(request, response.fields),
+    )
+
+
+def _may_be_personal(request: RequestHead, fields: Fields, policy: CachePolicy, control: CacheControl) -> bool:
+    """Whether a guess about the lifetime is out of place."""
+    if b"range" in request.fields or is_endless(fields):
+        return True
+    if (b"set-cookie" in fields or b"set-cookie2" in fields) and not control.has(b"public"):
+        return True
+    return policy.cookie_bypass and has_session_cookie(request, policy)
+
+
+def _verdict(case: Case, refusal: Refusal | None) -> Verdict:
+    if refusal is not None:
+        return Verdict(refusal, case.freshness)
+    return Verdict(None, case.freshness, case.flags, case.drop, case.selecting or ())

@@ -1,0 +1,401 @@
+"""The server side of one client connection (RFC 9112): its reading half.
+
+Requests are served one at a time, in order; what a client sends ahead waits, bounded. The channel finds the end of a
+head, has it parsed, asks the hot path, and otherwise builds a request; request bodies stream through ``inbound``.
+Whatever is ambiguous gets an error and ends the connection: nothing that came after it is ever looked at.
+"""
+
+from __future__ import annotations
+
+import enum
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+
+from caching_proxy.http.body import Body
+from caching_proxy.http.framing import NONE, BadMessage, Framing, has_no_body
+from caching_proxy.server.batch import Answers
+from caching_proxy.server.refusal import CLIENT_LEFT, refusal
+from caching_proxy.server.request_body import Inbound
+from caching_proxy.server.request_head import END, ParsedHead, check_unfinished
+from caching_proxy.server.sending import Outlet
+from caching_proxy.transport.native import BytesProtocol
+
+if TYPE_CHECKING:
+    from caching_proxy.server.request import ProxyRequest
+    from caching_proxy.server.site import ProxySite
+
+EMPTY_LINES = 2
+"""How many are passed over before a request line: some clients end a body with one that is not counted."""
+
+_EMPTY_LINE = (b"\r\n", b"\n")
+
+WAITING_BYTES = 32 * 1024
+"""Bytes sent ahead of a request under way at which reading stops."""
+
+
+class State(enum.Enum):
+    """What arriving bytes are."""
+
+    HEAD = "head"  # a request's head, or nothing yet
+    BUSY = "busy"  # the body of the request under way, or sent ahead
+    CLOSING = "closing"  # thrown away: the last answer is written
+    TUNNEL = "tunnel"  # somebody else's
+    GONE = "gone"
+
+
+_HEAD, _BUSY, _CLOSING, _TUNNEL, _GONE = State  # finding a member costs several times what a name of the module does
+
+
+class HTTPChannel(Outlet):
+    """One connection; what a ``twisted.web`` Request expects of its channel, and the site's ``Connection``."""
+
+    factory = None  # keeps http.Request from writing access lines
+
+    def __init__(self, site: ProxySite) -> None:
+        super().__init__(site.clock, site.limits, site.pinned)
+        self.site = site
+        self.request: ProxyRequest | None = None
+        self.inbound: Inbound | None = None
+        self.persists = True
+        self._state = _HEAD
+        self._buffer = b""
+        self._skipped = 0  # empty lines passed over before the request line
+        self._serving = False
+        self._resting = False  # others have their turn; until then nothing more is served
+        self._body_held = False
+        self._ahead_held = False
+        self._tunnel: BytesProtocol | None = None
+
+    # -- the connection --------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        self.due = self.seconds() + self.limits.head_seconds
+        self.site.connections.add(self)
+        self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
+
+    def dataReceived(self, data: bytes) -> None:
+        state = self._state
+        if state is _HEAD and not self.full and not self._serving:
+            seen = len(self._buffer)
+            self._serve(self._buffer + data if seen else data, seen)
+        elif state is _TUNNEL:
+            cast("BytesProtocol", self._tunnel).dataReceived(data)
+        elif state is _BUSY or state is _HEAD:
+            self._ahead(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._state = _GONE
+        self.connected = 0
+        self.forget()
+        self._buffer = b""
+        self.site.connections.discard(self)
+        inbound, self.inbound = self.inbound, None
+        request, self.request = self.request, None
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.connectionLost(reason)
+        if request is not None:  # before its body fails, or whoever reads that would answer
+            if inbound is not None and inbound.keeping and self.site.on_refused is not None:
+                self.site.on_refused(CLIENT_LEFT)  # nobody else has heard of the request
+            request.connectionLost(reason)
+        if inbound is not None and not inbound.complete:
+            inbound.fail(reason)
+
+    # -- heads -----------------------------------------------------------------------------------
+
+    def _serve(self, data: bytes, seen: int) -> None:
+        """Answer the complete heads in ``data``, in order; its first ``seen`` bytes were looked at before."""
+        self._serving = True
+        try:
+            rest = self._serve_heads(data, seen)
+            if rest is not None:
+                self._keep(*rest)
+        except BadMessage as problem:
+            self.refuse(problem)
+        finally:
+            self._serving = self._resting
+
+    def _serve_heads(self, data: bytes, seen: int) -> tuple[bytes, int] | None:
+        """What is left when no head is complete any more, and how much of it was seen before this data.
+
+        None when ``_buffer`` already holds it and nothing may be served for now.
+        """
+        site, answers, at = self.site, Answers(self), 0
+        try:
+            while True:
+                while self._skipped < EMPTY_LINES and data.startswith(_EMPTY_LINE, at):  # RFC 9112 §2.2
+                    at += 1 if data.startswith(b"\n", at) else 2
+                    self._skipped += 1
+                end = data.find(END, max(at, seen - 3)) + 4
+                if end < 4:
+                    return data[at:], 0 if at else seen
+                parsed = site.heads.parse(data[at:end])
+                at = end
+                self._skipped = 0
+                if parsed.plain and site.hot is not None and not site.connections.draining:
+                    answer = site.hot(parsed, self)
+                    if answer is not None:
+                        if at == len(data) and not answers.served and isinstance(answer, bytes):
+                            self.write(answer)  # one request, one write, as with most clients
+                            return b"", 0
+                        if answers.add(answer):
+                            continue
+                        return self._rest_later(data[at:])
+                answers.send()
+                self._buffer = data[at:]
+                self._begin(parsed)
+                if self._state is not _HEAD or self.full:
+                    return None
+                data, at, seen = self._buffer, 0, 0
+                if not answers.passed():
+                    return self._rest_later(data)
+        finally:
+            answers.send()
+
+    def _rest_later(self, rest: bytes) -> tuple[bytes, int] | None:
+        """``rest`` waits until the client has read, or until others have had their turn."""
+        if self.full or not rest:
+            return rest, 0
+        self._buffer = rest
+        self._resting = True
+        self.due = self.seconds() + self.limits.head_seconds
+        self.clock.callLater(0, self._rested)
+        return None
+
+    def _rested(self) -> None:
+        self._resting = self._serving = False
+        if self._state is _HEAD and not self.full:
+            self._next()
+
+    def _keep(self, rest: bytes, seen: int) -> None:
+        """``rest`` follows the last answered head: nothing, or the beginning of the next one."""
+        self._buffer = rest
+        if not rest:
+            self.due = self.seconds() + self.limits.idle_seconds
+        elif not self.full:
+            if not seen:
+                self.due = self.seconds() + self.limits.head_seconds
+            check_unfinished(rest, self.limits, seen)
+
+    def _begin(self, parsed: ParsedHead) -> None:
+        """Build the request, give it the part of its body that is here, and have it processed."""
+        framing, limit = parsed.framing, self.limits.body_bytes
+        if limit is not None and framing.length is not None and framing.length > limit:
+            raise BadMessage(413, "request body too large")
+        self._state = _BUSY
+        self.due = inf
+        self.persists = parsed.keep_alive
+        inbound, body, length = None, None, framing.length
+        if framing is not NONE and length != 0:
+            if length is not None and len(self._buffer) >= length:  # all here: nothing to count or to wait for
+                body, self._buffer = Body.of(self._buffer[:length]), self._buffer[length:]
+            else:
+                inbound = self._await_body(framing, parsed.expects)
+                body = inbound.body
+        self.request = request = self.site.requestFactory(self, parsed, body, inbound)
+        if inbound is not None and inbound.keeping:
+            inbound.on_ready = request.process
+        else:
+            request.process()
+
+    def _await_body(self, framing: Framing, expects: bool) -> Inbound:
+        inbound = Inbound(self, framing, self.limits)
+        if not expects:  # else the backend has to be asked first (RFC 9110 §10.1.1)
+            inbound.keep(self.limits.buffer_bytes, self.site.uploads)
+        if self._buffer:
+            self._buffer = inbound.feed(self._buffer)
+        if not inbound.complete:
+            self.inbound = inbound
+            self.due = self.seconds() + self.limits.body_seconds
+        return inbound
+
+    def _ahead(self, data: bytes) -> None:
+        """Bytes while a request is under way: its body, and what the client sends ahead."""
+        if self.inbound is not None:
+            try:
+                data = self.inbound.feed(data)
+            except BadMessage as problem:
+                self._body_failed(problem)
+                return
+            if self.inbound is not None and self.inbound.complete:
+                self._body_complete()
+            if not data or self._state is not _BUSY:
+                if data:
+                    self.dataReceived(data)
+                return
+        self._buffer += data
+        if len(self._buffer) > WAITING_BYTES or self._buffer.count(END) > self.limits.pipeline_depth:
+            self._ahead_held = True
+            self._hold()
+
+    # -- bodies of requests ----------------------------------------------------------------------
+
+    def _body_complete(self) -> None:
+        self.inbound = None
+        self.due = inf
+        if self.request is None:  # it was only read over
+            self._next()
+
+    def _body_failed(self, problem: BadMessage) -> None:
+        """The body broke its framing or a bound: nothing after it can be understood."""
+        request, inbound = self.request, self.inbound
+        self._buffer = b""
+        self.due = inf
+        self.persists = False
+        if request is None:
+            self._finish(lingers=True)
+        elif not request.startedWriting:  # before the body fails, or whoever reads it would answer in its own way
+            self.request = None
+            self.refuse(problem)
+            request.connectionLost(Failure(problem))
+        if inbound is not None:
+            inbound.fail(Failure(problem))
+
+    def body_unwanted(self) -> None:
+        """The rest of the body is too long to be read over: stop reading, close after the answer."""
+        self.persists = False
+        self.due = inf
+        if self.request is None:
+            self._finish(lingers=True)
+        else:
+            self.hold_body(True)
+
+    def hold_body(self, held: bool) -> None:
+        self._body_held = held
+        self._hold()
+
+    def _hold(self) -> None:
+        if self._body_held or self._ahead_held:
+            self.transport.pauseProducing()  # type: ignore[attr-defined]
+        elif self._state is not _GONE:
+            self.transport.resumeProducing()  # type: ignore[attr-defined]
+
+    # -- the end of a request --------------------------------------------------------------------
+
+    def requestDone(self, request: object) -> None:
+        """The response is complete; called by the request."""
+        self.request = None
+        inbound = self.inbound
+        if inbound is None or inbound.complete:
+            self._next()
+        elif not self.persists:
+            self._finish(lingers=True)
+        else:
+            inbound.body.cancel()
+            inbound.discard()
+
+    def _next(self) -> None:
+        """Go on with what the client sent ahead, or wait, or close."""
+        self.inbound = None
+        if not self.persists or self.site.connections.draining:
+            self._finish(lingers=bool(self._buffer))
+            return
+        self._state = _HEAD
+        if self._ahead_held:
+            self._ahead_held = False
+            self._hold()
+        if self._serving:
+            return
+        if self._buffer and not self.full:
+            self._serve(self._buffer, 0)
+        else:
+            self.due = self.seconds() + self.limits.idle_seconds
+
+    def refuse(self, problem: BadMessage, *, lingers: bool = True) -> None:
+        """Answer an error of the channel's own, and close."""
+        self.write(refusal(problem, self.site.date()))
+        if self.site.on_refused is not None:
+            self.site.on_refused(problem.status)
+        self._finish(lingers=lingers)
+
+    def _finish(self, *, lingers: bool) -> None:
+        if self._state in (_HEAD, _BUSY):
+            self._state = _CLOSING
+            self._buffer = b""
+            if self.inbound is not None:
+                self.inbound.broken = True
+            self.end(lingers=lingers)
+
+    # -- Outlet's questions, deadlines and draining ----------------------------------------------
+
+    def drained(self) -> None:
+        if self._state is _HEAD and not self._serving:
+            self._next()
+
+    def read_on(self) -> None:
+        self._body_held = self._ahead_held = False
+        self._hold()
+
+    def overdue(self, now: float) -> None:
+        self.due = inf
+        if self._state is _HEAD:
+            if self.full:
+                return  # the answer is still being read; drained() sets the next deadline
+            if self._buffer:
+                self.refuse(BadMessage(408, "request head took too long"))
+            else:
+                self._finish(lingers=False)
+        elif self._state is _BUSY and self.inbound is not None:
+            late = self.inbound.overdue(now)
+            if late < 0:
+                self.due = now - late
+            else:
+                self._body_failed(BadMessage(408, "request body took too long"))
+
+    @property
+    def idle(self) -> bool:
+        return self._state is _HEAD and not self.full and not self._serving
+
+    def close_idle(self) -> None:
+        if self._buffer:  # a part of a head: the client may send the request again, elsewhere
+            self.refuse(BadMessage(503, "shutting down"), lingers=False)
+        else:
+            self._finish(lingers=False)
+
+    # -- what a request uses ---------------------------------------------------------------------
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """The head of an ordinary resource's response; adds ``Date`` and what the connection needs."""
+        request = cast("ProxyRequest", self.request)
+        lines = [b"HTTP/1.1 %b %b\r\n" % (code, reason)]
+        if not headers.hasHeader(b"Date"):
+            lines.append(b"Date: %b\r\n" % self.site.date())
+        lines += [b"%b: %b\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        framed = headers.hasHeader(b"Content-Length") or headers.hasHeader(b"Transfer-Encoding")
+        lines.append(self.connection_field(framed or has_no_body(request.method, int(code))))
+        lines.append(b"\r\n")
+        self.write(b"".join(lines))
+
+    def connection_field(self, framed: bool) -> bytes:
+        """Settle whether the connection outlives this response, and the field line that says so (RFC 9112 §9.6).
+
+        ``framed``: the client can tell where the response ends without a close.
+        """
+        request = cast("ProxyRequest", self.request)
+        if not framed or self.site.connections.draining or request.unanswered_expectation:
+            self.persists = False
+        if not self.persists:
+            return b"Connection: close\r\n"
+        return b"" if request.head.minor >= 1 else b"Connection: keep-alive\r\n"
+
+    def loseConnection(self) -> None:
+        """Close after what has been written."""
+        self._finish(lingers=False)
+
+    def cut(self) -> None:
+        """Close after what has been written, though the response is not complete."""
+        self._finish(lingers=self.inbound is not None)
+
+    def take_over(self, tunnel: BytesProtocol) -> bytes:
+        """Hand the connection's bytes to ``tunnel``; returns those already read."""
+        self._state = _TUNNEL
+        self._tunnel = tunnel
+        self.due = inf
+        self.detach()
+        self.read_on()
+        rest, self._buffer = self._buffer, b""
+        return rest

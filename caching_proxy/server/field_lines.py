@@ -1,0 +1,112 @@
+"""Field lines, each understood by itself and remembered by itself: what of a head counts.
+
+Heads hardly ever repeat where a load balancer gives every request an identifier; most of their lines do. Once seen,
+a line is a look into a dictionary. Lines that some rule reads make up what a head is told by; the others only have to
+be well-formed. What is remembered is bounded in bytes, and for each name in lines, so that a name whose values never
+come again does not push out the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from caching_proxy.http.framing import BadMessage
+from caching_proxy.http.messages import Field
+from caching_proxy.rules.relevance import OWN, is_read
+
+MAX_BYTES = 1 << 20
+"""What all remembered lines may take, their places in the dictionary included."""
+
+MAX_LINE = 512
+"""Bytes of a line beyond which it is not remembered."""
+
+MAX_VALUES = 512
+"""Lines of one name that are remembered."""
+
+_PLACE = 150  # bytes that an object and its place in a dictionary take
+_TEXT = bytes(set(range(256)) - set(range(32)) - {127}) + b"\t"
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NOTHING, _SHARED = b"", b":"  # what a name can count as beside itself
+
+
+class _Name:
+    """What lines of one name count as, and how many more of them are remembered."""
+
+    __slots__ = ("counts", "left")
+
+    def __init__(self, counts: bytes) -> None:
+        self.counts = counts
+        self.left = 0 if counts in OWN else MAX_VALUES
+
+
+class FieldLines(dict[bytes, bytes]):
+    """Line → what it counts as: itself, or its name where only that is to be told by, or nothing.
+
+    A line that is missing is understood on the way, and refused with :class:`BadMessage` if it is malformed.
+    """
+
+    __slots__ = ("_names", "_own", "_size", "news")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: dict[bytes, _Name] = {}
+        self._own: list[Field] = []
+        self._size = 0
+        self.news = False
+        """Whether the lines read last have one that is not told by its name and was not remembered."""
+
+    def read(self, lines: Sequence[bytes]) -> tuple[tuple[bytes, ...], list[Field]]:
+        """What ``lines`` are told by, in order, and name (lower case) and value of those told by their name alone."""
+        own: list[Field] = []
+        self._own = own
+        self.news = False
+        counting = tuple(filter(None, map(self.__getitem__, lines)))
+        return counting, own
+
+    def __missing__(self, line: bytes) -> bytes:
+        name, colon, value = line.partition(b":")
+        known = self._names.get(name) or self._named(name)
+        if not colon or line.translate(None, _TEXT):  # RFC 9110 §5.5: no controls; CR and LF only as CRLF
+            raise BadMessage(400, "malformed field")
+        counts = known.counts
+        if counts is _SHARED:
+            counts = line
+        elif counts:
+            self._own.append((counts, value.strip(b" \t")))
+            return counts
+        self.news = True
+        if known.left and len(line) <= MAX_LINE:
+            known.left -= 1
+            self._remember(line, counts)
+        return counts
+
+    def _named(self, name: bytes) -> _Name:
+        if not _NAME.fullmatch(name):  # also a folded line (RFC 9112 §5.2), white space before the colon (§5.1)
+            raise BadMessage(400, "malformed field")
+        lower = name.lower()
+        known = _Name(lower if lower in OWN else _SHARED if is_read(lower) else _NOTHING)
+        if len(name) <= MAX_LINE:
+            self._take(len(name) + 2 * _PLACE)
+            self._names[name] = known
+        return known
+
+    def _remember(self, line: bytes, counts: bytes) -> None:
+        self._take(len(line) + _PLACE)
+        self[line] = counts
+
+    def _take(self, size: int) -> None:
+        """Make room for ``size`` bytes: when all is taken everything is forgotten, and soon learned again."""
+        self._size += size
+        if self._size > MAX_BYTES:
+            self.clear()
+            self._names.clear()
+            self._size = size
+
+
+def count_refusal(data: bytes) -> BadMessage:
+    """What is wrong with the head ``data``, which has too many fields."""
+    residue = data.translate(None, _TEXT)
+    if residue != b"\r\n" * (len(residue) // 2) or b"\r\n " in data or b"\r\n\t" in data:
+        return BadMessage(400, "malformed field")
+    return BadMessage(431, "too many fields")

@@ -1,0 +1,148 @@
+"""Accepting connections: by the native event loop where there is one, else through Twisted's endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+
+import attrs
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
+
+from caching_proxy.transport.native import BuildProtocol, NativeProtocol, native_loop
+
+BACKLOG = 1024
+
+
+@attrs.define(slots=True, eq=False)
+class Listener:
+    """An open listening socket. ``address`` is readable text; ``port`` its TCP port, None for other kinds."""
+
+    address: str
+    port: int | None
+    _stop: Callable[[], Deferred[None]]
+    _stopped: bool = attrs.field(default=False, init=False)
+
+    def stop_accepting(self) -> Deferred[None]:
+        """Close the socket; connections stay. A second call does nothing."""
+        if self._stopped:
+            return succeed(None)
+        self._stopped = True
+        return self._stop()
+
+
+def listen(
+    reactor: Any,
+    where: str | tuple[str, int],
+    factory: Factory,
+    *,
+    backlog: int = BACKLOG,
+    reuse_port: bool = False,
+    native: bool = True,
+) -> Deferred[Listener]:
+    """Accept connections for ``factory`` at a ``(host, port)`` pair or a Twisted endpoint description.
+
+    A pair is served by the asyncio or uvloop loop under ``reactor`` if it has one (and ``native`` allows). Fails with
+    ``CannotListenError``, for a malformed description with ``ValueError``. ``reuse_port`` lets several processes
+    share a port and needs the native loop.
+    """
+    loop = native_loop(reactor)
+    if isinstance(where, str):
+        return maybeDeferred(serverFromString, reactor, where).addCallback(_through_endpoint, factory)
+    host, port = where
+    if native and loop is not None:
+        return Deferred.fromCoroutine(_natively(loop, host, port, factory, backlog, reuse_port))
+    if reuse_port:
+        raise ValueError("sharing a port between processes needs the native event loop")
+    endpoint = (
+        TCP6ServerEndpoint(reactor, port, backlog, host)
+        if ":" in host
+        else TCP4ServerEndpoint(reactor, port, backlog, host)
+    )
+    return _through_endpoint(endpoint, factory)
+
+
+def _through_endpoint(endpoint: IStreamServerEndpoint, factory: Factory) -> Deferred[Listener]:
+    def listening(port: IListeningPort) -> Listener:
+        address = port.getHost()
+        if isinstance(address, IPv4Address | IPv6Address):
+            return Listener(_text(address.host, address.port), address.port, lambda: _stop(port))
+        return Listener(str(getattr(address, "name", address)), None, lambda: _stop(port))
+
+    return maybeDeferred(endpoint.listen, factory).addCallback(listening)
+
+
+def _stop(port: IListeningPort) -> Deferred[None]:
+    return maybeDeferred(port.stopListening).addCallback(lambda _: None)
+
+
+async def _natively(
+    loop: asyncio.AbstractEventLoop, host: str, port: int, factory: Factory, backlog: int, reuse_port: bool
+) -> Listener:
+    try:  # before anything waits: a program that cannot start has to know at once, and may give up privileges then
+        sockets = _bound(host, port, backlog, reuse_port)
+    except OSError as problem:
+        raise CannotListenError(host, port, _socket_error(problem)) from None
+    running: Deferred[None] = Deferred()
+    loop.call_soon(running.callback, None)
+    await running  # a task made before the loop runs would be left behind if the program gave up now
+    build = cast("BuildProtocol", factory.buildProtocol)
+    servers = [
+        await Deferred.fromFuture(
+            asyncio.ensure_future(
+                loop.create_server(lambda: NativeProtocol(loop, build), sock=one, backlog=backlog), loop=loop
+            )
+        )
+        for one in sockets
+    ]
+    factory.doStart()
+    bound = sockets[0].getsockname()
+
+    def stop() -> Deferred[None]:
+        for server in servers:
+            server.close()  # not wait_closed(): since Python 3.12 that waits for the connections as well
+        factory.doStop()
+        return succeed(None)
+
+    return Listener(_text(bound[0], bound[1]), bound[1], stop)
+
+
+def _bound(host: str, port: int, backlog: int, reuse_port: bool) -> list[socket.socket]:
+    """A listening socket for each address of ``host`` (empty: every interface)."""
+    flags = socket.AI_PASSIVE
+    found = dict.fromkeys(socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags))
+    with contextlib.ExitStack() as undo:
+        sockets = []
+        for family, kind, protocol, _, address in found:
+            one = undo.enter_context(socket.socket(family, kind, protocol))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(address)
+            one.listen(backlog)
+            one.setblocking(False)
+            sockets.append(one)
+        undo.pop_all()
+        return sockets
+
+
+def _socket_error(problem: OSError) -> OSError:
+    """The reason with its symbolic name, in ``strerror``, which Twisted shows."""
+    if isinstance(problem, socket.gaierror):
+        return problem
+    code = problem.errno or errno.EADDRNOTAVAIL
+    return OSError(code, errno.errorcode.get(code, str(problem)) + ": " + str(problem.strerror or problem))
+
+
+def _text(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

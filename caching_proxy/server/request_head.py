@@ -1,0 +1,259 @@
+"""The head of a request: exact bytes in, :class:`ParsedHead` out, or a refusal.
+
+The rules are stricter than RFC 9112 where it allows leniency: lines end in CRLF, no control bytes, no obs-fold, one
+valid Host, targets of visible ASCII. A head is split once at its line ends. Each line is understood by itself
+(:mod:`.field_lines`); what follows from the lines that some rule reads is worked out once for each combination of
+them. Nobody looks at the others unless a request walks the full path.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import attrs
+
+from caching_proxy.http.framing import (
+    NONE,
+    BadMessage,
+    Framing,
+    connection_options,
+    keeps_alive,
+    request_framing,
+)
+from caching_proxy.http.messages import Field, Fields, RequestHead
+from caching_proxy.server.field_lines import FieldLines, count_refusal
+from caching_proxy.server.limits import DEFAULT_LIMITS, Limits
+from caching_proxy.server.memo import Memo
+from caching_proxy.server.request_line import RequestLine, check_request_line, parse_request_line, valid_host
+
+END: Final = b"\r\n\r\n"
+
+_TOKEN_FIRST = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_NOT_NOMINATED = frozenset((b"authorization", b"cookie", b"host", b"content-length", b"transfer-encoding"))
+
+
+@attrs.define(slots=True, eq=False)
+class Meaning:
+    """What the lines that count say, the same for all heads that are told by the same.
+
+    ``fields`` are those lines less the ones that are told by their name alone. ``persistent``: HTTP/1.1 without body,
+    Expect or Upgrade on a connection that persists. ``expects``: it waits for 100 Continue (RFC 9110 §10.1.1).
+    ``room`` is for the hot path.
+    """
+
+    fields: Fields
+    framing: Framing
+    keep_alive: bool
+    expects: bool
+    persistent: bool
+    room: object = None
+
+
+class ParsedHead:
+    """A head with what follows from it for the connection.
+
+    ``own`` are the lines that count and differ in every request: lower-case name and value. ``plain``: a GET or HEAD
+    of a persistent connection, hence one that may be answered without building a request.
+    """
+
+    __slots__ = ("_data", "_head", "_lines", "_news", "_parser", "line", "meaning", "own", "plain")
+
+    def __init__(
+        self, line: RequestLine, meaning: Meaning, own: list[Field], lines: list[bytes], data: bytes, parser: HeadParser
+    ) -> None:
+        self.line = line
+        self.meaning = meaning
+        self.own = own
+        self.plain = line.plain and meaning.persistent
+        self._lines = lines
+        self._data = data
+        self._parser = parser
+        self._news = parser.news
+        self._head: RequestHead | None = None
+
+    @property
+    def framing(self) -> Framing:
+        return self.meaning.framing
+
+    @property
+    def keep_alive(self) -> bool:
+        return self.meaning.keep_alive
+
+    @property
+    def expects(self) -> bool:
+        return self.meaning.expects
+
+    @property
+    def head(self) -> RequestHead:
+        """The request with all its fields, made when it is first asked for."""
+        head = self._head
+        if head is None:
+            line = self.line
+            known = not self._news
+            fields = self._parser.all_fields(self._data, self._lines) if known else Fields.received(self._lines)
+            if line.authority is not None:
+                fields = _with_authority(fields, line.authority)
+            if line.minor < 1 and b"expect" in fields:
+                fields = fields.without((b"expect",))  # RFC 9110 §10.1.1: such a client cannot wait for an answer
+            head = self._head = RequestHead(line.method, line.target, fields, line.minor)
+        return head
+
+    def lines_of(self, name: bytes) -> list[bytes]:
+        """The lines called ``name`` (lower case), as they came."""
+        data, start = self._data, b"\r\n" + name + b":"
+        lowered, lines = data.lower(), []
+        at = lowered.find(start)
+        while at >= 0:
+            end = data.find(b"\r\n", at + 2)
+            lines.append(data[at + 2 : end])
+            at = lowered.find(start, end)
+        return lines
+
+
+def parse_request_head(data: bytes, limits: Limits = DEFAULT_LIMITS) -> RequestHead:
+    """The head in ``data``, as :meth:`HeadParser.parse` has it."""
+    return HeadParser(limits).parse(data).head
+
+
+class HeadParser:
+    """Parses heads, and remembers the last ones by their exact bytes, and request lines, field lines and what those
+    that count come to by themselves: clients repeat themselves, and where they do not, their lines do.
+
+    Each memory is bounded; ``remembered`` is how many bytes a generation of whole heads may take.
+    """
+
+    MEMO_BYTES = 2048
+    """The longest head that is remembered as a whole."""
+
+    MEANINGS = 2048
+    """Combinations of lines that are remembered."""
+
+    COUNTING_BYTES = 1024
+    """The longest of them."""
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, remembered: int = 2 << 20) -> None:
+        self.limits = limits
+        self._heads: Memo[ParsedHead] = Memo(remembered)
+        self._blocks: Memo[Fields] = Memo(remembered)
+        self._field_lines = FieldLines()
+        self._request_lines: dict[bytes, RequestLine] = {}
+        self._request_line_bytes = 0
+        self._meanings: dict[tuple[bytes, ...], Meaning] = {}
+
+    def parse(self, data: bytes) -> ParsedHead:
+        """The head in ``data``, which ends with an empty line, the first there.
+
+        Raises :class:`BadMessage` (400, 413, 414, 431, 501, 505).
+        """
+        parsed = self._heads.get(data)
+        if parsed is not None:
+            return parsed
+        if len(data) > self.limits.head_bytes:
+            _bounded(data, self.limits)
+        lines = data[:-4].split(b"\r\n")
+        start = lines.pop(0)
+        line = self._request_lines.get(start) or self._new_line(start)
+        if len(lines) > self.limits.field_count:
+            raise count_refusal(data)
+        counting, own = self._field_lines.read(lines)
+        meaning = self._meanings.get(counting) if line.minor else None
+        if meaning is None:
+            meaning = self._new_meaning(counting, line)
+        parsed = ParsedHead(line, meaning, own, lines, data, self)
+        if not self.news and len(data) <= self.MEMO_BYTES:
+            self._heads.put(data, parsed)
+        return parsed
+
+    @property
+    def news(self) -> bool:
+        """Whether the head parsed last has a line that is new, so that it has hardly come before."""
+        return self._field_lines.news
+
+    def all_fields(self, data: bytes, lines: list[bytes]) -> Fields:
+        """The fields of the head ``data``, which are ``lines``: one object for the same lines if they come again, as
+        that object keeps what rules have worked out."""
+        if len(data) > self.MEMO_BYTES:
+            return Fields.received(lines)
+        block = data[data.find(b"\n") + 1 :]
+        fields = self._blocks.get(block)
+        if fields is None:
+            fields = Fields.received(lines)
+            self._blocks.put(block, fields)
+        return fields
+
+    def _new_line(self, start: bytes) -> RequestLine:
+        line = parse_request_line(start, self.limits)
+        if len(start) <= self.COUNTING_BYTES:
+            self._request_line_bytes += len(start) + 1000  # what the hot path keeps with it, too
+            if self._request_line_bytes > 8 << 20:
+                self._request_lines.clear()
+                self._request_line_bytes = 0
+            self._request_lines[start] = line
+        return line
+
+    def _new_meaning(self, counting: tuple[bytes, ...], line: RequestLine) -> Meaning:
+        fields = Fields.received([one for one in counting if b":" in one])
+        meaning = _meaning(RequestHead(line.method, line.target, fields, line.minor))
+        if line.minor and sum(map(len, counting)) <= self.COUNTING_BYTES:
+            if len(self._meanings) >= self.MEANINGS:
+                self._meanings.clear()
+            self._meanings[counting] = meaning
+        return meaning
+
+
+def check_unfinished(data: bytes, limits: Limits, since: int = 0) -> None:
+    """Refuse what can no longer become a valid head: ``data`` has no empty line yet, ``data[since:]`` is new."""
+    line_end = data.find(b"\n")
+    _bounded(data, limits)
+    if not _TOKEN_FIRST.match(data) and data != b"\r":
+        raise BadMessage(400, "not an HTTP request")
+    if line_end < 0:
+        if len(data) > limits.target_bytes + 128:
+            raise BadMessage(414, "request target too long")
+        return
+    start = max(0, since - 1)
+    if data.count(b"\n", start) != data.count(b"\r\n", start) + (since > 0 and data[start] == 10):
+        raise BadMessage(400, "bare LF in the head")
+    if since <= line_end:
+        check_request_line(data[: max(0, line_end - 1)], limits)
+
+
+def _bounded(data: bytes, limits: Limits) -> None:
+    if len(data) > limits.head_bytes:
+        if data.find(b"\n", 0, limits.head_bytes) < 0:
+            raise BadMessage(414, "request target too long")
+        raise BadMessage(431, "request head too large")
+
+
+def _meaning(head: RequestHead) -> Meaning:
+    """What the lines that count say; raises :class:`BadMessage` (400, 413, 501)."""
+    fields = head.fields
+    if any(len(value) > 19 and len(value.lstrip(b"0")) > 19 for value in fields.all(b"content-length")):
+        raise BadMessage(400, "malformed Content-Length")  # beyond 64 bits nobody can mean it
+    framing = request_framing(head)
+    _check_host(fields, head.minor)
+    if not _NOT_NOMINATED.isdisjoint(connection_options(fields)):
+        raise BadMessage(400, "Connection nominates a field that may not be removed")
+    keep_alive = keeps_alive(head.minor, fields)
+    expects = head.minor >= 1 and any(value.lower() == b"100-continue" for value in fields.all(b"expect"))
+    persistent = (
+        framing is NONE and keep_alive and head.minor == 1 and b"expect" not in fields and b"upgrade" not in fields
+    )
+    return Meaning(fields, framing, keep_alive, expects, persistent)
+
+
+def _check_host(fields: Fields, minor: int) -> None:
+    """There is one Host and it is valid; HTTP/1.0 may do without (RFC 9112 §3.2)."""
+    hosts = fields.all(b"host")
+    if len(hosts) > 1 or (not hosts and minor >= 1):
+        raise BadMessage(400, "a request needs one Host")
+    if hosts and not valid_host(hosts[0]):
+        raise BadMessage(400, "malformed Host")
+
+
+def _with_authority(fields: Fields, authority: bytes) -> Fields:
+    """The fields with the authority of an absolute-form target in place of Host (RFC 9112 §3.2.2)."""
+    if b"host" not in fields:
+        return fields.plus((b"Host", authority))
+    return Fields((name, authority if name.lower() == b"host" else value) for name, value in fields)

@@ -1,0 +1,77 @@
+"""The request line: method, target and version (RFC 9112 §3), and the valid spelling of a host."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from caching_proxy.http.framing import BadMessage
+from caching_proxy.server.limits import Limits
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^ \r\n]+) HTTP/([0-9])\.([0-9])")
+_VISIBLE = re.compile(rb"[\x21-\x7e]+")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
+# RFC 3986 §3.2.2 and 3.2.3, less the comma (it would join two Host lines) and an empty host
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=]+)(?::([0-9]{0,5}))?")
+
+_PLAIN_METHODS = frozenset((b"GET", b"HEAD"))
+
+
+@attrs.define(slots=True, eq=False)
+class RequestLine:
+    """A request line that was found valid.
+
+    ``target`` is in origin-form or ``*``; ``authority`` is that of an absolute-form target, which takes the place of
+    Host. ``minor`` is the HTTP/1 minor version. ``plain``: GET or HEAD of a path. ``room`` is for the hot path, as
+    lines repeat.
+    """
+
+    method: bytes
+    target: bytes
+    minor: int
+    authority: bytes | None = None
+    plain: bool = False
+    room: object = None
+
+
+def check_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, int]:
+    """Method, target as sent, minor version of ``line``, which stands without its CRLF; raises :class:`BadMessage`."""
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise BadMessage(400, "malformed request line")
+    method, target, major, minor = match.groups()
+    if major != b"1" or minor not in b"01":
+        raise BadMessage(505, "HTTP version not supported")
+    if len(target) > limits.target_bytes:
+        raise BadMessage(414, "request target too long")
+    if not _VISIBLE.fullmatch(target) or b"#" in target:
+        raise BadMessage(400, "malformed request target")
+    if method == b"CONNECT":
+        raise BadMessage(501, "CONNECT is not supported")
+    return method, target, int(minor)
+
+
+def parse_request_line(line: bytes, limits: Limits) -> RequestLine:
+    """The request line ``line``, which stands without its CRLF; raises :class:`BadMessage` (400, 414, 501, 505)."""
+    method, target, minor = check_request_line(line, limits)
+    if target.startswith(b"/"):
+        return RequestLine(method, target, minor, plain=method in _PLAIN_METHODS)
+    if target == b"*":
+        if method != b"OPTIONS":
+            raise BadMessage(400, "asterisk-form is for OPTIONS")
+        return RequestLine(method, target, minor)
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or not valid_host(match[1]):
+        raise BadMessage(400, "malformed request target")
+    authority, rest = match.groups()
+    if not rest and method == b"OPTIONS":
+        return RequestLine(method, b"*", minor, authority)  # RFC 9112 §3.2.4
+    return RequestLine(method, rest if rest.startswith(b"/") else b"/" + rest, minor, authority)
+
+
+def valid_host(value: bytes) -> bool:
+    """Whether ``value`` may stand in Host."""
+    match = _HOST.fullmatch(value)
+    return match is not None and int(match[1] or b"0") <= 65535

@@ -1,0 +1,269 @@
+"""Text → value, for settings: small parsers that each know how to say what they accept.
+
+A parser raises :class:`ValueError` for anything else; what it accepts stands in ``expected``, a phrase that completes
+"expected …" in the one line that a user sees.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from fnmatch import translate
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+
+from caching_proxy.rules.glob import compile_glob
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+Network = IPv4Network | IPv6Network
+
+MAX_SECONDS = 2**31
+"""No duration is longer: RFC 9111 §1.2.2 needs no cache to count further."""
+
+_PASSWORD = re.compile(r"(?<=://).*@", re.DOTALL)
+_SHOWN = 120
+
+
+class SettingsError(Exception):
+    """A start-up error in one line: which variable, which value (None: none given), what is allowed."""
+
+    def __init__(self, variable: str, value: str | None, allowed: str) -> None:
+        super().__init__(variable, value, allowed)
+        self.variable = variable
+        self.value = value
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"{self.variable}: not set; expected {self.allowed}"
+        return f"{self.variable}: {self.value[:_SHOWN]!r} is not allowed; expected {self.allowed}"
+
+
+def without_password(url: str) -> str:
+    """``url`` with whatever stands between ``://`` and the last ``@`` hidden."""
+    return _PASSWORD.sub("***@", url)
+
+
+@attrs.frozen(slots=True)
+class Parser(Generic[T_co]):
+    """``convert`` turns stripped, non-empty text into a value or raises ValueError; ``expected`` says what it takes."""
+
+    expected: str
+    convert: Callable[[str], T_co]
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+_UNITS = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+_SIZE = re.compile(r"([0-9]{1,15})\s*([a-z]*)", re.ASCII | re.IGNORECASE)
+_SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?", re.ASCII)
+
+
+def whole(least: int, most: int = MAX_SECONDS, unit: str = "") -> Parser[int]:
+    """A decimal whole number from ``least`` to ``most``."""
+
+    def convert(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 12 and least <= int(text) <= most):
+            raise ValueError(text)
+        return int(text)
+
+    bound = f"from {least} to {most}" if most < MAX_SECONDS else f"of at least {least}"
+    return Parser(f"a whole number {bound}" + (f" ({unit})" if unit else ""), convert)
+
+
+def seconds(positive: bool = True) -> Parser[float]:
+    """A number of seconds with an optional fraction; zero only where ``positive`` is False."""
+
+    def convert(text: str) -> float:
+        if not _SECONDS.fullmatch(text):
+            raise ValueError(text)
+        value = float(text)
+        if value > MAX_SECONDS or (positive and value == 0):
+            raise ValueError(text)
+        return value
+
+    return Parser("a number of seconds " + ("above 0" if positive else "of at least 0"), convert)
+
+
+def size(least: int = 0) -> Parser[int]:
+    """A number of bytes, with an optional binary unit."""
+
+    def convert(text: str) -> int:
+        match = _SIZE.fullmatch(text)
+        if match is None:
+            raise ValueError(text)
+        value = int(match[1]) * _UNITS.get(match[2].lower(), -1)
+        if value < least:  # an unknown unit makes the value negative
+            raise ValueError(text)
+        return value
+
+    bound = f", at least {least}" if least else ""
+    return Parser(f"a number of bytes{bound}, or one with KiB, MiB or GiB such as 64MiB", convert)
+
+
+def or_unlimited(parser: Parser[int]) -> Parser[int | None]:
+    """What ``parser`` takes, or the word ``unlimited`` for None."""
+    return Parser(
+        f"{parser.expected}, or unlimited", lambda text: None if text.lower() == "unlimited" else parser.convert(text)
+    )
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+_TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def _truth(text: str) -> bool:
+    try:
+        return _TRUTH[text.lower()]
+    except KeyError:
+        raise ValueError(text) from None
+
+
+boolean = Parser("true or false", _truth)
+
+
+def one_of(*words: str) -> Parser[str]:
+    """One of ``words``, in any case."""
+
+    def convert(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(text)
+        return text.lower()
+
+    return Parser("one of " + ", ".join(words), convert)
+
+
+def matching(pattern: str, expected: str) -> Parser[str]:
+    """Text that ``pattern`` matches from end to end."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def convert(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(text)
+        return text
+
+    return Parser(expected, convert)
+
+
+def as_bytes(parser: Parser[str]) -> Parser[bytes]:
+    """What ``parser`` takes, as UTF-8 (a byte that was not UTF-8 in the environment comes back as it was)."""
+    return Parser(parser.expected, lambda text: parser.convert(text).encode("utf-8", "surrogateescape"))
+
+
+anything = Parser("some text", str)
+
+
+def _base64(text: str) -> bytes:
+    return base64.b64decode("".join(text.split()).replace("-", "+").replace("_", "/"), validate=True)
+
+
+base64_bytes = Parser("bytes in base64", _base64)
+
+
+def listed(item: Parser[T]) -> Parser[tuple[T, ...]]:
+    """Items separated by commas; spaces around them and empty ones are dropped."""
+
+    def convert(text: str) -> tuple[T, ...]:
+        return tuple(item.convert(part.strip()) for part in text.split(",") if part.strip())
+
+    return Parser(f"a comma-separated list, each {item.expected}", convert)
+
+
+# -- names of things on the network ----------------------------------------------------------------
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+
+token = as_bytes(matching(_TOKEN, "a name of letters, digits and !#$%&'*+-.^_`|~"))
+field_name = Parser(
+    "a field name such as CDN-Cache-Control", lambda text: token.convert(text).lower()
+)  # RFC 9110 §5.1: names are case-insensitive
+
+
+_NEVER_TAKEN = (b"host", b"authorization", b"cookie", b"cache-control", b"content-type")
+
+
+def _field_glob(text: str) -> bytes:
+    """Lower case, with ``_`` as ``-``; one that takes a field without which requests make no sense is refused."""
+    pattern = text.lower().replace("_", "-")
+    if not re.fullmatch(r"[a-z0-9*?!#$%&'+.^`|~-]+", pattern) or any(map(compile_glob(pattern.encode()), _NEVER_TAKEN)):
+        raise ValueError(text)
+    return pattern.encode()
+
+
+field_glob = Parser("a field name that may hold * and ?, such as X-Shop-*, and not fit Host or Cookie", _field_glob)
+
+
+def _glob(text: str) -> bytes:
+    translate(text)  # refuses nothing that we know of, but must not be the first to try at run time
+    return text.encode("utf-8", "surrogateescape")
+
+
+glob = Parser("a name that may hold * and ?", _glob)
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?)(:[0-9]{1,5})?", re.ASCII)
+
+
+def _authority(text: str) -> bytes:
+    lowered = text.lower()
+    if not _HOST.fullmatch(lowered):
+        raise ValueError(text)
+    return lowered.encode("ascii")
+
+
+authority = Parser("a host name such as www.example.org or example.org:8080", _authority)
+network = Parser[Network]("an address or CIDR such as 10.0.0.0/8", lambda text: ip_network(text, strict=False))
+
+
+def _backend(text: str) -> str:
+    parts = urlsplit(text)
+    plain = text.isascii() and text.isprintable() and " " not in text
+    if not plain or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError(text)
+    if "@" in parts.netloc or "?" in text or "#" in text:
+        raise ValueError(text)
+    return text.rstrip("/")
+
+
+backend_url = Parser(
+    "an http:// or https:// URL without user, query or fragment, such as http://localhost:8080/base", _backend
+)
+
+_CACHE_SCHEMES = ("redis", "rediss")
+
+
+def _cache(text: str) -> str:
+    if text in ("memory:", "memory", "memory://"):
+        return "memory:"
+    parts = urlsplit(text)
+    if parts.scheme == "unix":
+        if not parts.path.startswith("/") or parts.path == "/":
+            raise ValueError(text)
+        return text
+    if parts.scheme not in _CACHE_SCHEMES or not parts.hostname or parts.port == 0:
+        raise ValueError(text)
+    if not re.fullmatch(r"/?[0-9]{0,5}", parts.path, re.ASCII) or parts.query or parts.fragment:
+        raise ValueError(text)
+    return text
+
+
+cache_url = Parser(
+    "memory:, redis://[user:password@]host[:port][/db], rediss://…, valkey(s)://… or unix:///path"
+    " (Sentinel and Cluster are not supported yet)",
+    _cache,
+)
+
+
+def _web(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError(text)
+    return text
+
+
+web_url = Parser("an http:// or https:// URL", _web)

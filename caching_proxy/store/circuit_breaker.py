@@ -1,0 +1,138 @@
+"""A circuit breaker around any store.
+
+While it is open nothing is asked and nothing queued: calls fail at once. It closes by a probe of its own, a PING
+when the recovery time is over, so recovery needs no client traffic; a client's call that comes first is the probe.
+Calls that the caller cancels prove nothing either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar, TypeVarTuple
+
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from caching_proxy.interfaces import IStore, Scanned, Stored, StoreError, StoreUnavailable
+from caching_proxy.store.breaker import Breaker, Phase
+from caching_proxy.store.redis.errors import tells_of_health
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+MIN_PROBE_SECONDS = 0.1
+
+
+@implementer(IStore)
+class GuardedStore:
+    """``store`` behind ``breaker``; ``observer`` is told each phase that the breaker enters."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: IStore,
+        breaker: Breaker,
+        clock: IReactorTime,
+        observer: Callable[[Phase], None] = lambda phase: None,
+    ) -> None:
+        self.store = store
+        self.breaker = breaker
+        self._clock = clock
+        self._observer = observer
+        self._seen = Phase.CLOSED
+        self._probe_timer: IDelayedCall | None = None
+        self._stopped = False
+
+    @property
+    def phase(self) -> Phase:
+        """The breaker's phase now."""
+        return self.breaker.phase(self._clock.seconds())
+
+    def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
+        return self._guard(self.store.lookup, key, fields)
+
+    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
+        return self._guard(self.store.put, key, field, value, ttl_ms)
+
+    def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
+        return self._guard(self.store.discard, key, field)
+
+    def delete(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        return self._guard(self.store.delete, keys)
+
+    def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
+        return self._guard(self.store.delete_target, target)
+
+    def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
+        return self._guard(self.store.scan, cursor, prefix)
+
+    def held(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        return self._guard(self.store.held, keys)
+
+    def ping(self) -> Deferred[None]:
+        return self._guard(self.store.ping)
+
+    def start(self) -> Deferred[None]:
+        self._stopped = False
+        return self.store.start()
+
+    def stop(self) -> Deferred[None]:
+        self._stopped = True
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+            self._probe_timer = None
+        return self.store.stop()
+
+    def _guard(self, call: Callable[[*Args], Deferred[T]], *args: *Args) -> Deferred[T]:
+        if not self.breaker.calm and not self._allowed():
+            return fail(StoreUnavailable("the circuit breaker is open"))
+        return call(*args).addCallbacks(self._succeeded, self._failed)
+
+    def _allowed(self) -> bool:
+        allowed = self.breaker.allow(self._clock.seconds())
+        if allowed and self._seen is not Phase.CLOSED:
+            self._entered(Phase.HALF_OPEN)
+        return allowed
+
+    def _succeeded(self, result: T) -> T:
+        if not self.breaker.calm:
+            self._entered(self.breaker.success(self._clock.seconds()))
+        return result
+
+    def _failed(self, failure: Failure) -> Failure:
+        now = self._clock.seconds()
+        if failure.check(CancelledError, StoreUnavailable):
+            self.breaker.abandoned(now)
+            self._arm_probe()
+        elif tells_of_health(failure):
+            self._entered(self.breaker.failure(now))
+        else:  # refused, unreadable, or a bug of ours: the server did answer
+            self._entered(self.breaker.success(now))
+        return failure
+
+    def _entered(self, phase: Phase | None) -> None:
+        if phase is None or phase is self._seen:
+            return
+        self._seen = phase
+        if phase is Phase.OPEN:
+            self._arm_probe()
+        self._observer(phase)
+
+    def _arm_probe(self) -> None:
+        if self._probe_timer is None and self._seen is not Phase.CLOSED and not self._stopped:
+            wait = max(self.breaker.recovery, MIN_PROBE_SECONDS)
+            self._probe_timer = self._clock.callLater(wait, self._probe)
+
+    def _probe(self) -> None:
+        self._probe_timer = None
+        if self._seen is Phase.CLOSED:
+            return
+        self.ping().addErrback(self._probe_failed).addBoth(lambda _: self._arm_probe())
+
+    def _probe_failed(self, failure: Failure) -> None:
+        if not failure.check(StoreError, CancelledError):
+            self._log.failure("probing the store failed", failure)

@@ -1,0 +1,320 @@
+"""What runs inside the server: writing a variant and dropping a target, each atomic.
+
+A script is called by its digest and sent whole only to a server that does not know it yet.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import TypeVar, cast
+
+from txredisapi import ResponseError
+
+from caching_proxy.rules.key import GET_PREFIX
+from caching_proxy.store.redis.commands import Call, OnceLost, SendAgain
+from caching_proxy.store.redis.connection import RedisConnection, Reply, checked, form
+from caching_proxy.store.redis.errors import TimedOut, from_reply
+from caching_proxy.store.redis.index import LUA
+from caching_proxy.store.redis.target_index import KNOWN_PREFIXES, index_key, indexed
+
+T = TypeVar("T")
+
+ROLES_STEP = 1000
+"""Roles of a target that are dropped at a time: a script holds up everybody."""
+
+
+class Script:
+    """A Lua script as it is called with so many keys and arguments: forms for the length and the bytes of each.
+
+    ``known`` is for servers that have it, ``whole`` for others.
+    """
+
+    __slots__ = ("known", "whole")
+
+    def __init__(self, source: bytes, keys: int, args: int) -> None:
+        digest = sha1(source, usedforsecurity=False).hexdigest().encode()
+        self.known = form(b"EVALSHA", digest, b"%d" % keys, blanks=keys + args)
+        self.whole = form(b"EVAL", source, b"%d" % keys, blanks=keys + args)
+
+
+class ScriptCall(Call[T]):
+    """A call of ``script``."""
+
+    __slots__ = ("_sent_whole", "script")
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self._sent_whole = False
+
+    def payload(self, connection: RedisConnection) -> bytes:
+        script = self.script
+        return (script.whole if self._sent_whole else script.known) % self.parts(connection)
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        """Keys and arguments, the length of each before it."""
+        raise NotImplementedError
+
+    def read(self, replies: list[Reply]) -> T:
+        reply = replies[0]
+        if isinstance(reply, ResponseError):
+            if self._sent_whole or not str(reply).startswith("NOSCRIPT"):
+                raise from_reply(reply)
+            self._sent_whole = True
+            raise SendAgain
+        return self.told(reply)
+
+    def told(self, reply: Reply) -> T:
+        """What the script's reply means."""
+        raise NotImplementedError
+
+
+_PUT = (
+    LUA
+    + b"""\
+-- KEYS: entry [, index of its target]; ARGV: field, value, ttl, latest time to write, variants and bytes at most
+-- [, role].
+-- Times in milliseconds. 0 = written; else nothing was written, it is too late: the server's time. Where we may not
+-- ask for that, the latest time is our own time now, negative, and nothing is too late.
+-- Every call costs more than all that is between them: what is new needs no looking into.
+local now = -tonumber(ARGV[4])
+if now < 0 then
+  local clock = redis.call('TIME')
+  now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  if now > tonumber(ARGV[4]) then return now end
+end
+local function remaining(key, wanted)
+  local left = redis.call('PTTL', key)
+  if left ~= -2 and redis.call('TYPE', key)['ok'] ~= wanted then
+    redis.call('UNLINK', key)
+    return -2
+  end
+  return left
+end
+local key, field, ttl = KEYS[1], ARGV[1], tonumber(ARGV[3])
+local left = remaining(key, 'hash')
+if KEYS[2] then
+  local listed = remaining(KEYS[2], 'zset')
+  if left ~= -2 and not redis.call('ZSCORE', KEYS[2], ARGV[7]) then
+    redis.call('UNLINK', key) -- while its target was not listed, an invalidation may have missed it
+    left = -2
+  end
+  local life = math.max(left, ttl)
+  redis.call('ZADD', KEYS[2], now + life, ARGV[7])
+  if listed ~= -2 then redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now) end
+  if listed < life then redis.call('PEXPIRE', KEYS[2], life) end
+end
+redis.call('HSET', key, field, ARGV[2])
+if left < ttl then redis.call('PEXPIRE', key, ttl) end
+if left == -2 and field == '-' then return 0 end
+local found = left ~= -2 and records(redis.call('HGET', key, '#'), field)
+if not found then
+  if field == '-' then return 0 end
+  found = {}
+  if left ~= -2 then
+    for _, name in ipairs(redis.call('HKEYS', key)) do
+      if name == '-' then
+        found[1] = record(name, redis.call('HGET', key, name))
+      elseif name ~= field then
+        redis.call('HDEL', key, name) -- of another version
+      end
+    end
+  end
+end
+found[#found + 1] = record(field, ARGV[2])
+local bytes = 0
+for _, one in ipairs(found) do bytes = bytes + one[2] end
+while #found > 1 and (#found > tonumber(ARGV[5]) or bytes > tonumber(ARGV[6])) do
+  local oldest = table.remove(found, 1)
+  redis.call('HDEL', key, oldest[1])
+  bytes = bytes - oldest[2]
+end
+redis.call('HSET', key, '#', written(found))
+return 0
+"""
+)
+
+PUT = Script(_PUT, keys=1, args=6)
+PUT_LISTED = Script(_PUT, keys=2, args=7)
+
+
+class Put(ScriptCall[None]):
+    """Write one variant; ``ttl_ms`` in milliseconds. ``most``: variants of a key, and their bytes.
+
+    It carries the latest time at which the server may carry it out. A server that thinks that it is too late, though
+    it is not, has had its clock set: it is asked once more, by its new time.
+    """
+
+    __slots__ = ("_clock_set", "_field", "_key", "_most", "_ttl", "_value", "_where")
+
+    if_lost: OnceLost = "hold"
+
+    def __init__(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, most: tuple[bytes, bytes]) -> None:
+        self._where = where = indexed(key)
+        super().__init__(PUT if where is None else PUT_LISTED)
+        self._clock_set = False
+        self._key = key
+        self._field = field
+        self._value = value
+        self._ttl = b"%d" % ttl_ms
+        self._most = most
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        key, field, value, ttl = self._key, self._field, self._value, self._ttl
+        if connection.tells_time:
+            latest = b"%d" % ((self.deadline + connection.server_ahead) * 1000)
+        else:
+            latest = b"%d" % (-self.pool.clock.seconds() * 1000)
+        number, size = self._most
+        own = (
+            *(len(field), field, len(value), value, len(ttl), ttl, len(latest), latest),
+            *(len(number), number, len(size), size),
+        )
+        if self._where is None:
+            return len(key), key, *own
+        role, target = self._where
+        index = index_key(target)
+        return len(key), key, len(index), index, *own, len(role), role
+
+    def told(self, reply: Reply) -> None:
+        if reply == 0:
+            return
+        assert self.connection is not None
+        now = self.pool.clock.seconds()
+        self.connection.server_ahead = cast("int", reply) / 1000 - now
+        if self._clock_set or now >= self.deadline:
+            raise TimedOut("the server came to the write too late and left it out")
+        self._clock_set = True
+        raise SendAgain
+
+
+UNLIST = Script(
+    LUA
+    + b"""\
+-- KEYS: entry; ARGV: field. Takes it off the index if it is not there any more.
+local index = redis.call('HGET', KEYS[1], '#')
+if not index or redis.call('HSTRLEN', KEYS[1], ARGV[1]) > 0 then return 0 end
+local found = records(index, ARGV[1])
+if found and #found > 0 then
+  redis.call('HSET', KEYS[1], '#', written(found))
+elseif found then
+  redis.call('HDEL', KEYS[1], '#')
+end
+return 0
+""",
+    keys=1,
+    args=1,
+)
+_REMOVE = form(b"HDEL", blanks=2)
+
+
+class Discard(ScriptCall[bool]):
+    """Remove one variant; whether it was there.
+
+    It is removed at once, by a command of its own: while a script is sent whole, a newer value may take its place.
+    """
+
+    __slots__ = ("_field", "_gone", "_key", "wanted")
+
+    def __init__(self, key: bytes, field: bytes) -> None:
+        super().__init__(UNLIST)
+        self._key = key
+        self._field = field
+        self._gone = False
+        self.wanted = 2
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        return len(self._key), self._key, len(self._field), self._field
+
+    def payload(self, connection: RedisConnection) -> bytes:
+        unlist = super().payload(connection)
+        return _REMOVE % self.parts(connection) + unlist if self.wanted == 2 else unlist
+
+    def read(self, replies: list[Reply]) -> bool:
+        if self.wanted == 2:
+            self._gone = checked(replies[0]) == 1
+            self.wanted = 1  # of a call that is sent once more
+        return super().read(replies[-1:])
+
+    def told(self, reply: Reply) -> bool:
+        return self._gone
+
+
+FORGET = Script(
+    b"""\
+-- KEYS: entry. Removes it and answers how long its largest value was.
+local largest = 0
+if redis.call('TYPE', KEYS[1])['ok'] == 'hash' then
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    largest = math.max(largest, redis.call('HSTRLEN', KEYS[1], field))
+  end
+end
+redis.call('UNLINK', KEYS[1])
+return largest
+""",
+    keys=1,
+    args=0,
+)
+
+
+class Forget(ScriptCall[int]):
+    """Remove a key unseen; the length of its largest value in bytes."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(FORGET)
+        self._key = key
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        return len(self._key), self._key
+
+    def told(self, reply: Reply) -> int:
+        return cast("int", reply)
+
+
+DROP_TARGET = Script(
+    b"""\
+-- KEYS: index; ARGV: target, roles at most.
+-- Answers how many roles were taken off the index, and the keys that existed.
+local gone = {}
+local function drop(key)
+  if redis.call('UNLINK', key) == 1 then gone[#gone + 1] = key end
+end
+for _, prefix in ipairs({'%b'}) do drop(prefix .. ARGV[1]) end
+local kind = redis.call('TYPE', KEYS[1])['ok']
+if kind == 'none' then return {0, gone} end
+if kind ~= 'zset' then
+  redis.call('UNLINK', KEYS[1])
+  return {0, gone}
+end
+local roles = redis.call('ZPOPMIN', KEYS[1], ARGV[2])
+for i = 1, #roles, 2 do drop('%b' .. roles[i] .. ':' .. ARGV[1]) end
+return {#roles / 2, gone}
+"""
+    % (b"', '".join(KNOWN_PREFIXES), GET_PREFIX),
+    keys=1,
+    args=2,
+)
+
+
+class DropTarget(ScriptCall[set[bytes]]):
+    """Drop the entries of one target, a step at a time, each with its own deadline; the keys that existed."""
+
+    __slots__ = ("_gone", "_target")
+
+    def __init__(self, target: bytes) -> None:
+        super().__init__(DROP_TARGET)
+        self._target = target
+        self._gone: set[bytes] = set()
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        index, target, roles = index_key(self._target), self._target, b"%d" % ROLES_STEP
+        return len(index), index, len(target), target, len(roles), roles
+
+    def told(self, reply: Reply) -> set[bytes]:
+        roles, some = cast("tuple[int, list[bytes]]", reply)
+        self._gone.update(some)
+        if roles == ROLES_STEP:
+            self.pool.renew(self)
+            raise SendAgain
+        return self._gone

@@ -1,0 +1,242 @@
+"""The store on Redis, KeyDB or Valkey (6.2 commands): one hash per key, one field per variant, an index of them.
+
+Keys on the server are exactly the keys of the proxy. Beside them stands, for keys of other than the built-in roles, an
+index per target (``cacheindex:<target>``, a sorted set of roles) that makes dropping a target cheap. A server
+that evicts may lose an index before the entries it lists; an entry that its index does not list could never be dropped
+with its target, so it counts as absent, and the next write clears it away. A user restricted by an ACL needs
+``~cache:* ~cacheindex:*``.
+
+A write carries the latest time at which the server may carry it out, in the server's own time: one that was stuck in
+a frozen server would otherwise put back, after the thaw, what has been invalidated meanwhile. For the same reason a
+write whose connection was lost counts as under way until that time has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from math import inf
+from typing import cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from txredisapi import ResponseError
+from zope.interface import implementer
+
+from caching_proxy.interfaces import NO_OUTLINES, AnswerLost, IStore, Scanned, Stored, StoreError, StoreForbidden
+from caching_proxy.rules.glob import escape
+from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
+from caching_proxy.store.redis.commands import Ask
+from caching_proxy.store.redis.connection import Reply, checked, form, pack
+from caching_proxy.store.redis.index import INDEX, outlines_in
+from caching_proxy.store.redis.pool import RedisPool
+from caching_proxy.store.redis.scripts import Discard, DropTarget, Forget, Put
+from caching_proxy.store.redis.target_index import INDEX_PREFIX, index_key, indexed
+
+SCAN_COUNT = 1000
+"""Keys that a step of a walk looks at."""
+
+REFUSED_SECONDS = 600.0
+"""For how long nothing is stored that is as large as what the server refused to send."""
+
+DELETE_STEP = 500
+
+_PING = pack(b"PING") + pack(b"EVAL", b"return 1", b"0")
+_LISTED = form(b"ZSCORE", blanks=2)
+_LEFT = form(b"PTTL", blanks=1)
+_ALL = form(b"HGETALL", blanks=1) + _LEFT
+
+
+def _some(count: int) -> bytes:
+    """A lookup of the index and so many fields."""
+    names = pack(INDEX).partition(b"\r\n")[2]
+    return b"*%d\r\n$5\r\nHMGET\r\n$%%d\r\n%%b\r\n%b%b%b" % (count + 3, names, b"$%d\r\n%b\r\n" * count, _LEFT)
+
+
+_SOME = tuple(map(_some, range(9)))
+_log = Logger()
+
+
+class _Lookup(Ask[Stored | None]):
+    """A lookup; it is asked once more if its connection is lost, and its key forgotten if that happens again."""
+
+    __slots__ = ("_key", "_store")
+
+    def __init__(
+        self,
+        payload: bytes,
+        wanted: int,
+        read: Callable[[list[Reply]], Stored | None],
+        store: RedisStore,
+        key: bytes,
+    ) -> None:
+        super().__init__(payload, wanted, read, "retry")
+        self._store = store
+        self._key = key
+
+    def fail(self, error: StoreError | Failure) -> None:
+        if isinstance(error, AnswerLost):
+            self._store.unanswerable(self._key).addCallback(lambda _: Ask.fail(self, error))
+        else:
+            super().fail(error)
+
+
+@implementer(IStore)
+class RedisStore:
+    """An :class:`IStore` on ``pool``; walks over keys use ``bulk``, so that no lookup stands behind them."""
+
+    def __init__(
+        self,
+        pool: RedisPool,
+        bulk: RedisPool | None = None,
+        max_variants: int = MAX_VARIANTS,
+        max_variant_bytes: int = MAX_VARIANT_BYTES,
+    ) -> None:
+        self.pool = pool
+        self.bulk = bulk or pool
+        pool.companion = bulk
+        self._most = b"%d" % max_variants, b"%d" % max_variant_bytes
+        self._refused_size = inf
+        self._refused_until = 0.0
+
+    def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
+        size = len(key)
+        where = indexed(key)
+        if fields is None:
+            payload, read = _ALL % (size, key, size, key), _all
+        else:
+            form = _SOME[len(fields)] if len(fields) < len(_SOME) else _some(len(fields))
+            asked = [part for field in fields for part in (len(field), field)]
+            payload, read = form % (size, key, *asked, size, key), partial(_found, fields)
+        if where is None:
+            return self.pool.execute(_Lookup(payload, 2, read, self, key))
+        role, target = where
+        index = index_key(target)
+        listing = _LISTED % (len(index), index, len(role), role)
+        return self.pool.execute(_Lookup(listing + payload, 3, partial(_listed, key, read), self, key))
+
+    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
+        if ttl_ms <= 0 or (len(value) >= self._refused_size and self.pool.clock.seconds() < self._refused_until):
+            return self.discard(key, field).addCallback(_nothing)
+        return self.pool.execute(Put(key, field, value, ttl_ms, self._most))
+
+    def unanswerable(self, key: bytes) -> Deferred[None]:
+        """The server gives up connections rather than answer a lookup of ``key``: forget what is there, and store
+        nothing that large for a while. Never fails."""
+        _log.warn(
+            "the server closes connections instead of sending {key}, which is forgotten: is its "
+            "client-output-buffer-limit for normal clients less than MAX_CACHEABLE_BYTES?",
+            key=key.decode("latin-1"),
+        )
+        forgotten = self.pool.execute(Forget(key))
+        return forgotten.addCallback(self._note_refused).addErrback(_untold)
+
+    def _note_refused(self, size: int) -> None:
+        if size:
+            known = self._refused_size if self.pool.clock.seconds() < self._refused_until else inf
+            self._refused_size = min(known, size)
+            self._refused_until = self.pool.clock.seconds() + REFUSED_SECONDS
+
+    def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
+        return self.pool.execute(Discard(key, field))
+
+    def delete(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        return Deferred.fromCoroutine(self._delete(list(dict.fromkeys(keys))))
+
+    async def _delete(self, keys: list[bytes]) -> set[bytes]:
+        gone: set[bytes] = set()
+        for start in range(0, len(keys), DELETE_STEP):
+            some = keys[start : start + DELETE_STEP]
+            payload = b"".join([pack(b"UNLINK", key) for key in some])
+            gone |= await self.pool.execute(Ask(payload, len(some), partial(_positive, some)))
+        return gone
+
+    def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
+        return self.pool.execute(DropTarget(target))
+
+    def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
+        pattern = escape(prefix) + b"*"  # more is not asked of the server: it would stand still over a costly pattern
+        payload = pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % SCAN_COUNT)
+        return self.bulk.execute(Ask(payload, 1, _scanned))
+
+    def held(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        payload = b"".join([pack(b"EXISTS", key) for key in keys])
+        return self.bulk.execute(Ask(payload, len(keys), partial(_positive, keys))) if keys else succeed(set())
+
+    def ping(self) -> Deferred[None]:
+        return self.pool.execute(Ask(_PING, 2, _alive))
+
+    def start(self) -> Deferred[None]:
+        self.bulk.start()
+        return self.pool.start()
+
+    def stop(self) -> Deferred[None]:
+        stopped = self.pool.stop()
+        if self.bulk is not self.pool:
+            bulk = self.bulk.stop()
+            stopped.addCallback(lambda _: bulk)
+        return stopped
+
+
+def _untold(failure: Failure) -> None:
+    failure.trap(StoreError)
+
+
+def _nothing(_: object) -> None:
+    """Drops what was answered."""
+
+
+def _positive(keys: Sequence[bytes], replies: list[Reply]) -> set[bytes]:
+    """Those of ``keys`` whose command was answered with 1."""
+    return {key for key, reply in zip(keys, replies, strict=True) if checked(reply) == 1}
+
+
+def _alive(replies: list[Reply]) -> None:
+    """The replies to PING and to a script that does nothing. Any answer to PING shows that the server is there."""
+    with suppress(StoreForbidden):
+        checked(replies[0])
+    checked(replies[1])
+
+
+def _scanned(replies: list[Reply]) -> Scanned:
+    """The reply to SCAN, without our own indexes."""
+    cursor, keys = cast("tuple[bytes, list[bytes]]", checked(replies[0]))
+    return Scanned([key for key in keys if not key.startswith(INDEX_PREFIX)], cursor)
+
+
+def _found(fields: Sequence[bytes], replies: list[Reply]) -> Stored | None:
+    """The replies to HMGET, of the index and ``fields``, and PTTL."""
+    values, ttl_ms = cast("tuple[list[bytes | None], int]", replies)
+    if isinstance(values, ResponseError) or isinstance(ttl_ms, ResponseError):
+        checked(values)
+        checked(ttl_ms)
+    if ttl_ms == -2:
+        return None
+    index = values[0]
+    variants = {field: value for field, value in zip(fields, values[1:], strict=True) if value is not None}
+    return Stored(variants, max(0, ttl_ms), NO_OUTLINES if index is None else outlines_in(index))
+
+
+def _all(replies: list[Reply]) -> Stored | None:
+    """The replies to HGETALL and PTTL."""
+    flat, ttl_ms = cast("tuple[list[bytes], int]", replies)
+    if isinstance(flat, ResponseError) or isinstance(ttl_ms, ResponseError):
+        checked(flat)
+        checked(ttl_ms)
+    variants = dict(zip(flat[::2], flat[1::2], strict=True))
+    index = variants.pop(INDEX, None)
+    if not variants or ttl_ms == -2:  # -2: expired between the two commands
+        return None
+    return Stored(variants, max(0, ttl_ms), outlines_in(index))  # -1: no expiry, so not ours; let nobody keep it
+
+
+def _listed(key: bytes, read: Callable[[list[Reply]], Stored | None], replies: list[Reply]) -> Stored | None:
+    """The replies to ZSCORE and a lookup."""
+    stored = read(replies[1:])
+    score = replies[0]
+    if stored is not None and (score is None or isinstance(score, ResponseError)):
+        _log.debug("the index that lists {key} was evicted, so it counts as absent", key=key.decode("latin-1"))
+        return None
+    return stored

@@ -1,0 +1,34 @@
+"""Which keys belong to one target, so that a target can be dropped without walking every key.
+
+The keys of the built-in roles are known by name. For all other roles the store keeps an index beside the entries,
+one per target, of the roles that wrote one.
+"""
+
+from __future__ import annotations
+
+from caching_proxy.rules.key import GET_PREFIX
+from caching_proxy.rules.role import ADMIN, ANONYMOUS, AUTHENTICATED, OPAQUE
+
+INDEX_PREFIX = b"cacheindex:"
+"""Under it stand the indexes; it is no prefix of a cache key, nor the other way round."""
+
+_BUILT_IN = tuple(role.identifier for role in (ANONYMOUS, AUTHENTICATED, ADMIN, OPAQUE))
+_START = len(GET_PREFIX)
+
+KNOWN_PREFIXES = (*(GET_PREFIX + role + b":" for role in _BUILT_IN), GET_PREFIX)
+"""What stands before the target in keys that no index lists: of the built-in roles, and old ones without a role."""
+
+
+def indexed(key: bytes) -> tuple[bytes, bytes] | None:
+    """The role and the target of a key that an index must list; None for one that is found by its name."""
+    colon = key.find(b":", _START)
+    if colon < 0 or not key.startswith(GET_PREFIX):
+        return None
+    role = key[_START:colon]
+    if role in _BUILT_IN or not role or b"/" in role:  # a slash: an old key without a role
+        return None
+    return role, key[colon + 1 :]
+
+
+def index_key(target: bytes) -> bytes:
+    return INDEX_PREFIX + target

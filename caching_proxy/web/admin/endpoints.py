@@ -1,0 +1,45 @@
+"""The proxy's own endpoints, by path, for the proxy port or for a port of their own.
+
+They see the rest of the program only through :class:`AdminServices`. Answers are JSON whatever happens.
+"""
+
+from __future__ import annotations
+
+from twisted.web.resource import Resource
+
+from caching_proxy.web.admin.cache import InvalidateResource, KeyResource, KeysResource
+from caching_proxy.web.admin.guard import Guard
+from caching_proxy.web.admin.services import AdminResource, AdminServices, ReadyReport
+from caching_proxy.web.admin.status import HealthResource, MetricsResource, ReadyResource
+
+__all__ = [
+    "OWN_PATHS",
+    "AdminServices",
+    "HealthResource",
+    "InvalidateResource",
+    "KeyResource",
+    "KeysResource",
+    "MetricsResource",
+    "ReadyReport",
+    "ReadyResource",
+    "admin_children",
+]
+
+
+_KINDS: dict[bytes, type[AdminResource]] = {
+    b"health": HealthResource,
+    b"ready": ReadyResource,
+    b"metrics": MetricsResource,
+    b"invalidate": InvalidateResource,
+    b"keys": KeysResource,
+    b"key": KeyResource,
+}
+
+OWN_PATHS = frozenset(b"/" + name for name in _KINDS)
+"""The paths of the endpoints."""
+
+
+def admin_children(services: AdminServices) -> dict[bytes, Resource]:
+    """Every endpoint by the one segment of its path; they share one guard."""
+    guard = Guard(services.token, services.open_, services.clock)
+    return {name: kind(services, guard) for name, kind in _KINDS.items()}

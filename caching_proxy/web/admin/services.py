@@ -1,0 +1,86 @@
+"""What the admin endpoints need of the rest of the program, and what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.listing import Cursor, Page
+from caching_proxy.telemetry.metrics import Metrics
+from caching_proxy.web.admin.guard import Guard
+from caching_proxy.web.admin.json_answers import AdminRequest, JsonResource, Refused, Reply
+
+
+@attrs.frozen(slots=True)
+class ReadyReport:
+    """What readiness found. ``backend`` and ``store`` are ``ok`` or say what is wrong; ``breaker`` is a phase.
+
+    Without its backend the proxy is not ready; without its store it only works harder.
+    """
+
+    backend: str = "ok"
+    store: str = "ok"
+    breaker: str = "closed"
+    draining: bool = False
+
+    @property
+    def status(self) -> str:
+        if self.draining:
+            return "draining"
+        if self.backend != "ok":
+            return "unavailable"
+        return "ok" if self.store == "ok" and self.breaker == "closed" else "degraded"
+
+    @property
+    def ready(self) -> bool:
+        return self.status in ("ok", "degraded")
+
+
+@attrs.frozen(slots=True)
+class AdminServices:
+    """What the endpoints need, as functions.
+
+    ``token`` is the admin token, None if none is set; ``open_`` lets everybody in without one. ``invalidate`` takes a
+    glob on keys as it was given and fires with the number of distinct keys removed from any tier; ``keys`` takes a
+    glob (None for all keys), the size of the page and where it begins; ``entries`` gives every variant of a key, none
+    if it is absent. Those that ask the store may fail with :class:`StoreError`. ``invalidate_tags`` and ``soft`` are
+    None where not supported.
+    """
+
+    token: bytes | None = attrs.field(repr=False)
+    open_: bool
+    ready: Callable[[], Deferred[ReadyReport]]
+    metrics: Metrics
+    invalidate: Callable[[bytes], Deferred[int]]
+    keys: Callable[[bytes | None, int | None, Cursor | None], Deferred[Page]]
+    entries: Callable[[bytes], Deferred[list[CacheEntry]]]
+    clock: IReactorTime
+    invalidate_tags: Callable[[Sequence[bytes]], Deferred[int]] | None = None
+    invalidate_softly: Callable[[bytes], Deferred[int]] | None = None
+
+
+class AdminResource(JsonResource):
+    """Checks the method, then the guard, then answers."""
+
+    methods: tuple[bytes, ...] = (b"GET", b"HEAD")
+    guarded = False
+
+    def __init__(self, services: AdminServices, guard: Guard) -> None:
+        super().__init__()
+        self.services = services
+        self._guard = guard
+
+    async def answer(self, request: AdminRequest) -> Reply:
+        if request.head.method not in self.methods:
+            raise Refused(405, "this method is not allowed here", [(b"Allow", b", ".join(self.methods))])
+        if self.guarded:
+            self._guard.check(request.head, request.client_ip)
+        return await self.act(request)
+
+    async def act(self, request: AdminRequest) -> Reply:
+        """The answer to a request that may be answered; raises :class:`Refused`."""
+        raise NotImplementedError

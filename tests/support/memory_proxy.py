@@ -1,0 +1,376 @@
+"""The whole cache in memory: the real pipeline on a scripted backend, a store that can be held back, and a clock.
+
+Import from here; no fixture is defined, so that nothing runs for tests that do not ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from caching_proxy.cache.backend.fetch import Fetcher
+from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.tee import Fills
+from caching_proxy.cache.flights import SingleFlight
+from caching_proxy.cache.hit_for_miss import Uncacheable
+from caching_proxy.cache.inspector import Inspector
+from caching_proxy.cache.invalidator import Invalidator
+from caching_proxy.cache.leases import Tickets
+from caching_proxy.cache.pass_through import PassThrough
+from caching_proxy.cache.pipeline import Parts, Pipeline
+from caching_proxy.cache.post_responses import PostKeeper
+from caching_proxy.cache.requests import Incoming
+from caching_proxy.cache.requests import Reply as Answered
+from caching_proxy.cache.responses import Replies
+from caching_proxy.cache.tiers.burst import BurstTier
+from caching_proxy.cache.tiers.hot import HotTier
+from caching_proxy.cache.tiers.store_reader import StoreReader
+from caching_proxy.cache.tiers.variants import VaryNames
+from caching_proxy.cache.tiers.writer import Writer
+from caching_proxy.http.body import Body, Source
+from caching_proxy.http.dates import format_date
+from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
+from caching_proxy.interfaces import Identity, IStore, ITokenVerifier, Scanned, Stored, StoreError, UpstreamResponse
+from caching_proxy.rules.invalidation_rules import Rule
+from caching_proxy.rules.key import KeyPolicy
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.store.memory import MemoryStore
+from caching_proxy.testing import FakeUpstream, Reply
+
+START = 1_900_000_000.0
+ANONYMOUS = Identity(b"anonymous", "anonymous")
+
+
+def fields(*lines: str) -> list[Field]:
+    """``"Name: value"`` as fields."""
+    pairs = (line.partition(": ") for line in lines)
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, _, value in pairs]
+
+
+@implementer(ITokenVerifier)
+class Roles:
+    """``Authorization: role X`` makes role X; ``none`` no role; anything else is opaque, as with the real one."""
+
+    def identify(self, request: RequestHead) -> Identity:
+        value = request.fields.first(b"authorization")
+        return ANONYMOUS if value is None else self.remembered(value)
+
+    def remembered(self, authorization: bytes) -> Identity:
+        scheme, _, name = authorization.partition(b" ")
+        if scheme == b"role":
+            return Identity(name, name.decode())
+        if scheme == b"none":
+            return Identity(None, "invalid")
+        return Identity(b"anonymous", "opaque", established=False)
+
+
+@implementer(IStore)
+class GatedStore:
+    """A MemoryStore whose operations can be held back at either side of their effect, or made to fail.
+
+    ``hold("put")``: carried out only when released. ``delay("lookup")``: carried out now, the answer comes later.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.inner = MemoryStore(clock)
+        self.failing: Exception | None = None
+        self.calls: list[str] = []
+        self.lookups: list[tuple[bytes, ...]] = []
+        self._held: set[str] = set()
+        self._delayed: set[str] = set()
+        self._waiting: list[tuple[str, Callable[[], None]]] = []
+
+    def hold(self, *names: str) -> None:
+        self._held |= set(names)
+
+    def delay(self, *names: str) -> None:
+        self._delayed |= set(names)
+
+    def release(self, *names: str) -> None:
+        """Let everything pass that waits for one of ``names``, in order; all of it without names."""
+        gone = set(names) or self._held | self._delayed
+        self._held -= gone
+        self._delayed -= gone
+        waiting, self._waiting = self._waiting, []
+        for name, go in waiting:
+            if name in gone:
+                go()
+            else:
+                self._waiting.append((name, go))
+
+    def release_one(self, name: str) -> None:
+        """Let the oldest ``name`` pass; later ones still wait."""
+        at = next(at for at, (held, _) in enumerate(self._waiting) if held == name)
+        self._waiting.pop(at)[1]()
+
+    def waiting(self, name: str) -> int:
+        return sum(held == name for held, _ in self._waiting)
+
+    def _do(self, name: str, *args: Any) -> Deferred[Any]:
+        self.calls.append(name)
+        if self.failing is not None:
+            return fail(self.failing)
+        operation: Callable[[], Deferred[Any]] = lambda: getattr(self.inner, name)(*args)  # noqa: E731
+        if name not in self._held | self._delayed:
+            return operation()
+        done = operation() if name in self._delayed else None
+        answer: Deferred[Any] = Deferred()
+        self._waiting.append((name, lambda: (done or self._late(operation)).chainDeferred(answer)))
+        return answer
+
+    def _late(self, operation: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+        return fail(self.failing) if self.failing is not None else operation()
+
+    def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
+        self.lookups.append(tuple(fields or ()))
+        return self._do("lookup", key, fields)
+
+    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
+        return self._do("put", key, field, value, ttl_ms)
+
+    def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
+        return self._do("discard", key, field)
+
+    def delete(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        return self._do("delete", keys)
+
+    def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
+        return self._do("delete_target", target)
+
+    def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
+        return self._do("scan", cursor, prefix)
+
+    def held(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        return self._do("held", keys)
+
+    def ping(self) -> Deferred[None]:
+        return self._do("ping")
+
+    def start(self) -> Deferred[None]:
+        return self.inner.start()
+
+    def stop(self) -> Deferred[None]:
+        return self.inner.stop()
+
+    def fields_of(self, key: bytes) -> list[bytes]:
+        """The variants really stored."""
+        found: list[Stored | None] = []
+        self.inner.lookup(key).addCallback(found.append)
+        return sorted(found[0].variants) if found[0] is not None else []
+
+
+@attrs.frozen
+class Answer:
+    """A reply, read to its end. ``error`` is set where its body broke off."""
+
+    status: int
+    fields: Fields
+    body: bytes
+    error: Failure | None = None
+    length: int | None = None
+
+    @property
+    def cache(self) -> str:
+        return self["X-Cache-Status"] or ""
+
+    @property
+    def why(self) -> str:
+        """The last member of Cache-Status, without the name."""
+        return (self["Cache-Status"] or "").rpartition("caching-proxy; ")[2]
+
+    def __getitem__(self, name: str) -> str | None:
+        value = self.fields.joined(name.lower().encode())
+        return None if value is None else value.decode("latin-1")
+
+
+class Exchange:
+    """A request under way: ``reply`` once its head is there, ``answer`` once its body has been read."""
+
+    def __init__(self, work: Deferred[Answered], read: bool) -> None:
+        self.work = work
+        self.reply: Answered | None = None
+        self.failure: Failure | None = None
+        self.answer: Answer | None = None
+        self._read = read
+        work.addCallbacks(self._replied, self._failed)
+
+    def leave(self) -> None:
+        """The client goes away."""
+        if self.reply is None:
+            self.work.cancel()
+        else:
+            self.reply.discard()
+
+    def read(self) -> None:
+        """Read the body to its end."""
+        assert self.reply is not None
+        body = self.reply.body
+        if isinstance(body, bytes):
+            self._complete(body)
+        else:
+            body.collect(1 << 30).addCallbacks(self._complete, lambda failure: self._complete(b"", failure))
+
+    def _replied(self, reply: Answered) -> None:
+        self.reply = reply
+        if self._read:
+            self.read()
+
+    def _failed(self, failure: Failure) -> None:
+        self.failure = failure
+
+    def _complete(self, body: bytes, error: Failure | None = None) -> None:
+        assert self.reply is not None
+        self.answer = Answer(self.reply.head.status, self.reply.head.fields, body, error, self.reply.length)
+
+
+class MemoryProxy:
+    """A proxy without sockets. ``says`` sets what the backend answers, ``get`` and friends ask the proxy."""
+
+    def __init__(self, *, name: bytes | None = b"caching-proxy", base_path: bytes = b"", **policy: Any) -> None:
+        self.clock = Clock()
+        self.clock.advance(START)
+        self.store = GatedStore(self.clock)
+        self.backend = FakeUpstream()
+        self.policy = CachePolicy(**{"default_ttl": 0, **policy})
+        self.keys = KeyPolicy()
+        self.rules: tuple[Rule, ...] = ()
+        self.interims: list[ResponseHead] = []
+        self.hot = HotTier(100, 1 << 20, 30.0)
+        self.burst = BurstTier(100, 1 << 20, 10.0)
+        self.tickets, self.uncacheable = Tickets(), Uncacheable()
+        self.flights = SingleFlight(self.clock, 60.0)
+        self.lookups: list[tuple[bytes, ...]] = self.store.lookups
+        self.invalidator = Invalidator(self.hot, self.burst, self.tickets, self.flights, self.store, self.clock)
+        self.varying = VaryNames()
+        self.writer = Writer(
+            self.hot, self.burst, self.store, self.tickets, self.clock, self.invalidator.forsake, self.varying
+        )
+        self.replies = Replies(name)
+        self.verifier = Roles()
+        self.inspector = Inspector(self.hot, self.store, self.invalidator, self.clock)
+        self.pipeline = Pipeline(self._parts(base_path))
+
+    def _parts(self, base_path: bytes) -> Parts:
+        route = Route(self.backend, b"backend.test", b"http://backend.test", base_path, b"caching-proxy")
+        clock, policy = self.clock, self.policy
+        fills = self.fills = Fills(clock, policy.max_body)
+        posts = PostKeeper(policy, self.keys, route.origin, self.tickets, self.writer, fills, clock)
+        reader = StoreReader(self.store, self.burst, self.tickets, clock, self.invalidator.horizon, self.varying)
+        fetcher = Fetcher(
+            policy, self.keys, route, self.writer, self.uncacheable, self.replies, fills, clock, reader, self.varying
+        )
+        return Parts(
+            policy=policy,
+            keys=self.keys,
+            verifier=self.verifier,
+            hot=self.hot,
+            reader=reader,
+            flights=self.flights,
+            uncacheable=self.uncacheable,
+            tickets=self.tickets,
+            fetcher=fetcher,
+            passing=PassThrough(route, self.invalidator, lambda: self.rules, self.keys, self.replies, posts, clock),
+            replies=self.replies,
+            varying=self.varying,
+            clock=clock,
+        )
+
+    # -- the backend
+
+    def reply(self, *lines: str, status: int = 200, body: bytes = b"one", date: bool = True, **more: Any) -> Reply:
+        """An answer of the backend with a Date of now, unless ``date`` is False."""
+        dated = [(b"Date", format_date(self.clock.seconds()))] if date else []
+        return Reply(status=status, fields=[*dated, *fields(*lines)], body=body, **more)
+
+    def open_response(self, *lines: str, status: int = 200, source: Source | None = None) -> UpstreamResponse:
+        """An answer of the backend whose body the test feeds, ends or fails."""
+        head = self.reply(*lines, status=status).response().head
+        return UpstreamResponse(head, Body(None, source), None)
+
+    def says(self, *lines: str, **more: Any) -> None:
+        """What the backend answers from now on, whatever it is asked."""
+        self.backend.script = lambda head, body: self.reply(*lines, **more)
+
+    def says_each(self, *answers: Reply | Exception) -> None:
+        """What the backend answers to the next requests, one after another."""
+        left = list(answers)
+        self.backend.script = lambda head, body: left.pop(0)
+
+    @property
+    def seen(self) -> list[RequestHead]:
+        """What the backend was asked."""
+        return [fetch.head for fetch in self.backend.requests]
+
+    @property
+    def count(self) -> int:
+        return len(self.backend.requests)
+
+    def sent(self, name: str, at: int = -1) -> str | None:
+        """A field of a request that the backend saw, by default the last."""
+        value = self.seen[at].fields.joined(name.lower().encode())
+        return None if value is None else value.decode("latin-1")
+
+    # -- clients
+
+    def start(
+        self,
+        method: str,
+        target: str,
+        *lines: str,
+        body: bytes = b"",
+        read: bool = True,
+        minor: int = 1,
+        trusted: bool = False,
+    ) -> Exchange:
+        """Begin a request; ``trusted``: of a proxy that is believed about the client behind it."""
+        head = RequestHead(method.encode(), target.encode(), Fields([(b"Host", b"proxy.test"), *fields(*lines)]), minor)
+        incoming = Incoming(
+            head, Body.of(body), b"192.0.2.1", b"id-1", trusted=trusted, on_interim=self.interims.append
+        )
+        answer = self.pipeline.handle(incoming)
+        return Exchange(answer if isinstance(answer, Deferred) else succeed(answer), read)
+
+    def ask(self, method: str, target: str, *lines: str, body: bytes = b"", trusted: bool = False) -> Answer:
+        """A whole exchange."""
+        exchange = self.start(method, target, *lines, body=body, trusted=trusted)
+        assert exchange.failure is None, exchange.failure
+        assert exchange.answer is not None, "not answered"
+        return exchange.answer
+
+    def get(self, target: str = "/x", *lines: str, trusted: bool = False) -> Answer:
+        return self.ask("GET", target, *lines, trusted=trusted)
+
+    def head(self, target: str = "/x", *lines: str) -> Answer:
+        return self.ask("HEAD", target, *lines)
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    def forget_memory(self) -> None:
+        """What a restart does: only the store is left."""
+        self.hot.clear()
+        self.burst.clear()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way any more."""
+        return not len(self.tickets) and not len(self.flights) and not len(self.writer._turns)
+
+    def invalidate(self, pattern: str) -> list[int | Failure]:
+        """What became of it so far: empty while it waits."""
+        result: list[int | Failure] = []
+        self.invalidator.invalidate(pattern.encode()).addBoth(result.append)
+        return result
+
+
+def down() -> StoreError:
+    return StoreError("down")
+
+
+__all__ = ["ANONYMOUS", "Answer", "Exchange", "GatedStore", "MemoryProxy", "down", "fields"]

@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IProtocol
 from zope.interface import Attribute, Interface
 
 from caching_proxy.http.body import Body
-from caching_proxy.http.forwarding import OutgoingRequest
 from caching_proxy.http.messages import RequestHead, ResponseHead
+from caching_proxy.http.outgoing_request import OutgoingRequest
 from caching_proxy.http.values import transient
 
 

@@ -23,7 +23,9 @@ from twisted.python.failure import Failure
 
 from caching_proxy.app.options import fail
 from caching_proxy.settings import dotenv
-from caching_proxy.settings.model import Settings, SettingsError, load
+from caching_proxy.settings.load import load
+from caching_proxy.settings.model import Settings
+from caching_proxy.settings.parsers import SettingsError
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 COMMAND = (TWISTD, "-n", "--pidfile=", "cachingproxy")

@@ -15,7 +15,9 @@ from twisted.python import usage
 
 from caching_proxy.app.reactors import install_reactor
 from caching_proxy.settings import dotenv
-from caching_proxy.settings.model import Settings, SettingsError, load
+from caching_proxy.settings.load import load
+from caching_proxy.settings.model import Settings
+from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.settings.table import TABLE, Variable
 
 

@@ -13,8 +13,6 @@ from functools import cached_property, lru_cache
 
 import attrs
 
-from caching_proxy.rules.entry import NO_FLAGS, Flag
-
 SATURATED = 2**31
 """Delta-seconds above this count as this: 68 years (RFC 9111 §1.2.2)."""
 
@@ -138,22 +136,6 @@ class CacheControl:
         It has no effect as a directive; but a lifetime must not be guessed where the backend tried to state one.
         """
         return self.discarded or any(map(_seems_meant, self.directives))
-
-    @cached_property
-    def flags(self) -> Flag:
-        """What a stored response keeps of the directives."""
-        flags = NO_FLAGS
-        if self.unqualified(b"no-cache"):
-            flags |= Flag.NO_CACHE | Flag.STRICT
-        if self.has(b"must-revalidate") or self.has(b"proxy-revalidate") or self.has(b"s-maxage"):
-            flags |= Flag.STRICT  # §4.2.4
-        if self.misspelt:  # what may have been meant for one client only is shown to nobody without asking
-            flags |= Flag.STRICT
-        if self.has(b"immutable"):
-            flags |= Flag.IMMUTABLE
-        if self.has(b"public") or self.has(b"must-revalidate") or self.has(b"s-maxage"):
-            flags |= Flag.SHARED  # §3.5
-        return flags
 
 
 NO_DIRECTIVES = CacheControl()

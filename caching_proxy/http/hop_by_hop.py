@@ -1,7 +1,7 @@
 """Header fields on their way through: what ends at this hop and what the proxy adds (RFC 9110 §7.6).
 
 End-to-end fields pass in their order with their bytes unchanged. What the backend gets is in
-:mod:`caching_proxy.http.forwarding`.
+:mod:`caching_proxy.rules.forwarding`.
 """
 
 from __future__ import annotations

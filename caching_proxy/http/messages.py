@@ -16,6 +16,9 @@ _BLANK = b" \t"
 Field = tuple[bytes, bytes]
 T = TypeVar("T")
 
+_ITSELF = object()
+"""Stands for fields from which a rule took nothing away."""
+
 
 class Fields:
     """An ordered sequence of ``(name, value)`` lines.
@@ -93,8 +96,10 @@ class Fields:
         if known is None:
             known = self._derived = {}
         elif rule in known:
-            return cast("T", known[rule])
-        value = known[rule] = rule(self)
+            found = known[rule]
+            return cast("T", self if found is _ITSELF else found)
+        value = rule(self)
+        known[rule] = _ITSELF if value is self else value  # a reference to itself would wait for the cycle collector
         return value
 
     def first(self, name: bytes) -> bytes | None:

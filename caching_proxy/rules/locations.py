@@ -30,7 +30,7 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9](?:[A-Za-z0-9._~-]*)|\[[0-9A-Fa-f:.]+\])(?::
 
 @attrs.frozen(slots=True)
 class Backend:
-    """``origin`` as :func:`~caching_proxy.rules.references.origin_of` writes it, ``base_path`` without a final ``/``."""
+    """``origin`` as :func:`caching_proxy.rules.references.origin_of` writes it; ``base_path`` ends without ``/``."""
 
     origin: bytes
     base_path: bytes

@@ -14,6 +14,7 @@ from caching_proxy.http.values import transient
 from caching_proxy.rules.cookies import has_session_cookie
 from caching_proxy.rules.endless import is_endless
 from caching_proxy.rules.entry import NO_FLAGS, Flag, Selecting
+from caching_proxy.rules.entry_flags import flags_of
 from caching_proxy.rules.freshness import Freshness, assess
 from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.policy import CachePolicy
@@ -59,7 +60,7 @@ def judge(
     personal = not clear and _may_be_personal(request, response.fields, policy, control)
     freshness = assess(response, control, use_expires, policy, requested_at, received_at, guess=not personal)
     if clear and freshness.lifetime:
-        return Verdict(None, freshness, control.flags)
+        return Verdict(None, freshness, flags_of(control))
     case = _case(request, response, policy, established, has_body, control, freshness)
     return _verdict(case, first_refusal(case))
 
@@ -115,7 +116,7 @@ def _case(
         has_body=has_body,
         control=control,
         freshness=freshness,
-        flags=control.flags | Flag.PARTIAL if response.status == 206 else control.flags,
+        flags=flags_of(control) | Flag.PARTIAL if response.status == 206 else flags_of(control),
         drop=control.excluded,
         selecting=selecting_of(request, response.fields),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -19,14 +19,12 @@ from caching_proxy.http.body import Body
 from caching_proxy.http.framing import NONE, BadMessage, Framing, has_no_body
 from caching_proxy.server.batch import Answers
 from caching_proxy.server.refusal import CLIENT_LEFT, refusal
+from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Inbound
 from caching_proxy.server.request_head import END, ParsedHead, check_unfinished
+from caching_proxy.server.seams import Site
 from caching_proxy.server.sending import Outlet
 from caching_proxy.transport.native import BytesProtocol
-
-if TYPE_CHECKING:
-    from caching_proxy.server.request import ProxyRequest
-    from caching_proxy.server.site import ProxySite
 
 EMPTY_LINES = 2
 """How many are passed over before a request line: some clients end a body with one that is not counted."""
@@ -55,7 +53,7 @@ class HTTPChannel(Outlet):
 
     factory = None  # keeps http.Request from writing access lines
 
-    def __init__(self, site: ProxySite) -> None:
+    def __init__(self, site: Site) -> None:
         super().__init__(site.clock, site.limits, site.pinned)
         self.site = site
         self.request: ProxyRequest | None = None

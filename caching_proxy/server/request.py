@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, ITransport
@@ -25,11 +24,8 @@ from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.http.pieces import Content
 from caching_proxy.server.request_body import Inbound
 from caching_proxy.server.request_head import ParsedHead
+from caching_proxy.server.seams import Channel, Site
 from caching_proxy.transport.native import BytesProtocol
-
-if TYPE_CHECKING:
-    from caching_proxy.server.channel import HTTPChannel
-    from caching_proxy.server.site import ProxySite
 
 MAX_INTERIM = 32
 """Interim responses to one request that are passed on: they are hints, and a backend may send them without end."""
@@ -44,14 +40,12 @@ class ProxyRequest(server.Request):
     After a disconnect, or :meth:`abort`, everything that writes does nothing; ``notifyFinish`` tells.
     """
 
-    channel: HTTPChannel | None  # type: ignore[assignment]
-    site: ProxySite  # type: ignore[assignment]
+    channel: Channel | None  # type: ignore[assignment]
+    site: Site  # type: ignore[assignment]
     _log = Logger()
     _interim = 0  # responses before the final one so far
 
-    def __init__(
-        self, channel: HTTPChannel, parsed: ParsedHead, body: Body | None, inbound: Inbound | None = None
-    ) -> None:
+    def __init__(self, channel: Channel, parsed: ParsedHead, body: Body | None, inbound: Inbound | None = None) -> None:
         # Not the base's __init__: it builds header objects and addresses that most requests never look at.
         head = parsed.head
         self.head: RequestHead = head

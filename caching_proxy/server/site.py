@@ -9,18 +9,14 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.web.resource import IResource, getChildForRequest
 
-from caching_proxy.server.batch import HotAnswer
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.connections import ConnectionSet
 from caching_proxy.server.limits import DEFAULT_LIMITS, Limits
 from caching_proxy.server.pinned import Pinned
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Budget
-from caching_proxy.server.request_head import HeadParser, ParsedHead
-
-Hot = Callable[[ParsedHead, HTTPChannel], HotAnswer | None]
-"""Answers a plain GET or HEAD with the exact bytes of a whole response, or None to decline."""
-
+from caching_proxy.server.request_head import HeadParser
+from caching_proxy.server.seams import Hot
 
 UPLOADS = 32
 """How many uploads of the longest kind may be kept at once; further ones are passed on as they come."""

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from caching_proxy.auth.keys import KeyConfigError, fitting_algorithms, load_public_key, load_secret
+from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.settings.tls_files import with_tls
-
-if TYPE_CHECKING:
-    from caching_proxy.settings.model import Settings
 
 _KEY_FILE = "a readable PEM file with an RSA, EC, Ed25519 or Ed448 public key or certificate"
 _KEY_FILE_LIMIT = 64 * 1024

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 from cryptography import x509
 
+from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.transport.tls import TLSConfig, load_certificates, load_key
-
-if TYPE_CHECKING:
-    from caching_proxy.settings.model import Settings
 
 _LIMIT = 1 << 20
 _CERTIFICATES = "a readable file of PEM certificates"

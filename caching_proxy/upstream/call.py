@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from caching_proxy.http.body import Body
-from caching_proxy.http.forwarding import OutgoingRequest
 from caching_proxy.http.messages import ResponseHead
 from caching_proxy.http.methods import RETRIED
+from caching_proxy.http.outgoing_request import OutgoingRequest
 from caching_proxy.interfaces import (
     UpstreamError,
     UpstreamProtocolError,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from caching_proxy.http.body import Body
-from caching_proxy.http.forwarding import OutgoingRequest
 from caching_proxy.http.messages import ResponseHead
+from caching_proxy.http.outgoing_request import OutgoingRequest
 from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError, UpstreamResponse
 
 C = TypeVar("C", contravariant=True)

@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.http.body import Body
-from caching_proxy.http.forwarding import OutgoingRequest
 from caching_proxy.http.messages import RequestHead
+from caching_proxy.http.outgoing_request import OutgoingRequest
 from caching_proxy.interfaces import (
     IUpstream,
     UpstreamError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.whole_proxy import ok
 
-from caching_proxy.settings.model import load
+from caching_proxy.settings.load import load
 
 HEAD = b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n"
 

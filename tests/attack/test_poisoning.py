@@ -7,7 +7,7 @@ import json
 import pytest
 from support.whole_proxy import BACKEND, ok
 
-from caching_proxy.settings.model import SettingsError
+from caching_proxy.settings.parsers import SettingsError
 
 LONG = b"x" * 3000
 

@@ -6,7 +6,7 @@ import pytest
 from support.whole_proxy import ok
 
 from caching_proxy.rules.steering import METHOD_FIELDS, TABLE
-from caching_proxy.settings.model import SettingsError
+from caching_proxy.settings.parsers import SettingsError
 
 NAMES = sorted(name.replace(b"*", b"anything") for name in TABLE)
 TRUSTED = "10.1.2.3"

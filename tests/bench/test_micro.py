@@ -17,10 +17,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from caching_proxy.http.cache_control import CacheControl
-from caching_proxy.http.forwarding import request_to_backend
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.rules.codec import decode, encode
 from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.forwarding import request_to_backend
 from caching_proxy.rules.freshness import assess
 from caching_proxy.rules.glob import compile_glob
 from caching_proxy.rules.key import KeyPolicy, build_key, target_of

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caching_proxy.http.cache_control import SATURATED, CacheControl, Directive, delta_seconds
-from caching_proxy.http.forwarding import request_to_backend
 from caching_proxy.http.hop_by_hop import response_to_client
 from caching_proxy.http.messages import Fields, RequestHead
+from caching_proxy.rules.forwarding import request_to_backend
 
 
 def parse(*lines: bytes) -> CacheControl:

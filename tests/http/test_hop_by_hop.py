@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caching_proxy.http.forwarding import request_to_backend, upgrade_to_backend
 from caching_proxy.http.hop_by_hop import (
     FORWARD_CLIENT_DROP,
     connection_options,
@@ -18,6 +17,7 @@ from caching_proxy.http.hop_by_hop import (
     response_to_client,
 )
 from caching_proxy.http.messages import Field, Fields, RequestHead
+from caching_proxy.rules.forwarding import request_to_backend, upgrade_to_backend
 
 
 def sent(

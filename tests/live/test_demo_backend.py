@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.web.client import Agent
 from twisted.web.test.requesthelper import DummyRequest
 
-from caching_proxy.settings.model import load
+from caching_proxy.settings.load import load
 
 
 @pytest.fixture

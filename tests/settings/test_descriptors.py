@@ -8,7 +8,7 @@ import pytest
 
 from caching_proxy.app import descriptors
 from caching_proxy.app.descriptors import fitted, raised_limit
-from caching_proxy.settings.model import load
+from caching_proxy.settings.load import load
 
 
 def settings(**environment: str):

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from support.authority import Authority, dns, pem_key
 from support.tokens import EC, ED, RSA, SECRET, pem
 
-from caching_proxy.settings.model import Settings, load
+from caching_proxy.settings.load import load
+from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 
 CERTIFICATE, KEY = Authority().issue(*dns("a"))

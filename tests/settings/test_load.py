@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caching_proxy.settings import dotenv
-from caching_proxy.settings.model import Settings, SettingsError, load
+from caching_proxy.settings.load import load
+from caching_proxy.settings.model import Settings
+from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.settings.table import TABLE
 
 BACKEND = {"BACKEND_URL": "http://backend:8080"}

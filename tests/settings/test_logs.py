@@ -14,7 +14,8 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from caching_proxy.settings.model import Settings, load
+from caching_proxy.settings.load import load
+from caching_proxy.settings.model import Settings
 from caching_proxy.telemetry.access_log import FLUSH_SECONDS, MOST_WAITING, AccessLog, make_access_log
 from caching_proxy.telemetry.logs import make_observer
 from caching_proxy.telemetry.redaction import target_without_secrets, text_without_secrets

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from caching_proxy.settings import dotenv
 from caching_proxy.settings.docs import env_example, markdown
-from caching_proxy.settings.model import load
+from caching_proxy.settings.load import load
 from caching_proxy.settings.table import TABLE
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.authority import Authority, dns, pem_key
 
-from caching_proxy.settings.model import Settings, load
+from caching_proxy.settings.load import load
+from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 
 AUTHORITY = Authority()

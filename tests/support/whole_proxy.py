@@ -20,7 +20,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from caching_proxy.app.compose import Proxy, compose
-from caching_proxy.settings.model import load
+from caching_proxy.settings.load import load
 from caching_proxy.testing import MemoryWire, Recorder
 from caching_proxy.testing.wire import MemoryTransport
 from caching_proxy.upstream.connection import UpstreamConnection

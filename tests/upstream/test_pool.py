@@ -6,8 +6,8 @@ import pytest
 from support.upstream_net import GET, Fetched, Net
 from twisted.internet.defer import CancelledError
 
-from caching_proxy.http.forwarding import OutgoingRequest
 from caching_proxy.http.messages import Fields, RequestHead
+from caching_proxy.http.outgoing_request import OutgoingRequest
 from caching_proxy.interfaces import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
 
 

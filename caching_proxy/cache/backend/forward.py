@@ -7,9 +7,9 @@ from twisted.internet.defer import Deferred
 
 from caching_proxy.cache.requests import Incoming
 from caching_proxy.http.body import Body
-from caching_proxy.http.forwarding import request_to_backend, upgrade_to_backend
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.interfaces import IUpstream, UpstreamResponse
+from caching_proxy.rules.forwarding import request_to_backend, upgrade_to_backend
 from caching_proxy.rules.locations import Backend as LocatedBackend
 
 

@@ -15,10 +15,9 @@ import attrs
 
 from caching_proxy.http.hop_by_hop import HOP_BY_HOP, hop_by_hop, incoming_request_id, max_forwards, upgrade_wish
 from caching_proxy.http.messages import Fields, RequestHead
-from caching_proxy.http.values import transient
+from caching_proxy.http.outgoing_request import OutgoingRequest
 from caching_proxy.rules.steering import METHOD_FIELDS, steers
 
-_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _DROP = HOP_BY_HOP | {
     b"host",
     b"content-length",  # the sender frames the body anew
@@ -33,31 +32,6 @@ _DROP = HOP_BY_HOP | {
 }
 _COUNTED = frozenset((b"OPTIONS", b"TRACE"))
 _REMEMBERED = 64  # bytes of a name whose fate is worth remembering
-
-
-@transient(slots=True, eq=False)
-class OutgoingRequest:
-    """A request as it goes out, but for ``Connection`` and the framing of its body, which the sender adds.
-
-    ``lines`` are its field lines, each ended by CRLF; there must be ``count`` of them, or a line break strayed in.
-    """
-
-    method: bytes
-    target: bytes
-    lines: bytes
-    count: int
-
-    @classmethod
-    def of(cls, head: RequestHead) -> OutgoingRequest:
-        """``head`` with its fields as they are, less those that would frame a body."""
-        fields = head.fields
-        if not _FRAMING.isdisjoint(fields.index):
-            fields = fields.without(_FRAMING)
-        return cls(head.method, head.target, fields.encoded(), len(fields))
-
-    @property
-    def head(self) -> RequestHead:
-        return RequestHead(self.method, self.target, Fields.decoded(self.lines))
 
 
 @attrs.frozen(slots=True)

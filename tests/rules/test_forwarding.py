@@ -6,8 +6,9 @@ from itertools import product
 
 import pytest
 
-from caching_proxy.http.forwarding import OutgoingRequest, request_to_backend
 from caching_proxy.http.messages import Field, Fields, RequestHead
+from caching_proxy.http.outgoing_request import OutgoingRequest
+from caching_proxy.rules.forwarding import request_to_backend
 
 PAIRS: tuple[Field, ...] = (
     (b"Host", b"shop.example"),

@@ -1,0 +1,86 @@
+"""What the parts of the server side know of each other: a request of its channel, a channel of its site.
+
+The site makes channels and channels make requests; none of them needs to know the class of what made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
+from twisted.web.resource import IResource
+
+from caching_proxy.http.pieces import Content
+from caching_proxy.server.batch import HotAnswer
+from caching_proxy.server.connections import ConnectionSet
+from caching_proxy.server.limits import Limits
+from caching_proxy.server.pinned import Pinned
+from caching_proxy.server.request_body import Budget
+from caching_proxy.server.request_head import HeadParser, ParsedHead
+from caching_proxy.transport.native import BytesProtocol
+
+Hot = Callable[[ParsedHead, Any], HotAnswer | None]
+"""Answers a plain GET or HEAD with the exact bytes of a whole response, or None to decline. It is given the channel."""
+
+
+class Site(Protocol):
+    """What makes connections, as those see it."""
+
+    resource: IResource
+    clock: IReactorTime
+    limits: Limits
+    hot: Hot | None
+    on_refused: Callable[[int], None] | None
+    heads: HeadParser
+    connections: ConnectionSet
+    pinned: Pinned
+    uploads: Budget
+    requestFactory: Any
+
+    def date(self) -> bytes:
+        """The value of ``Date`` now."""
+
+    def getResourceFor(self, request: Any) -> IResource:
+        """The resource that renders ``request``."""
+
+
+class Channel(Protocol):
+    """A connection, as the request under way on it sees it."""
+
+    full: bool
+    transport: ITransport
+
+    @property
+    def site(self) -> Site: ...
+
+    @property
+    def peer_host(self) -> bytes:
+        """The peer's address in text, empty where it has none."""
+
+    @property
+    def scheme(self) -> bytes: ...
+
+    def getPeer(self) -> IAddress: ...
+
+    def getHost(self) -> IAddress: ...
+
+    def seconds(self) -> float: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def write_content(self, head: bytes, content: Content) -> None: ...
+
+    def connection_field(self, framed: bool) -> bytes: ...
+
+    def unregisterProducer(self) -> None: ...
+
+    def requestDone(self, request: object) -> None: ...
+
+    def take_over(self, tunnel: BytesProtocol) -> bytes: ...
+
+    def end_tunnel(self) -> None: ...
+
+    def cut(self) -> None: ...
+
+    def abort(self) -> None: ...

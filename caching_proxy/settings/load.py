@@ -1,0 +1,70 @@
+"""Reading the settings, once at start.
+
+A flag beats the environment, which beats ``.env``, which beats the default; an empty value counts as unset. Anything
+that cannot be right stops the start with one line (:class:`SettingsError`); what is merely unwise comes back as
+warnings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from caching_proxy.settings.checks import Given, check
+from caching_proxy.settings.model import Settings
+from caching_proxy.settings.parsers import SettingsError, without_password
+from caching_proxy.settings.table import TABLE, Variable
+
+_UNSET: Mapping[str, object] = {
+    "ignored_cookies": (),
+    "cache_key_ignore_params": (),
+    "allowed_hosts": (),
+    "jwt_algorithms": (),
+    "jwt_audience": (),
+    "trusted_proxies": (),
+    "steering_fields": (),
+    "metrix_prefix": "",
+}
+"""What an unset variable without a default becomes, where that is not None."""
+
+
+def load(
+    environ: Mapping[str, str], dotenv: Mapping[str, str], overrides: Mapping[str, str]
+) -> tuple[Settings, tuple[str, ...]]:
+    """The settings and the warnings about them; raises :class:`SettingsError`.
+
+    ``overrides`` (flags) are keyed by the variable's name.
+    """
+    values: dict[str, Any] = {}
+    given: dict[str, Given] = {}
+    for row in TABLE:
+        found = next(_candidates(row, overrides, environ, dotenv), None)
+        if found is not None:
+            given[row.name] = found
+            values[row.attribute] = _parsed(row, found)
+        elif row.default is not None:
+            values[row.attribute] = row.parser.convert(row.default)
+        elif row.required:
+            raise SettingsError(row.name, None, row.parser.expected)
+        else:
+            values[row.attribute] = _UNSET.get(row.attribute)
+    return check(Settings(**values), given)
+
+
+def _candidates(row: Variable, *sources: Mapping[str, str]) -> Iterator[Given]:
+    for source in sources:
+        for name in (row.name, *row.aliases):
+            text = source.get(name, "").strip()
+            if text:
+                yield Given(name, text)
+
+
+def _parsed(row: Variable, found: Given) -> object:
+    try:
+        return row.parser.convert(found.text)
+    except ValueError:
+        shown = "***" if row.secret else without_password(found.text)
+        raise SettingsError(found.name, shown, row.parser.expected) from None
+
+
+__all__ = ["Settings", "SettingsError", "load", "without_password"]

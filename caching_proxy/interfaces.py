@@ -202,7 +202,7 @@ class Identity:
 
 
 class ITokenVerifier(Interface):
-    """Turns the ``Authorization`` of a request into an :class:`Identity`."""
+    """KeyQueue the ``Authorization`` of a request into an :class:`Identity`."""
 
     def identify(request: RequestHead) -> Identity | Deferred[Identity]:
         """Never fails: any doubt is an identity without a role. A Deferred only where keys must be fetched first."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from caching_proxy.app.gc_tuning import OLDER, YOUNG, relax_collector
+from caching_proxy.app.gc_tuning import OLDER, YOUNG, tune_gc
 
 
 @pytest.fixture
@@ -20,6 +20,6 @@ def collector() -> Iterator[None]:
 
 @pytest.mark.usefixtures("collector")
 def test_what_exists_is_spared_and_the_rest_is_looked_at_less_often() -> None:
-    relax_collector()
+    tune_gc()
     assert gc.get_threshold() == (YOUNG, OLDER, OLDER)
     assert gc.get_freeze_count() > 1000

@@ -30,14 +30,14 @@ from caching_proxy.cache.backend.fetch import Fetcher
 from caching_proxy.cache.backend.forward import Route
 from caching_proxy.cache.backend.tee import Fills
 from caching_proxy.cache.flights import SingleFlight
-from caching_proxy.cache.hit_for_miss import Uncacheable
+from caching_proxy.cache.hit_for_miss import HitForMiss
 from caching_proxy.cache.inspector import Inspector
 from caching_proxy.cache.invalidator import Invalidator
-from caching_proxy.cache.leases import Tickets
+from caching_proxy.cache.leases import Leases
 from caching_proxy.cache.pass_through import PassThrough
 from caching_proxy.cache.pipeline import Parts, Pipeline
 from caching_proxy.cache.post_responses import PostKeeper
-from caching_proxy.cache.responses import Replies
+from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import StoreReader
@@ -55,7 +55,7 @@ from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.url import RedisTopology, parse_cache_url
 from caching_proxy.telemetry.access_log import AccessLog, make_access_log
 from caching_proxy.telemetry.metrics import Metrics
@@ -103,7 +103,7 @@ class Cache:
     keys: KeyPolicy
     hot: HotTier
     burst: BurstTier
-    tickets: Tickets
+    leases: Leases
     flights: SingleFlight
     invalidator: Invalidator
     writer: Writer
@@ -179,9 +179,9 @@ def _cache(reactor: Any, settings: Settings, store: IStore, metrics: Metrics) ->
         settings.burst_cache_max_entries, settings.burst_cache_max_bytes, settings.burst_cache_ttl_seconds
     )
     patience = settings.backend_timeout + settings.backend_connect_timeout
-    varying, tickets, flights = VaryNames(), Tickets(), SingleFlight(reactor, patience)
-    invalidator = Invalidator(hot, burst, tickets, flights, store, reactor, count_invalidation(metrics))
-    writer = Writer(hot, burst, store, tickets, reactor, invalidator.forsake, varying)
+    varying, leases, flights = VaryNames(), Leases(), SingleFlight(reactor, patience)
+    invalidator = Invalidator(hot, burst, leases, flights, store, reactor, count_invalidation(metrics))
+    writer = Writer(hot, burst, store, leases, reactor, invalidator.purge_key, varying)
     watch_tiers(metrics, hot, burst, flights)
     watch_store(metrics, store)
     watch_writer(metrics, writer)
@@ -190,7 +190,7 @@ def _cache(reactor: Any, settings: Settings, store: IStore, metrics: Metrics) ->
         keys=_key_policy(settings),
         hot=hot,
         burst=burst,
-        tickets=tickets,
+        leases=leases,
         flights=flights,
         invalidator=invalidator,
         writer=writer,
@@ -208,13 +208,13 @@ def _pipeline(
     rules: RulesFile,
 ) -> Pipeline:
     varying = cache.varying
-    policy, keys, tickets, writer = cache.policy, cache.keys, cache.tickets, cache.writer
+    policy, keys, leases, writer = cache.policy, cache.keys, cache.leases, cache.writer
     route = _route(settings, upstream)
-    replies = Replies(_shown_name(settings), settings.development, os.urandom(16))
-    uncacheable = Uncacheable()
+    responses = Responses(_shown_name(settings), settings.development, os.urandom(16))
+    uncacheable = HitForMiss()
     fills = Fills(reactor, policy.max_body, patience=settings.backend_timeout)
-    posts = PostKeeper(policy, keys, route.origin, tickets, writer, fills, reactor)
-    reader = StoreReader(store, cache.burst, tickets, reactor, cache.invalidator.horizon, varying)
+    posts = PostKeeper(policy, keys, route.origin, leases, writer, fills, reactor)
+    reader = StoreReader(store, cache.burst, leases, reactor, cache.invalidator.invalid_before, varying)
     return Pipeline(
         Parts(
             policy=policy,
@@ -224,10 +224,10 @@ def _pipeline(
             reader=reader,
             flights=cache.flights,
             uncacheable=uncacheable,
-            tickets=tickets,
-            fetcher=Fetcher(policy, keys, route, writer, uncacheable, replies, fills, reactor, reader, varying),
-            passing=PassThrough(route, cache.invalidator, rules, keys, replies, posts, reactor),
-            replies=replies,
+            leases=leases,
+            fetcher=Fetcher(policy, keys, route, writer, uncacheable, responses, fills, reactor, reader, varying),
+            passing=PassThrough(route, cache.invalidator, rules, keys, responses, posts, reactor),
+            responses=responses,
             varying=varying,
             clock=reactor,
             stale_wait=settings.stale_wait_seconds,
@@ -276,7 +276,7 @@ def request_ids(random: Callable[[int], bytes]) -> Callable[[], bytes]:
 
 def _phase(store: IStore) -> str:
     """The breaker's phase as text; the embedded store needs no breaker."""
-    return (store.phase if isinstance(store, GuardedStore) else Phase.CLOSED).name.lower().replace("_", "-")
+    return (store.phase if isinstance(store, CircuitBreakerStore) else Phase.CLOSED).name.lower().replace("_", "-")
 
 
 def _rules(settings: Settings) -> RulesFile:

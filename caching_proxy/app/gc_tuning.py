@@ -16,7 +16,7 @@ OLDER = 20
 """Looks at one generation before the next older one is looked at as well; 10 by default."""
 
 
-def relax_collector() -> None:
+def tune_gc() -> None:
     """Look less often, and never again at what exists now: modules, settings and parts live as long as the process."""
     gc.collect()
     gc.freeze()

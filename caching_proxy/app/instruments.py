@@ -12,7 +12,7 @@ from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.interfaces import IStore, UpstreamError
 from caching_proxy.store.breaker import Phase
-from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.telemetry.failure_log import FailureLog
 from caching_proxy.telemetry.metrics import Metrics
 
@@ -32,7 +32,7 @@ def watch_tiers(metrics: Metrics, hot: HotTier, burst: BurstTier, flights: Singl
 
 def watch_store(metrics: Metrics, store: IStore) -> None:
     """Pool and breaker; the embedded store has neither and reads as an empty pool and a closed breaker."""
-    if not isinstance(store, GuardedStore):
+    if not isinstance(store, CircuitBreakerStore):
         for name in ("redis_pool_size", "redis_pool_in_use", "redis_pool_waiting", "circuit_breaker_state"):
             metrics.watch(name, lambda: 0)
         return

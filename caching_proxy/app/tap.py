@@ -30,7 +30,7 @@ def makeService(options: Options) -> IService:
 
     from caching_proxy.app.compose import compose
     from caching_proxy.app.descriptors import fitted, raised_limit
-    from caching_proxy.app.gc_tuning import relax_collector
+    from caching_proxy.app.gc_tuning import tune_gc
     from caching_proxy.app.reactors import exit_cleanly
     from caching_proxy.app.service import ProxyService
 
@@ -45,7 +45,7 @@ def makeService(options: Options) -> IService:
     for warning in (*options.warnings, *cramped):
         _log.warn("{warning}", warning=warning)
     exit_cleanly(reactor)
-    reactor.callWhenRunning(relax_collector)
+    reactor.callWhenRunning(tune_gc)
     top.addService(ProxyService(reactor, proxy, lambda problem: _give_up(problem, flags)))
     return cast("IService", top)
 

@@ -1,6 +1,6 @@
 """One fetch for many: concurrent misses of a key wait for the head of the first one's answer, then share its body.
 
-The leader fetches. As soon as its response turns out to be shareable, those who wait, and those who come while it
+The leader fetches. As soon as its response key_queue out to be shareable, those who wait, and those who come while it
 arrives, read the leader's bytes along, each at its own pace. If it cannot be shared, they are released at once, and
 each looks after itself. If the leader fails, its error is everybody's: nobody waits for a second timeout. A follower
 that leaves does not disturb the others.
@@ -14,12 +14,12 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from caching_proxy.cache.backend.tee import Fill
+from caching_proxy.cache.backend.tee import Tee
 from caching_proxy.interfaces import UpstreamError, UpstreamTimeout
 from caching_proxy.rules.entry import CacheEntry
 
 
-class Landing(enum.Enum):
+class FlightResult(enum.Enum):
     """How a flight ended without an entry."""
 
     UNSHAREABLE = "unshareable"  # the response may not be stored
@@ -32,10 +32,10 @@ class Shared:
     """A response that arrives: ``entry`` has its head, ``fill`` its body."""
 
     entry: CacheEntry
-    fill: Fill
+    fill: Tee
 
 
-Result = CacheEntry | Shared | Landing | UpstreamError
+Result = CacheEntry | Shared | FlightResult | UpstreamError
 """An error is a value here: a Failure would make those who wait fail."""
 
 
@@ -63,7 +63,7 @@ class Flight:
             self._timer = self._flights.clock.callLater(self._flights.timeout, self._give_up)
         return waiter
 
-    def share(self, entry: CacheEntry, fill: Fill) -> None:
+    def share(self, entry: CacheEntry, fill: Tee) -> None:
         """The head is here and the body arrives: those who wait may read along, and so may those who come."""
         if not self.landed:
             self.shared = Shared(entry, fill)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 
-class Uncacheable:
+class HitForMiss:
     """Keys with the moment until which they count as uncacheable; at most ``limit`` of them, ``ttl`` in seconds."""
 
     def __init__(self, limit: int = 10_000, ttl: float = 120.0) -> None:

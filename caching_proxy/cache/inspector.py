@@ -93,10 +93,10 @@ class Inspector:
         return [key for key in found if not self._invalidator.hides(key) or self._hot.holds(key, now)]
 
     async def _entries(self, key: bytes) -> list[CacheEntry]:
-        horizon = self._invalidator.horizon(key)
+        invalid_before = self._invalidator.invalid_before(key)
         found = await self._lookup(key)
-        horizon, now = max(horizon, self._invalidator.horizon(key)), self._clock.seconds()
-        stored = [entry for entry in _readable(found, key) if entry.received_at > horizon]
+        invalid_before, now = max(invalid_before, self._invalidator.invalid_before(key)), self._clock.seconds()
+        stored = [entry for entry in _readable(found, key) if entry.received_at > invalid_before]
         record = self._hot.get(key, now)
         nearby = record.entries if record is not None else ()
         known = latest_of_each(nearby, stored)

@@ -20,14 +20,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from caching_proxy.cache.flights import SingleFlight
-from caching_proxy.cache.leases import NEVER, KeyTest, Tickets
+from caching_proxy.cache.leases import NEVER, KeyTest, Leases
 from caching_proxy.cache.pace import SLICE_STEPS, Pace
 from caching_proxy.cache.pending import (
     TARGET,
+    OnDone,
     Pending,
     Queue,
     Swept,
-    Told,
     Waiting,
     hidden_since,
     of_key,
@@ -61,7 +61,7 @@ class Invalidator:
         self,
         hot: HotTier,
         burst: BurstTier,
-        tickets: Tickets,
+        leases: Leases,
         flights: SingleFlight,
         store: IStore,
         clock: IReactorTime,
@@ -70,7 +70,7 @@ class Invalidator:
         self._hot = hot
         self._burst = burst
         self._sweepers = (Sweeper(hot, clock), Sweeper(burst, clock))
-        self._tickets = tickets
+        self._leases = leases
         self._flights = flights
         self._store = store
         self._clock = clock
@@ -102,7 +102,7 @@ class Invalidator:
     def invalidate_by_rules(self, patterns: Collection[bytes]) -> list[Deferred[int]]:
         """Each of some rules' patterns for itself, as :meth:`invalidate`, but one target for every role is looked
         up."""
-        groups: list[tuple[tuple[bytes, ...], Told]] = []
+        groups: list[tuple[tuple[bytes, ...], OnDone]] = []
         answers = []
         for pattern in patterns:
             answer: Deferred[int] = Deferred()
@@ -118,10 +118,10 @@ class Invalidator:
             self._invalidate_groups(groups)
         return answers
 
-    def invalidate_target(self, target: bytes, told: Told) -> None:
+    def invalidate_target(self, target: bytes, on_done: OnDone) -> None:
         """Remove what is stored for one target (as it stands in keys), for every role, every variant.
 
-        Every change that passes through comes here: hence no Deferred; ``told`` hears what :meth:`invalidate` fires
+        Every change that passes through comes here: hence no Deferred; ``on_done`` hears what :meth:`invalidate` fires
         or fails with.
         """
 
@@ -129,16 +129,16 @@ class Invalidator:
             return key.endswith(target) and target_in(key) == target
 
         removed = {*self._hot.remove_target(target), *self._burst.remove_target(target)}
-        self._add(of_target(target, self._void(matches), removed), told)
+        self._add(of_target(target, self._void(matches), removed), on_done)
 
-    def forsake(self, key: bytes) -> None:
+    def purge_key(self, key: bytes) -> None:
         """Remove one key that could not be put right in the store; tried until it succeeds."""
         self._invalidate_key(key, _nobody, counted=False)
 
-    def horizon(self, key: bytes) -> float:
+    def invalid_before(self, key: bytes) -> float:
         """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
         nothing that the store has yet to carry out."""
-        return self._hidden_since(key, self._tickets.voided_at(key))
+        return self._hidden_since(key, self._leases.voided_at(key))
 
     def hides(self, key: bytes) -> bool:
         """Whether the store has yet to remove ``key``."""
@@ -146,7 +146,7 @@ class Invalidator:
 
     @property
     def pending(self) -> int:
-        """Invalidations that the store has not confirmed."""
+        """Invalidations that the store has not revalidated."""
         return len(self._waiting) + len(self._working) + len(self._passing)
 
     def _hidden_since(self, key: bytes, moment: float) -> float:
@@ -186,40 +186,40 @@ class Invalidator:
         for pending in list(self._working):
             if pending.work is not None:
                 pending.work.cancel()
-        self._disappoint(Failure(StoreError("stopped before the store was told")))
+        self._disappoint(Failure(StoreError("stopped before the store was on_done")))
 
     # -- in this process -----------------------------------------------------------------------------
 
     def _void(self, matches: KeyTest) -> float:
         """Void work under way; the moment from which that holds."""
         now = self._clock.seconds()
-        if len(self._tickets):
-            self._flights.forget(self._tickets.void(matches, now))
+        if len(self._leases):
+            self._flights.forget(self._leases.void(matches, now))
         return now
 
-    def _invalidate_key(self, key: bytes, told: Told, counted: bool = True) -> None:
+    def _invalidate_key(self, key: bytes, on_done: OnDone, counted: bool = True) -> None:
         pending = of_key(key, self._void(key.__eq__), counted)
         if self._hot.remove(key) | self._burst.remove(key):
             pending.removed.add(key)
-        self._add(pending, told)
+        self._add(pending, on_done)
 
-    def _invalidate_groups(self, groups: list[tuple[tuple[bytes, ...], Told]]) -> None:
+    def _invalidate_groups(self, groups: list[tuple[tuple[bytes, ...], OnDone]]) -> None:
         """Each group of patterns is one invalidation; all are swept together."""
         union = PatternSet(*dict.fromkeys(chain.from_iterable(patterns for patterns, _ in groups)))
         now = self._void(union)
         swept = Swept(len(self._sweepers))
         for sweeper in self._sweepers:
             sweeper.begin(union, swept.over)
-        for patterns, told in groups:
+        for patterns, on_done in groups:
             pending = of_patterns(PatternSet(*patterns), now)
             pending.sweeps.append(swept)
             pending.gather()
-            self._add(pending, told)
+            self._add(pending, on_done)
 
     # -- in the store --------------------------------------------------------------------------------
 
-    def _add(self, pending: Pending, told: Told) -> None:
-        pending.waiters.append(told)
+    def _add(self, pending: Pending, on_done: OnDone) -> None:
+        pending.waiters.append(on_done)
         self._waiting.add(pending)
         self._work_on()
 
@@ -339,7 +339,7 @@ class Invalidator:
     def _try_later(self, failure: Failure, what: str) -> None:
         self._failures += 1
         if self._stopped:
-            failure = Failure(StoreError("stopped before the store was told"))
+            failure = Failure(StoreError("stopped before the store was on_done"))
         else:
             if not failure.check(StoreError):
                 self._log.failure("invalidation {what} failed", failure, what=what)

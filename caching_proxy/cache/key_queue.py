@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 Ts = TypeVarTuple("Ts")
 
 
-class Turns:
+class KeyQueue:
     """Keys with an operation under way, and what waits for its end. ``len()`` counts the keys."""
 
     def __init__(self) -> None:

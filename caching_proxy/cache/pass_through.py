@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 from caching_proxy.cache.backend.forward import Route
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.post_responses import KeptPost, PostKeeper
-from caching_proxy.cache.requests import Incoming, Reply
-from caching_proxy.cache.responses import Replies
+from caching_proxy.cache.requests import CacheResponse, ClientRequest
+from caching_proxy.cache.responses import Responses
 from caching_proxy.http.hop_by_hop import max_forwards, upgrade_wish
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.methods import SAFE
@@ -42,7 +42,7 @@ class PassThrough:
         invalidator: Invalidator,
         rules: Callable[[], tuple[Rule, ...]],
         keys: KeyPolicy,
-        replies: Replies,
+        responses: Responses,
         posts: PostKeeper,
         clock: IReactorTime,
     ) -> None:
@@ -50,46 +50,48 @@ class PassThrough:
         self._invalidator = invalidator
         self._rules = rules
         self._keys = keys
-        self._replies = replies
+        self._responses = responses
         self._posts = posts
         self._clock = clock
 
-    def forward(self, incoming: Incoming, identity: Identity) -> Reply | Deferred[Reply]:
+    def forward(self, client_request: ClientRequest, identity: Identity) -> CacheResponse | Deferred[CacheResponse]:
         """A request whose method the cache does not serve."""
-        head = incoming.head
+        head = client_request.head
         if head.method in _COUNTED and max_forwards(head.fields) == 0:
-            return self._replies.final_recipient(incoming)
-        response = self._send(incoming, cacheable=False)
+            return self._responses.final_recipient(client_request)
+        response = self._send(client_request, cacheable=False)
         return response.addCallbacks(
             self._forwarded,
             self._failed,
-            callbackArgs=(incoming, identity, self._clock.seconds()),
+            callbackArgs=(client_request, identity, self._clock.seconds()),
             errbackArgs=(identity,),
         )
 
-    def bypass(self, incoming: Incoming, identity: Identity) -> Deferred[Reply]:
+    def bypass(self, client_request: ClientRequest, identity: Identity) -> Deferred[CacheResponse]:
         """A GET or HEAD for which the cache is neither read nor written."""
-        response = self._send(incoming, cacheable=True)
+        response = self._send(client_request, cacheable=True)
         return response.addCallbacks(
-            self._bypassed, self._failed, callbackArgs=(incoming, identity), errbackArgs=(identity,)
+            self._bypassed, self._failed, callbackArgs=(client_request, identity), errbackArgs=(identity,)
         )
 
-    def _send(self, incoming: Incoming, cacheable: bool) -> Deferred[UpstreamResponse]:
-        body = incoming.body
+    def _send(self, client_request: ClientRequest, cacheable: bool) -> Deferred[UpstreamResponse]:
+        body = client_request.body
         if body.length == 0:
-            if upgrade_wish(incoming.head) is not None:
-                return self._route.upgrade(incoming)
-            return self._route.fetch(incoming, incoming.head, None, cacheable=cacheable)
-        return self._route.fetch(incoming, incoming.head, body, cacheable=cacheable)
+            if upgrade_wish(client_request.head) is not None:
+                return self._route.upgrade(client_request)
+            return self._route.fetch(client_request, client_request.head, None, cacheable=cacheable)
+        return self._route.fetch(client_request, client_request.head, body, cacheable=cacheable)
 
-    def _forwarded(self, response: UpstreamResponse, incoming: Incoming, identity: Identity, asked_at: float) -> Reply:
-        method = incoming.head.method
+    def _forwarded(
+        self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity, asked_at: float
+    ) -> CacheResponse:
+        method = client_request.head.method
         kept: KeptPost | None = None
         if method not in SAFE:
-            targets, patterns = self._outdated(incoming, response.head)
-            if self._posts.may_keep(incoming, identity, response):
+            targets, patterns = self._outdated(client_request, response.head)
+            if self._posts.may_keep(client_request, identity, response):
                 done = self._invalidated(targets, patterns)
-                kept = self._posts.keep(incoming, identity, response, asked_at, done)
+                kept = self._posts.keep(client_request, identity, response, asked_at, done)
             else:
                 for target in targets:
                     self._invalidator.invalidate_target(target, self._told)
@@ -98,27 +100,29 @@ class PassThrough:
                         begun.addErrback(self._told)
         status, now = CacheStatus.NOT_APPLICABLE, self._clock.seconds()
         if kept is None:
-            return self._replies.passed(method, identity, response, status, now)
-        return self._replies.passed(method, identity, response, status, now, kept.body, kept.entry)
+            return self._responses.passed(method, identity, response, status, now)
+        return self._responses.passed(method, identity, response, status, now, kept.body, kept.entry)
 
-    def _bypassed(self, response: UpstreamResponse, incoming: Incoming, identity: Identity) -> Reply:
-        method, now = incoming.head.method, self._clock.seconds()
-        return self._replies.passed(method, identity, response, CacheStatus.BYPASS, now)
+    def _bypassed(self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity) -> CacheResponse:
+        method, now = client_request.head.method, self._clock.seconds()
+        return self._responses.passed(method, identity, response, CacheStatus.BYPASS, now)
 
-    def _failed(self, failure: Failure, identity: Identity) -> Reply | Failure:
+    def _failed(self, failure: Failure, identity: Identity) -> CacheResponse | Failure:
         if not isinstance(failure.value, UpstreamError):  # cancelled, or a bug
             return failure  # raised anew it would hold the frame that raised it
-        return self._replies.failed(identity, failure.value)
+        return self._responses.failed(identity, failure.value)
 
-    def _outdated(self, incoming: Incoming, response: ResponseHead) -> tuple[Collection[bytes], Collection[bytes]]:
+    def _outdated(
+        self, client_request: ClientRequest, response: ResponseHead
+    ) -> tuple[Collection[bytes], Collection[bytes]]:
         """The targets and the patterns that this answer makes untrue."""
-        request, status = incoming.head, response.status
+        request, status = client_request.head, response.status
         if not 200 <= status < 400:
             return (), ()
         host = request.fields.first(b"host") or b""
         targets: Collection[bytes] = (target_of(request.target, self._keys, host),)
         if not _NAMING.isdisjoint(response.fields.index):
-            named = self._named(incoming.scheme, host, request, response)
+            named = self._named(client_request.scheme, host, request, response)
             targets = {*targets, *(target_of(target, self._keys, host) for target in named)}
         rules = self._rules()
         return targets, resolve(rules, request.method, request.target) if rules and status < 300 else ()

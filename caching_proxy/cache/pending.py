@@ -1,4 +1,4 @@
-"""Invalidations that the store has not confirmed, bounded in bytes.
+"""Invalidations that the store has not revalidated, bounded in bytes.
 
 What is named (a key, or a target for every role) is found by its name; patterns are few. Past a bound nothing is
 forgotten and nothing far away is dropped: what is named becomes a pattern of its directory, and patterns are widened
@@ -30,7 +30,7 @@ MAX_DIRECTORIES = 200
 
 TARGET, KEY = b"target ", b"key "
 
-Told = Callable[[int | Failure], object]
+OnDone = Callable[[int | Failure], object]
 """Hears once how many keys were removed, or that the store could not carry it out yet."""
 
 
@@ -54,7 +54,7 @@ class Swept:
 
 @attrs.define(slots=True, eq=False)
 class Pending:
-    """An invalidation that the store has not confirmed; ``at`` is POSIX seconds.
+    """An invalidation that the store has not revalidated; ``at`` is POSIX seconds.
 
     ``subject`` is the target or the key, or patterns; ``removed`` the keys that left any tier so far, ``sweeps`` what
     is still under way in the memory tiers.
@@ -65,7 +65,7 @@ class Pending:
     at: float
     removed: set[bytes]
     counted: bool = True
-    waiters: list[Told] = attrs.field(factory=list)
+    waiters: list[OnDone] = attrs.field(factory=list)
     sweeps: list[Swept] = attrs.field(factory=list)
     work: Deferred[set[bytes]] | None = None
 
@@ -97,8 +97,8 @@ class Pending:
     def tell(self, outcome: int | Failure) -> None:
         """Tell everybody who waits."""
         waiters, self.waiters = self.waiters, []
-        for told in waiters:
-            told(outcome)
+        for on_done in waiters:
+            on_done(outcome)
 
 
 def of_target(target: bytes, at: float, removed: set[bytes]) -> Pending:

@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.backend.tee import Fills
-from caching_proxy.cache.leases import Ticket, Tickets
-from caching_proxy.cache.requests import Incoming
+from caching_proxy.cache.leases import Lease, Leases
+from caching_proxy.cache.requests import ClientRequest
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import end_to_end
@@ -45,7 +45,7 @@ class PostKeeper:
         policy: CachePolicy,
         keys: KeyPolicy,
         origin: bytes,
-        tickets: Tickets,
+        leases: Leases,
         writer: Writer,
         fills: Fills,
         clock: IReactorTime,
@@ -54,21 +54,21 @@ class PostKeeper:
         self._fills = fills
         self._keys = keys
         self._origin = origin
-        self._tickets = tickets
+        self._leases = leases
         self._writer = writer
         self._now: Callable[[], float] = clock.seconds
 
-    def may_keep(self, incoming: Incoming, identity: Identity, response: UpstreamResponse) -> bool:
+    def may_keep(self, client_request: ClientRequest, identity: Identity, response: UpstreamResponse) -> bool:
         """Whether :meth:`keep` is worth asking: most POSTs say nothing of the sort."""
         return (
-            incoming.head.method == b"POST"
+            client_request.head.method == b"POST"
             and identity.role is not None
             and b"content-location" in response.head.fields.index
         )
 
     def keep(
         self,
-        incoming: Incoming,
+        client_request: ClientRequest,
         identity: Identity,
         response: UpstreamResponse,
         asked_at: float,
@@ -78,22 +78,22 @@ class PostKeeper:
 
         ``invalidated`` fires when the store has forgotten what the POST changed, with False if it could not.
         """
-        made = self._made(incoming, identity, response, asked_at)
+        made = self._made(client_request, identity, response, asked_at)
         if made is None:
             return None
-        ticket = self._tickets.open(made.key)
+        lease = self._leases.open(made.key)
 
         def done(body: bytes | Refusal) -> None:
             if isinstance(body, Refusal):
-                ticket.close()
+                lease.close()
                 return
             made.body = body
-            invalidated.addCallback(self._store, made, ticket)
+            invalidated.addCallback(self._store, made, lease)
 
         if not response.body.complete:
             begun = self._fills.begin(response.body, done)
             if begun is None:
-                ticket.close()
+                lease.close()
                 return None
             return KeptPost(made, begun[1])
         body = response.body.take()
@@ -101,10 +101,10 @@ class PostKeeper:
         return KeptPost(made, body)
 
     def _made(
-        self, incoming: Incoming, identity: Identity, response: UpstreamResponse, asked_at: float
+        self, client_request: ClientRequest, identity: Identity, response: UpstreamResponse, asked_at: float
     ) -> CacheEntry | None:
-        head = incoming.head
-        if identity.role is None or not self.may_keep(incoming, identity, response):
+        head = client_request.head
+        if identity.role is None or not self.may_keep(client_request, identity, response):
             return None
         if self._keys.reserves(head.target):
             return None
@@ -115,22 +115,24 @@ class PostKeeper:
             response.head,
             policy=self._policy,
             established=identity.established,
-            describes_target=self._describes(request, response, incoming.scheme, host),
+            describes_target=self._describes(request, response, client_request.scheme, host),
             requested_at=asked_at,
             received_at=now,
         )
         if verdict.refusal is not None or (response.length is not None and response.length > self._policy.max_body):
             return None
         key = build_key(identity.role, target_of(request.target, self._keys, host))
-        scope = scope_of(request.target, request.fields, incoming.scheme, incoming.trusted, incoming.port)
+        scope = scope_of(
+            request.target, request.fields, client_request.scheme, client_request.trusted, client_request.port
+        )
         return make_entry(key, request, response.head, b"", verdict, self._policy, now, scope)
 
     def _describes(self, request: RequestHead, response: UpstreamResponse, scheme: bytes, host: bytes) -> bool:
         return describes_target(request, response.head, {origin_of(scheme, host), self._origin})
 
-    def _store(self, invalidated: bool, entry: CacheEntry, ticket: Ticket) -> bool:
+    def _store(self, invalidated: bool, entry: CacheEntry, lease: Lease) -> bool:
         if invalidated:
-            self._writer.keep([entry], ticket)
+            self._writer.keep([entry], lease)
         else:  # what the POST changed is still in the store: nothing may be put beside it
-            ticket.close()
+            lease.close()
         return invalidated

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from caching_proxy.cache.flights import Flight
-from caching_proxy.cache.leases import Ticket, Tickets
+from caching_proxy.cache.leases import Lease, Leases
 from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import end_to_end
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.pieces import Content
-from caching_proxy.http.request_directives import NO_WISHES
+from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.http.values import transient
 from caching_proxy.interfaces import Identity, Switched
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.outcome import CacheStatus
-from caching_proxy.rules.request_traits import PARTICULAR, Terms
+from caching_proxy.rules.request_traits import PARTICULAR, RequestTraits
 from caching_proxy.rules.scope import scope_of, view_of
 from caching_proxy.rules.validation import vary_fields
 
@@ -32,7 +32,7 @@ class Trouble(enum.Enum):
 
 
 @transient(slots=True, eq=False)
-class Incoming:
+class ClientRequest:
     """A client's request: its head, its body, and what its connection tells.
 
     ``client_ip`` is the peer's address as text; ``peer`` is that of the client whose share of the backend is used;
@@ -53,7 +53,7 @@ class Incoming:
 
 
 @transient(slots=True, eq=False)
-class Reply:
+class CacheResponse:
     """The answer for the client, every field in place but ``Connection`` and the framing of ``body``.
 
     ``length`` is the body's size in bytes where it is known; ``framed`` says that the head already has it as
@@ -77,8 +77,8 @@ class Reply:
             self.tunnel.abort()
 
 
-class Question:
-    """An :class:`Incoming` on its way through the cache: whose it is, what it asks for, what happened so far."""
+class CacheRequest:
+    """An :class:`ClientRequest` on its way through the cache: whose it is, what it asks for, what happened so far."""
 
     __slots__ = (
         "collapsed",
@@ -86,43 +86,43 @@ class Question:
         "flight",
         "head",
         "identity",
-        "incoming",
+        "client_request",
         "key",
         "known",
         "plain",
         "reread",
         "stale",
-        "terms",
-        "ticket",
+        "traits",
+        "lease",
         "trouble",
         "unattended",
         "view",
     )
 
-    def __init__(self, incoming: Incoming, identity: Identity, key: bytes, terms: Terms) -> None:
-        self.incoming = incoming
-        head = incoming.head
-        if terms.passing is not None:
-            head = RequestHead(head.method, head.target, terms.passing, head.minor)
+    def __init__(self, client_request: ClientRequest, identity: Identity, key: bytes, traits: RequestTraits) -> None:
+        self.client_request = client_request
+        head = client_request.head
+        if traits.passing is not None:
+            head = RequestHead(head.method, head.target, traits.passing, head.minor)
         self.head = head
         """What decisions look at: a field that ends at this hop must not select a variant."""
         self.identity = identity
         self.key = key
-        scope = scope_of(head.target, head.fields, incoming.scheme, incoming.trusted, incoming.port)
+        scope = scope_of(head.target, head.fields, client_request.scheme, client_request.trusted, client_request.port)
         self.view = view_of(scope, not identity.established)
         """Which of the key's variants may answer."""
-        self.terms = terms
-        self.control = terms.control
-        self.plain = terms.plain
+        self.traits = traits
+        self.control = traits.control
+        self.plain = traits.plain
         """Whether the backend's answer to this very request can serve others: no conditions, no part."""
         self.trouble: Trouble | None = None
-        self.ticket: Ticket | None = None
+        self.lease: Lease | None = None
         self.flight: Flight | None = None
-        """What others may wait for while the backend is asked this question."""
+        """What others may wait for while the backend is asked."""
         self.reread = False
         """Whether the store was asked once more, as what the request selects had not been read."""
         self.known: Sequence[CacheEntry] = ()
-        """Every variant of the key that was found, as far as ``ticket`` is still current."""
+        """Every variant of the key that was found, as far as ``lease`` is still current."""
         self.stale: CacheEntry | None = None
         """What may answer while the backend lets us wait."""
         self.unattended = False
@@ -142,8 +142,8 @@ class Question:
 
     @property
     def outdated(self) -> bool:
-        """Whether the key was invalidated since the ticket was opened, so that what was found is no longer true."""
-        return self.ticket is not None and not self.ticket.valid
+        """Whether the key was invalidated since the lease was opened, so that what was found is no longer true."""
+        return self.lease is not None and not self.lease.valid
 
     @property
     def fetch_status(self) -> CacheStatus:
@@ -154,37 +154,41 @@ class Question:
             return CacheStatus.MISS
         return CacheStatus.CIRCUIT_OPEN if self.trouble is Trouble.OPEN else CacheStatus.ERROR
 
-    def take_ticket(self, tickets: Tickets) -> Ticket:
-        """Open a ticket for the key, in place of the one held."""
-        self.close_ticket()
-        self.ticket = tickets.open(self.key)
-        return self.ticket
+    def take_lease(self, leases: Leases) -> Lease:
+        """Open a lease for the key, in place of the one held."""
+        self.close_lease()
+        self.lease = leases.open(self.key)
+        return self.lease
 
-    def give_ticket(self) -> Ticket:
-        """Hand the ticket to whoever closes it."""
-        ticket, self.ticket = self.ticket, None
-        if ticket is None:
-            raise RuntimeError("no ticket is held")
-        return ticket
+    def give_lease(self) -> Lease:
+        """Hand the lease to whoever closes it."""
+        lease, self.lease = self.lease, None
+        if lease is None:
+            raise RuntimeError("no lease is held")
+        return lease
 
-    def close_ticket(self) -> None:
-        """Give up the ticket, if one is held."""
-        if self.ticket is not None:
-            self.ticket.close()
-            self.ticket = None
+    def close_lease(self) -> None:
+        """Give up the lease, if one is held."""
+        if self.lease is not None:
+            self.lease.close()
+            self.lease = None
 
-    def in_background(self, entry: CacheEntry) -> Question:
-        """The question that ``entry`` answered, asked by nobody: without the client's conditions, part, interim
+    def in_background(self, entry: CacheEntry) -> CacheRequest:
+        """The cache_request that ``entry`` answered, asked by nobody: without the client's conditions, part, interim
         responses and wishes, with the stored values of the fields that ``Vary`` names (RFC 9111 §4.3.1)."""
         named = {name for name, _ in entry.selecting}
-        fields = self.incoming.head.fields.without(PARTICULAR | named).plus(*vary_fields(entry))
-        head = attrs.evolve(self.incoming.head, fields=fields, method=b"GET")
-        incoming = attrs.evolve(self.incoming, head=head, body=Body.of(b""), on_interim=None)
+        fields = self.client_request.head.fields.without(PARTICULAR | named).plus(*vary_fields(entry))
+        head = attrs.evolve(self.client_request.head, fields=fields, method=b"GET")
+        client_request = attrs.evolve(self.client_request, head=head, body=Body.of(b""), on_interim=None)
         passing = end_to_end(fields)
-        terms = attrs.evolve(
-            self.terms, control=NO_WISHES, conditional=False, plain=True, passing=None if passing is fields else passing
+        traits = attrs.evolve(
+            self.traits,
+            control=NO_DIRECTIVES,
+            conditional=False,
+            plain=True,
+            passing=None if passing is fields else passing,
         )
-        behind = Question(incoming, self.identity, self.key, terms)
+        behind = CacheRequest(client_request, self.identity, self.key, traits)
         behind.known = self.known
         behind.unattended = True
         return behind

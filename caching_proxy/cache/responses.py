@@ -1,4 +1,4 @@
-"""Making replies: an answer's head with the fields that explain it.
+"""Making responses: an answer's head with the fields that explain it.
 
 Errors made here are JSON, carry no ``Cache-Status`` (RFC 9211 §2), and keep internals to themselves unless
 ``details`` is set.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from caching_proxy.cache.requests import Incoming, Question, Reply
+from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest
 from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import connection_options, relayed, switching_to_client, with_date
 from caching_proxy.http.messages import Field, Fields, ResponseHead
@@ -31,7 +31,7 @@ _TOLD = {Refusal.SET_COOKIE: b"set-cookie"}
 
 
 @attrs.frozen(slots=True)
-class Replies:
+class Responses:
     """``proxy_name`` None leaves ``Cache-Status`` off; ``salt`` is a secret for the boundaries of several ranges."""
 
     proxy_name: bytes | None
@@ -40,22 +40,22 @@ class Replies:
 
     def stored(
         self,
-        question: Question,
+        cache_request: CacheRequest,
         entry: CacheEntry,
         status: CacheStatus,
         now: float,
         lookup: Lookup | None = None,
         forward_status: int | None = None,
-    ) -> Reply:
+    ) -> CacheResponse:
         """From a stored response: the whole, a part or a 304.
 
         ``lookup`` explains a forward that led here, ``forward_status`` is what the backend answered to it.
         """
-        if lookup is None and question.plain and question.head.method == b"GET":
-            whole = self._whole(question, entry, status, now)
+        if lookup is None and cache_request.plain and cache_request.head.method == b"GET":
+            whole = self._whole(cache_request, entry, status, now)
             if whole is not None:
                 return whole
-        made = answer(question.head, entry, now, self.salt)
+        made = answer(cache_request.head, entry, now, self.salt)
         member = None
         if lookup is not None and self.proxy_name is not None:
             member = cache_status.member(
@@ -63,16 +63,18 @@ class Replies:
                 forward=lookup.forward or Forward.STALE,
                 forward_status=None if forward_status == made.head.status else forward_status,
                 ttl=entry.ttl(now),
-                collapsed=question.collapsed,
+                collapsed=cache_request.collapsed,
             )
         head, body = made.head, made.body
         fields = reply.with_explanation(head.fields, entry, status, now, self.proxy_name, member)
         entry.slim()
-        framed = question.head.method == b"GET" and head.status not in _WITHOUT_CONTENT
+        framed = cache_request.head.method == b"GET" and head.status not in _WITHOUT_CONTENT
         head = ResponseHead(head.status, head.reason, fields)
-        return Reply(head, body, len(body), status, question.identity.label, framed=framed)
+        return CacheResponse(head, body, len(body), status, cache_request.identity.label, framed=framed)
 
-    def _whole(self, question: Question, entry: CacheEntry, status: CacheStatus, now: float) -> Reply | None:
+    def _whole(
+        self, cache_request: CacheRequest, entry: CacheEntry, status: CacheStatus, now: float
+    ) -> CacheResponse | None:
         """:meth:`stored` for the ordinary request, if there is nothing particular about the entry either."""
         if entry.status in _WITHOUT_CONTENT or (self.proxy_name is not None and reply.has_cache_status(entry)):
             return None
@@ -82,42 +84,49 @@ class Replies:
             reply.explanation(entry, status, now, self.proxy_name),
         )
         head = ResponseHead(entry.status, entry.reason, Fields.decoded(block))
-        return Reply(head, entry.body, len(entry.body), status, question.identity.label, framed=True)
+        return CacheResponse(head, entry.body, len(entry.body), status, cache_request.identity.label, framed=True)
 
-    def joined(self, question: Question, lookup: Lookup, entry: CacheEntry, body: Body, now: float) -> Reply:
+    def joined(
+        self, cache_request: CacheRequest, lookup: Lookup, entry: CacheEntry, body: Body, now: float
+    ) -> CacheResponse:
         """What another request fetches, while it arrives: ``entry`` has its head, ``body`` brings the rest."""
-        status, member = question.fetch_status, self._fetched_member(question, lookup, entry, now, stored=False)
+        status, member = (
+            cache_request.fetch_status,
+            self._fetched_member(cache_request, lookup, entry, now, stored=False),
+        )
         fields = reply.with_explanation(entry.fields, entry, status, now, self.proxy_name, member)
         entry.slim()
         head = ResponseHead(entry.status, entry.reason, fields)
-        return Reply(head, body, body.length, status, question.identity.label)
+        return CacheResponse(head, body, body.length, status, cache_request.identity.label)
 
     def fetched(
         self,
-        question: Question,
+        cache_request: CacheRequest,
         lookup: Lookup,
         response: UpstreamResponse,
         body: bytes | Body,
         entry: CacheEntry | None,
         now: float,
         refusal: Refusal | None = None,
-    ) -> Reply:
+    ) -> CacheResponse:
         """The backend's own answer; ``entry`` is what is stored of it, if anything, ``refusal`` why nothing is."""
-        status = question.fetch_status
+        status = cache_request.fetch_status
         added = b"X-Cache-Status: %b\r\n%b" % (status.token, b"" if entry is None else reply.expiry(entry, now))
         detail = _TOLD.get(refusal) if refusal is not None else None
-        member = self._fetched_member(question, lookup, entry, now, detail=detail)
-        return self._relay(question.head.method, response, body, added, member, status, question.identity.label, now)
+        member = self._fetched_member(cache_request, lookup, entry, now, detail=detail)
+        return self._relay(
+            cache_request.head.method, response, body, added, member, status, cache_request.identity.label, now
+        )
 
     def fetched_whole(
-        self, question: Question, lookup: Lookup, response: UpstreamResponse, entry: CacheEntry, now: float
-    ) -> Reply:
+        self, cache_request: CacheRequest, lookup: Lookup, response: UpstreamResponse, entry: CacheEntry, now: float
+    ) -> CacheResponse:
         """Like :meth:`fetched`, where all of the answer is here and all its fields are stored: their lines serve the
         client as well, and need not be made twice."""
         head = response.head
         if head.status in _WITHOUT_CONTENT or not _NOT_ONLY_RELAYED.isdisjoint(head.fields.index):
-            return self.fetched(question, lookup, response, entry.body, entry, now)
-        status, member = question.fetch_status, self._fetched_member(question, lookup, entry, now)
+            return self.fetched(cache_request, lookup, response, entry.body, entry, now)
+        status, member = cache_request.fetch_status, self._fetched_member(cache_request, lookup, entry, now)
         block = b"%bContent-Length: %d\r\nX-Cache-Status: %b\r\n%b%b" % (
             entry.head,
             len(entry.body),
@@ -126,7 +135,7 @@ class Replies:
             b"" if member is None else b"Cache-Status: %b\r\n" % member,
         )
         head = ResponseHead(head.status, head.reason, Fields.decoded(block))
-        return Reply(head, entry.body, len(entry.body), status, question.identity.label, framed=True)
+        return CacheResponse(head, entry.body, len(entry.body), status, cache_request.identity.label, framed=True)
 
     def passed(
         self,
@@ -137,7 +146,7 @@ class Replies:
         now: float,
         body: bytes | Body | None = None,
         entry: CacheEntry | None = None,
-    ) -> Reply:
+    ) -> CacheResponse:
         """The backend's answer to a request that was not looked up; ``entry`` is what is stored of it all the same,
         ``body`` stands for the response's own then."""
         forward = Forward.METHOD if status is CacheStatus.NOT_APPLICABLE else Forward.BYPASS
@@ -146,17 +155,19 @@ class Replies:
         sent = response.body if body is None else body
         return self._relay(method, response, sent, added, member, status, identity.label, now)
 
-    def without_backend(self, question: Question, lookup: Lookup, error: UpstreamError, now: float) -> Reply:
+    def without_backend(
+        self, cache_request: CacheRequest, lookup: Lookup, error: UpstreamError, now: float
+    ) -> CacheResponse:
         """What can be said while the backend is unreachable: something stale, else 502 or 504."""
         entry = lookup.entry
         if entry is not None and (
-            may_serve_disconnected(entry, now) or may_serve_on_error(entry, question.control, now)
+            may_serve_disconnected(entry, now) or may_serve_on_error(entry, cache_request.control, now)
         ):
-            return self.stored(question, entry, CacheStatus.STALE, now)
+            return self.stored(cache_request, entry, CacheStatus.STALE, now)
         strict = entry is not None  # a stored response that may not be served stale: 504 (RFC 9111 §4.2.4)
-        return self.failed(question.identity, error, strict)
+        return self.failed(cache_request.identity, error, strict)
 
-    def failed(self, identity: Identity, error: UpstreamError, strict: bool = False) -> Reply:
+    def failed(self, identity: Identity, error: UpstreamError, strict: bool = False) -> CacheResponse:
         """502, or 504 where it took too long or nothing but a stale answer was left."""
         if strict or isinstance(error, UpstreamTimeout):
             return self._error(504, b"Gateway Timeout", "The backend did not answer in time", identity.label, error)
@@ -164,21 +175,21 @@ class Replies:
         text = "The backend gave no usable response" if broken else "The backend could not be reached"
         return self._error(502, b"Bad Gateway", text, identity.label, error)
 
-    def only_if_cached(self, question: Question) -> Reply:
+    def only_if_cached(self, cache_request: CacheRequest) -> CacheResponse:
         """Nothing stored may be used and the client forbade forwarding (RFC 9111 §5.2.1.7)."""
         text = "Nothing usable is cached"
-        return self._error(504, b"Gateway Timeout", text, question.identity.label, status=CacheStatus.MISS)
+        return self._error(504, b"Gateway Timeout", text, cache_request.identity.label, status=CacheStatus.MISS)
 
-    def loop(self) -> Reply:
+    def loop(self) -> CacheResponse:
         """The request has been here before (RFC 9110 §7.6.3)."""
         return self._error(508, b"Loop Detected", "This request has passed here before", "unknown")
 
-    def final_recipient(self, incoming: Incoming) -> Reply:
+    def final_recipient(self, client_request: ClientRequest) -> CacheResponse:
         """OPTIONS or TRACE whose Max-Forwards ended here (RFC 9110 §7.6.2)."""
         status, allow = CacheStatus.NOT_APPLICABLE, (b"Allow", b"GET, HEAD, OPTIONS")
-        if incoming.head.method == b"OPTIONS":
+        if client_request.head.method == b"OPTIONS":
             fields = Fields((allow, (b"X-Cache-Status", status.token)))
-            return Reply(ResponseHead(204, b"No Content", fields), b"", 0, status, "unknown")
+            return CacheResponse(ResponseHead(204, b"No Content", fields), b"", 0, status, "unknown")
         return self._error(405, b"Method Not Allowed", "TRACE is not answered here", "unknown", None, status, allow)
 
     def _error(
@@ -190,10 +201,10 @@ class Replies:
         error: Exception | None = None,
         status: CacheStatus = CacheStatus.ERROR,
         *more: Field,
-    ) -> Reply:
+    ) -> CacheResponse:
         details = f"{type(error).__name__}: {error}" if self.details and error is not None else None
         head, body = error_response(code, reason, text, status, *more, details=details)
-        return Reply(head, body, len(body), status, label)
+        return CacheResponse(head, body, len(body), status, label)
 
     def _relay(
         self,
@@ -205,7 +216,7 @@ class Replies:
         status: CacheStatus,
         label: str,
         now: float,
-    ) -> Reply:
+    ) -> CacheResponse:
         head = response.head
         if response.tunnel is not None:
             fields = with_date(switching_to_client(head.fields), now)
@@ -218,11 +229,11 @@ class Replies:
             length = len(body)
             framed = method != b"HEAD" and _says_length(head, length)
         head = ResponseHead(head.status, head.reason, reply.with_member(fields, added, member, head.fields))
-        return Reply(head, body, length, status, label, response.tunnel, framed)
+        return CacheResponse(head, body, length, status, label, response.tunnel, framed)
 
     def _fetched_member(
         self,
-        question: Question,
+        cache_request: CacheRequest,
         lookup: Lookup,
         entry: CacheEntry | None,
         now: float,
@@ -231,7 +242,7 @@ class Replies:
     ) -> bytes | None:
         ttl = None if entry is None else entry.ttl(now)
         return self._member(
-            lookup.forward or Forward.MISS, ttl, stored and entry is not None, question.collapsed, detail
+            lookup.forward or Forward.MISS, ttl, stored and entry is not None, cache_request.collapsed, detail
         )
 
     def _member(

@@ -27,7 +27,7 @@ class BadMessage(Exception):
         self.text = text
 
 
-class Kind(enum.Enum):
+class FramingKind(enum.Enum):
     """The four ways in which a body can end."""
 
     NONE = "none"
@@ -40,18 +40,18 @@ class Kind(enum.Enum):
 class Framing:
     """How a body is delimited; ``length`` is its size in bytes where that is known beforehand, else None."""
 
-    kind: Kind
+    kind: FramingKind
     length: int | None = None
 
     @classmethod
     def of(cls, length: int) -> Framing:
         """A body of exactly ``length`` bytes."""
-        return cls(Kind.LENGTH, length)
+        return cls(FramingKind.LENGTH, length)
 
 
-NONE = Framing(Kind.NONE, 0)
-CHUNKED = Framing(Kind.CHUNKED)
-CLOSE = Framing(Kind.CLOSE)
+NONE = Framing(FramingKind.NONE, 0)
+CHUNKED = Framing(FramingKind.CHUNKED)
+CLOSE = Framing(FramingKind.CLOSE)
 
 
 def is_token(value: bytes) -> bool:
@@ -128,7 +128,7 @@ def response_framing(method: bytes, head: ResponseHead) -> tuple[Framing, bool]:
     if not lengths:
         return CLOSE, False
     if len(lengths) == 1 and lengths[0].isdigit():
-        return Framing(Kind.LENGTH, _length(lengths[0], 502, 502)), reusable
+        return Framing(FramingKind.LENGTH, _length(lengths[0], 502, 502)), reusable
     sizes = {_length(part.strip(b" \t"), 502, 502) for value in lengths for part in value.split(b",")}
     if len(sizes) > 1:
         raise BadMessage(502, "differing Content-Length values")

@@ -32,7 +32,7 @@ class RequestControl:
     explicit_no_cache: bool = False
 
 
-NO_WISHES = RequestControl()
+NO_DIRECTIVES = RequestControl()
 
 
 def parse_request_control(fields: Fields, client_refresh: bool) -> RequestControl:
@@ -42,7 +42,7 @@ def parse_request_control(fields: Fields, client_refresh: bool) -> RequestContro
     if lines is None:
         if client_refresh and (_refresh_fields(fields) or _pragma_no_cache(fields)):
             return RequestControl(refresh=True, explicit_no_cache=True)
-        return NO_WISHES
+        return NO_DIRECTIVES
     control = CacheControl.parse(lines)
     explicit = client_refresh and (control.has(b"no-cache") or _refresh_fields(fields))
     max_age = _limit(control, b"max-age") if client_refresh else None

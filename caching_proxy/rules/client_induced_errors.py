@@ -1,8 +1,8 @@
 """Errors that one client's own fields may have brought about: fields are not in the key, so nobody else may get them.
 
 A status can say so by itself (431), or together with a field that it is about (416 and Range). Any error counts as
-provoked where the request is odd: a backend that cannot stand it would otherwise be made to answer everybody with an
-error that it lets caches keep.
+induced by the client where the request is odd: otherwise a backend that cannot stand such a request could be made to
+answer everybody with an error that it lets caches keep.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ALWAYS = frozenset((408, 411, 413, 417, 421, 426, 428, 431))
 _TEXT = bytes(range(32, 127)) + b"\t"
 
 
-def provoked(status: int, fields: Fields, selecting: Selecting) -> bool:
+def client_induced(status: int, fields: Fields, selecting: Selecting) -> bool:
     """Whether an answer with ``status`` may be due to what else stood in ``fields`` of the request.
 
     ``selecting`` are the fields that the answer's Vary puts into its variant; these only concern their own sender.

@@ -31,7 +31,7 @@ _HUGE = 10**18
 _BLANK = b" \t"
 
 
-class Kind(enum.Enum):
+class RangeKind(enum.Enum):
     """How a stored response answers a request as far as ranges go."""
 
     WHOLE = "whole"
@@ -44,13 +44,13 @@ class Kind(enum.Enum):
 class Selection:
     """The ``spans`` to send of a representation of ``total`` bytes (None: not known)."""
 
-    kind: Kind
+    kind: RangeKind
     spans: tuple[Span, ...] = ()
     total: int | None = None
 
 
-WHOLE = Selection(Kind.WHOLE)
-_OUTSIDE = Selection(Kind.OUTSIDE)
+WHOLE = Selection(RangeKind.WHOLE)
+_OUTSIDE = Selection(RangeKind.OUTSIDE)
 
 
 def parse_range(value: bytes, size: int) -> tuple[Span, ...] | None:
@@ -91,12 +91,12 @@ def select(request: RequestHead, entry: CacheEntry) -> Selection:
     spans = parse_range(values[0], size) if size else None  # no Content-Range can describe nothing
     if spans is None or not _if_range_holds(request.fields, entry):
         return WHOLE
-    return Selection(Kind.PARTS if spans else Kind.UNSATISFIABLE, spans, size)
+    return Selection(RangeKind.PARTS if spans else RangeKind.UNSATISFIABLE, spans, size)
 
 
 def can_answer_part(request: RequestHead, entry: CacheEntry) -> bool:
     """Whether the stored part ``entry`` holds the range that ``request`` asks for."""
-    return select(request, entry).kind is Kind.PARTS
+    return select(request, entry).kind is RangeKind.PARTS
 
 
 def cut(entry: CacheEntry, span: Span) -> bytes | memoryview:
@@ -260,7 +260,7 @@ def _select_in_part(request: RequestHead, entry: CacheEntry) -> Selection:
     if specs is None or len(specs) != 1 or not entry.length:
         return _OUTSIDE
     span = _span_in_part(*specs[0], claimed, entry.length)
-    return _OUTSIDE if span is None else Selection(Kind.PARTS, (span,), claimed[2])
+    return _OUTSIDE if span is None else Selection(RangeKind.PARTS, (span,), claimed[2])
 
 
 def _span_in_part(first: int | None, last: int | None, claimed: tuple[int, int, int | None], size: int) -> Span | None:

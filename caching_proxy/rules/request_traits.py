@@ -11,7 +11,7 @@ import attrs
 
 from caching_proxy.http.hop_by_hop import end_to_end, is_loop
 from caching_proxy.http.messages import Fields
-from caching_proxy.http.request_directives import NO_WISHES, RequestControl, parse_request_control
+from caching_proxy.http.request_directives import NO_DIRECTIVES, RequestControl, parse_request_control
 from caching_proxy.rules.bypass import why_bypass
 from caching_proxy.rules.outcome import Bypass
 from caching_proxy.rules.policy import CachePolicy
@@ -23,7 +23,7 @@ PARTICULAR = _CONDITIONS | RANGES
 
 
 @attrs.frozen(slots=True)
-class Terms:
+class RequestTraits:
     """``loop``: the request was here before. ``bypass``: why the cache is passed by, as far as fields say so.
 
     ``conditional``: it asks for a 304. ``plain``: neither that nor for a part, so that the backend's answer to this
@@ -39,7 +39,7 @@ class Terms:
     passing: Fields | None
 
 
-ORDINARY = Terms(loop=False, bypass=None, control=NO_WISHES, conditional=False, plain=True, passing=None)
+ORDINARY = RequestTraits(loop=False, bypass=None, control=NO_DIRECTIVES, conditional=False, plain=True, passing=None)
 
 NOTABLE = PARTICULAR | {
     b"cache-control",
@@ -55,11 +55,11 @@ NOTABLE = PARTICULAR | {
 """Names without which, and without a Connection that names others, :data:`ORDINARY` is all there is to say."""
 
 
-def work_out(fields: Fields, policy: CachePolicy) -> Terms:
-    """The terms of any fields."""
+def traits_of(fields: Fields, policy: CachePolicy) -> RequestTraits:
+    """The traits of any fields."""
     passing = end_to_end(fields)
     index = passing.index
-    return Terms(
+    return RequestTraits(
         loop=is_loop(fields, policy.proxy_name),
         bypass=why_bypass(fields, policy),
         control=parse_request_control(fields, policy.client_refresh),
@@ -69,11 +69,11 @@ def work_out(fields: Fields, policy: CachePolicy) -> Terms:
     )
 
 
-def terms_under(policy: CachePolicy) -> Callable[[Fields], Terms]:
-    """The function that gives the :class:`Terms` of fields under ``policy``; keep it, its results are remembered."""
+def traits_under(policy: CachePolicy) -> Callable[[Fields], RequestTraits]:
+    """From fields to :class:`RequestTraits` under ``policy``; keep the function, since its results are remembered."""
 
-    def decide(fields: Fields) -> Terms:
+    def decide(fields: Fields) -> RequestTraits:
         ordinary = NOTABLE.isdisjoint(fields.index) and end_to_end(fields) is fields
-        return ORDINARY if ordinary else work_out(fields, policy)
+        return ORDINARY if ordinary else traits_of(fields, policy)
 
     return lambda fields: fields.derived(decide)

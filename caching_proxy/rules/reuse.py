@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from caching_proxy.http.dates import parse_date
 from caching_proxy.http.messages import RequestHead
-from caching_proxy.http.request_directives import NO_WISHES, RequestControl
+from caching_proxy.http.request_directives import NO_DIRECTIVES, RequestControl
 from caching_proxy.http.values import transient
 from caching_proxy.rules.conditional import has_precondition
 from caching_proxy.rules.entry import CacheEntry, Flag
@@ -75,7 +75,9 @@ def choose(
 
     Where the chosen entry is an outline, so are all facts about it: decide again once it has been read.
     """
-    if control is NO_WISHES and not has_precondition(request.fields):  # the ordinary cases, at a fraction of the cost
+    if control is NO_DIRECTIVES and not has_precondition(
+        request.fields
+    ):  # the ordinary cases, at a fraction of the cost
         if not entries:
             return _UNKNOWN
         if view is PLAIN_VIEW and len(entries) == 1 and _answers_plainly(entries[0], now):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from caching_proxy.http.cache_control import CacheControl, delta_seconds
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.http.values import transient
-from caching_proxy.rules.client_induced_errors import provoked
+from caching_proxy.rules.client_induced_errors import client_induced
 from caching_proxy.rules.cookies import has_session_cookie
 from caching_proxy.rules.endless import is_endless
 from caching_proxy.rules.entry import Flag, Selecting
@@ -91,7 +91,7 @@ def _status(case: Case) -> Refusal | None:
     status = case.response.status
     if not 200 <= status <= 599 or status == 304 or status in NEVER_STORED:
         return Refusal.STATUS
-    return Refusal.STATUS if provoked(status, case.request.fields, case.selecting or ()) else None
+    return Refusal.STATUS if client_induced(status, case.request.fields, case.selecting or ()) else None
 
 
 def _request_body(case: Case) -> Refusal | None:

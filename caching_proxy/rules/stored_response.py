@@ -11,7 +11,7 @@ from caching_proxy.http.pieces import Content, Pieces
 from caching_proxy.http.values import transient
 from caching_proxy.rules.conditional import not_modified, not_modified_fields
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.ranges import Kind, Selection, boundary_of, content_range, cut, multipart, select
+from caching_proxy.rules.ranges import RangeKind, Selection, boundary_of, content_range, cut, multipart, select
 
 _ABOUT_PART = frozenset({b"content-range"})
 _ABOUT_PARTS = frozenset({b"content-range", b"content-type"})
@@ -40,9 +40,9 @@ def answer(request: RequestHead, entry: CacheEntry, now: float, salt: bytes = b"
     if not_modified(request, entry, now):
         return Answer(ResponseHead(304, b"Not Modified", not_modified_fields(entry)), b"")
     selection = select(request, entry)
-    if selection.kind is Kind.PARTS:
+    if selection.kind is RangeKind.PARTS:
         return _parts(entry, selection, salt)
-    if selection.kind is Kind.UNSATISFIABLE:
+    if selection.kind is RangeKind.UNSATISFIABLE:
         return _unsatisfiable(entry)
     return _whole(request, entry)
 

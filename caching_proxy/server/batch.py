@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from caching_proxy.http.pieces import Content
-from caching_proxy.server.sending import Outlet
+from caching_proxy.server.sending import SendingHalf
 from caching_proxy.transport.native import HIGH_WATER
 
 BATCH = 64
@@ -34,7 +34,7 @@ class Answers:
 
     __slots__ = ("_channel", "_parts", "_since", "_size", "served")
 
-    def __init__(self, channel: Outlet) -> None:
+    def __init__(self, channel: SendingHalf) -> None:
         self._channel = channel
         self._parts: list[bytes] = []
         self._size = 0

@@ -23,7 +23,7 @@ from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Inbound
 from caching_proxy.server.request_head import END, ParsedHead, check_unfinished
 from caching_proxy.server.seams import Site
-from caching_proxy.server.sending import Outlet
+from caching_proxy.server.sending import SendingHalf
 from caching_proxy.transport.native import BytesProtocol
 
 EMPTY_LINES = 2
@@ -48,7 +48,7 @@ class State(enum.Enum):
 _HEAD, _BUSY, _CLOSING, _TUNNEL, _GONE = State  # finding a member costs several times what a name of the module does
 
 
-class HTTPChannel(Outlet):
+class HTTPChannel(SendingHalf):
     """One connection; what a ``twisted.web`` Request expects of its channel, and the site's ``Connection``."""
 
     factory = None  # keeps http.Request from writing access lines
@@ -318,7 +318,7 @@ class HTTPChannel(Outlet):
                 self.inbound.broken = True
             self.end(lingers=lingers)
 
-    # -- Outlet's questions, deadlines and draining ----------------------------------------------
+    # -- SendingHalf's questions, deadlines and draining ----------------------------------------------
 
     def drained(self) -> None:
         if self._state is _HEAD and not self._serving:

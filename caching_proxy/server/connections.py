@@ -59,7 +59,7 @@ class ConnectionSet:
     def __len__(self) -> int:
         return len(self._open)
 
-    def admits(self, peer_host: bytes) -> bool:
+    def allows(self, peer_host: bytes) -> bool:
         """Whether one more connection from this address is within the bounds."""
         if self.draining:
             return False

@@ -33,7 +33,7 @@ TURN_BYTES = 4 * 1024 * 1024
 """Bytes after which others have their turn, however fast the client reads."""
 
 
-class Outlet(PeerProtocol):
+class SendingHalf(PeerProtocol):
     """What is common to all that a channel sends. ``due`` is the next deadline of the reading half or of closing.
 
     ``full``: more is to be sent than the transport takes for now, so nothing new should be made.

@@ -59,7 +59,7 @@ class ProxySite(Factory):
     def buildProtocol(self, addr: IAddress | None) -> HTTPChannel | None:  # type: ignore[override]
         """A channel, or None (the connection is dropped) beyond the bounds on connections."""
         host = getattr(addr, "host", None)
-        if not self.connections.admits(host.encode("ascii", "replace") if isinstance(host, str) else b""):
+        if not self.connections.allows(host.encode("ascii", "replace") if isinstance(host, str) else b""):
             return None
         return HTTPChannel(self)
 

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from caching_proxy.interfaces import IStore
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.store.breaker import Breaker, Phase
-from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.memory import DEFAULT_MAX_BYTES, MemoryStore
 from caching_proxy.store.redis.endpoint import endpoint_for
 from caching_proxy.store.url import MemoryTopology, RedisTopology, parse_cache_url
@@ -39,7 +39,7 @@ class StoreConfig:
 
 
 def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | None = None) -> IStore:
-    """An embedded :class:`MemoryStore`, or a :class:`GuardedStore` around a ``RedisStore``.
+    """An embedded :class:`MemoryStore`, or a :class:`CircuitBreakerStore` around a ``RedisStore``.
 
     ValueError, fit to be shown, for a URL that cannot be used. A Redis's pool is at ``.store.pool``.
     """
@@ -75,4 +75,4 @@ def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) 
         config.max_variant_bytes,
     )
     breaker = Breaker(config.breaker_threshold, config.breaker_recovery)
-    return GuardedStore(store, breaker, reactor, config.on_phase)
+    return CircuitBreakerStore(store, breaker, reactor, config.on_phase)

@@ -27,7 +27,7 @@ MIN_PROBE_SECONDS = 0.1
 
 
 @implementer(IStore)
-class GuardedStore:
+class CircuitBreakerStore:
     """``store`` behind ``breaker``; ``observer`` is told each phase that the breaker enters."""
 
     _log = Logger()

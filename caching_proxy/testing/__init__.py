@@ -14,7 +14,7 @@ Nothing here starts a timer or reads a clock. This package is supported: names a
 
 from caching_proxy.testing.backend import ScriptedBackend
 from caching_proxy.testing.upstream import Answer, FakeUpstream, Fetch, Reply, Script
-from caching_proxy.testing.wire import MemoryTransport, MemoryWire, Recorder
+from caching_proxy.testing.wire import ByteRecorder, MemoryTransport, MemoryWire
 
 __all__ = [
     "Answer",
@@ -22,7 +22,7 @@ __all__ = [
     "Fetch",
     "MemoryTransport",
     "MemoryWire",
-    "Recorder",
+    "ByteRecorder",
     "Reply",
     "Script",
     "ScriptedBackend",

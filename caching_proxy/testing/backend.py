@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
 from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.python.failure import Failure
 
-from caching_proxy.testing.wire import Recorder
+from caching_proxy.testing.wire import ByteRecorder
 
 RawScript = Callable[[bytes], "bytes | None"]
 """Raw request (head and body) → raw response bytes; None closes the connection without answering."""
@@ -20,7 +20,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
 
 
-class _ScriptedConnection(Recorder):
+class _ScriptedConnection(ByteRecorder):
     def __init__(self, backend: ScriptedBackend) -> None:
         super().__init__()
         self.backend = backend
@@ -89,7 +89,7 @@ class ScriptedBackend:
         self.script = script
         self.close_after_answer = close_after_answer
         self.requests: list[bytes] = []
-        self.connections: list[Recorder] = []
+        self.connections: list[ByteRecorder] = []
         self.accepted = 0
         self._stopped: Deferred[None] | None = None
         self._port: IListeningPort = reactor.listenTCP(0, _Factory(self), interface="127.0.0.1")

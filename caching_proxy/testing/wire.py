@@ -153,7 +153,7 @@ class MemoryWire:
         return self.server.move(chunk) or moved
 
 
-class Recorder(Protocol):
+class ByteRecorder(Protocol):
     """The far end played by hand: keeps what it receives in ``data`` and the reason of the end in ``lost``."""
 
     def __init__(self) -> None:

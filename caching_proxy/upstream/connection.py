@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.http.body import Body
 from caching_proxy.http.chunked import ChunkedDecoder
-from caching_proxy.http.framing import NONE, BadMessage, Framing, Kind, response_framing
+from caching_proxy.http.framing import NONE, BadMessage, Framing, FramingKind, response_framing
 from caching_proxy.http.hop_by_hop import switched
 from caching_proxy.http.messages import NO_FIELDS, Fields, ResponseHead
 from caching_proxy.interfaces import (
@@ -231,11 +231,11 @@ class UpstreamConnection(Protocol):
 
     def _await_body(self, framing: Framing, reusable: bool) -> None:
         self._reusable = reusable
-        self._until_close = framing.kind is Kind.CLOSE
+        self._until_close = framing.kind is FramingKind.CLOSE
         if framing.length is not None:
             self._left = framing.length
             self._receive = self._counted
-        elif framing.kind is Kind.CHUNKED:
+        elif framing.kind is FramingKind.CHUNKED:
             self._decoder = ChunkedDecoder(502, lenient=True)
             self._receive = self._chunked
         else:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from caching_proxy.http.framing import Framing, Kind
+from caching_proxy.http.framing import Framing, FramingKind
 from caching_proxy.http.messages import Fields, ResponseHead
 from caching_proxy.interfaces import UpstreamProtocolError
 
@@ -96,9 +96,11 @@ def settled(head: ResponseHead, framing: Framing) -> ResponseHead:
     if lengths is None:
         return head
     proper: list[bytes] = []
-    if framing.kind is Kind.LENGTH:
+    if framing.kind is FramingKind.LENGTH:
         proper = [b"%d" % (framing.length or 0)]
-    elif framing.kind is Kind.NONE and _describes_a_get(head) and len(set(lengths)) == 1 and lengths[0].isdigit():
+    elif (
+        framing.kind is FramingKind.NONE and _describes_a_get(head) and len(set(lengths)) == 1 and lengths[0].isdigit()
+    ):
         proper = lengths[:1]
     if proper == lengths:
         return head

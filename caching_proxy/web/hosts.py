@@ -26,7 +26,7 @@ class HostPolicy:
         """Whether there is anything to look at."""
         return bool(self.allowed) or self.preserve
 
-    def admits(self, fields: Fields) -> bool:
+    def allows(self, fields: Fields) -> bool:
         """Whether a request with these fields is for us; the alternative is 421 (RFC 9110 §15.5.20)."""
         if not self.allowed:
             return True

@@ -17,7 +17,7 @@ import attrs
 from caching_proxy.cache.tiers.hot import HotRecord, HotTier
 from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.http.pieces import SHARED_BYTES, Content
-from caching_proxy.http.request_directives import NO_WISHES
+from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.interfaces import ITokenVerifier
 from caching_proxy.rules.conditional import not_modified
 from caching_proxy.rules.entry import CacheEntry
@@ -191,7 +191,7 @@ class HotPath:
 
     def _chosen(self, parsed: ParsedHead, bearing: Bearing, record: HotRecord, view: View, now: float) -> Shown | None:
         head = parsed.head if record.named else self._asking(parsed, bearing)
-        lookup = choose(head, NO_WISHES, record.entries, now, view)
+        lookup = choose(head, NO_DIRECTIVES, record.entries, now, view)
         if lookup.use is not _HIT or lookup.entry is None or lookup.entry.missing is not None:
             return None
         if MARKED in lookup.entry.head:  # it names the host that each client came by

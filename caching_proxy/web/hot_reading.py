@@ -9,12 +9,12 @@ import attrs
 
 from caching_proxy.http.hop_by_hop import incoming_request_id
 from caching_proxy.http.messages import Field, Fields, RequestHead
-from caching_proxy.http.request_directives import NO_WISHES
+from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.interfaces import Identity, ITokenVerifier
 from caching_proxy.rules.cookies import names_session
 from caching_proxy.rules.key import KeyPolicy, build_key, target_of
 from caching_proxy.rules.policy import CachePolicy
-from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, terms_under
+from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, traits_under
 from caching_proxy.rules.scope import View, scope_of, view_of
 from caching_proxy.rules.steering import Steering
 from caching_proxy.server.request_head import ParsedHead
@@ -89,7 +89,7 @@ class Reading:
         self._hosts = hosts
         self._steering = steering
         self._steered: dict[tuple[bytes, ...], bool] = {}
-        self._terms = terms_under(policy)
+        self._traits = traits_under(policy)
 
     def route(self, parsed: ParsedHead) -> Route:
         """Where the request line leads, the first time."""
@@ -130,14 +130,14 @@ class Reading:
 
     def _declines(self, fields: Fields) -> bool:
         """Whether something in ``fields`` is for the full path to deal with."""
-        terms = self._terms(fields)
+        traits = self._traits(fields)
         return (
-            terms.loop
-            or terms.bypass is not None
-            or terms.control is not NO_WISHES
-            or terms.passing is not None
+            traits.loop
+            or traits.bypass is not None
+            or traits.control is not NO_DIRECTIVES
+            or traits.passing is not None
             or len(fields.all(b"authorization")) > 1
-            or not self._hosts.admits(fields)
+            or not self._hosts.allows(fields)
             or self._hosts.settles(fields)
             or any(name in _DECIDING and self._steering.unseen(name) for name in fields.index)
         )

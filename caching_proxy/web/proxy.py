@@ -18,7 +18,7 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from caching_proxy.cache.pipeline import Pipeline
-from caching_proxy.cache.requests import Incoming, Reply
+from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import incoming_request_id
 from caching_proxy.http.messages import Fields, ResponseHead
@@ -66,14 +66,14 @@ class ProxyResource(Resource):
             self._refuse(request, 400, b"Bad Request", "The path leads out of what is served here")
             return NOT_DONE_YET
         if self._hosts.particular:
-            if not self._hosts.admits(head.fields):
+            if not self._hosts.allows(head.fields):
                 self._refuse(request, 421, b"Misdirected Request", "This host is not served here")
                 return NOT_DONE_YET
             port = self._hosts.port(head.fields, request.scheme)
             head = self._hosts.settled(head)
         trusted = self._peers.trusts(client_ip)
         head = self._door.admitted(head, trusted)
-        incoming = Incoming(
+        client_request = ClientRequest(
             head,
             request.body,
             client_ip,
@@ -85,43 +85,43 @@ class ProxyResource(Resource):
             port,
         )
         try:
-            reply = self._pipeline.handle(incoming)
+            reply = self._pipeline.handle(client_request)
         except Exception:  # noqa: BLE001 a bug; it is logged and answered
-            self._broken(Failure(), request, incoming)
+            self._broken(Failure(), request, client_request)
             return NOT_DONE_YET
         if isinstance(reply, Deferred):
             request.on_lost = reply.cancel
-            reply.addCallback(self._send, request, incoming).addErrback(self._broken, request, incoming)
+            reply.addCallback(self._send, request, client_request).addErrback(self._broken, request, client_request)
         else:
-            self._send(reply, request, incoming)
+            self._send(reply, request, client_request)
         return NOT_DONE_YET
 
-    def _send(self, reply: Reply, request: ProxyRequest, incoming: Incoming) -> None:
+    def _send(self, reply: CacheResponse, request: ProxyRequest, client_request: ClientRequest) -> None:
         if request.disconnected:
             reply.discard()
             self._recorder.refused(CLIENT_LEFT, request)
             return
         if reply.tunnel is not None:
             join(request, reply.head, reply.tunnel)
-            self._recorder.record(request, incoming, reply)
+            self._recorder.record(request, client_request, reply)
             return
         if self._rewrite and is_marked(reply.head.fields):
-            reply = _located(reply, request, incoming)
+            reply = _located(reply, request, client_request)
         body = reply.body
         if not isinstance(body, Body):
             head = reply.head if reply.framed else request.dated(reply.head)
             request.respond(head, body, reply.framed)
-            self._recorder.record(request, incoming, reply)
+            self._recorder.record(request, client_request, reply)
             return
-        sending = Sending(request, body, lambda: self._recorder.record(request, incoming, reply))
+        sending = Sending(request, body, lambda: self._recorder.record(request, client_request, reply))
         sending.start(reply)
 
-    def _broken(self, failure: Failure, request: ProxyRequest, incoming: Incoming) -> None:
+    def _broken(self, failure: Failure, request: ProxyRequest, client_request: ClientRequest) -> None:
         """A bug, unless the client left: nothing else fails."""
         if failure.check(CancelledError) and request.disconnected:
             self._recorder.refused(CLIENT_LEFT, request)
             return
-        self._log.failure("request {id} failed", failure, id=incoming.request_id.decode("latin-1"))
+        self._log.failure("request {id} failed", failure, id=client_request.request_id.decode("latin-1"))
         if request.startedWriting:
             request.abort()
         elif not request.disconnected:
@@ -133,9 +133,11 @@ class ProxyResource(Resource):
         self._recorder.refused(code, request)
 
 
-def _located(reply: Reply, request: ProxyRequest, incoming: Incoming) -> Reply:
+def _located(reply: CacheResponse, request: ProxyRequest, client_request: ClientRequest) -> CacheResponse:
     """``reply`` naming the origin by which this client came where the backend named itself."""
-    scheme, host = client_origin(request.head.fields, incoming.scheme, incoming.trusted)  # with Host as it was sent
+    scheme, host = client_origin(
+        request.head.fields, client_request.scheme, client_request.trusted
+    )  # with Host as it was sent
     head = reply.head
     fields = for_client(head.fields, scheme, host)
     return attrs.evolve(reply, head=ResponseHead(head.status, head.reason, fields, head.minor))
@@ -151,7 +153,7 @@ class Sending:
         self._done = done
         self._over = False
 
-    def start(self, reply: Reply) -> None:
+    def start(self, reply: CacheResponse) -> None:
         """Send the head, then whatever comes."""
         self._request.on_lost = self._client_left
         self._request.start_response(self._request.dated(reply.head), reply.length)

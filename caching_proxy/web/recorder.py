@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from caching_proxy.cache.requests import Incoming, Reply
+from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.rules.outcome import CacheStatus
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_line import RequestLine
@@ -59,7 +59,7 @@ class Recorder:
         self._new_request_id = new_request_id
         self._hot_meters: dict[RequestMeter, HotMeter] = {}  # as many as there are meters, which are bounded
 
-    def record(self, request: ProxyRequest, incoming: Incoming, reply: Reply) -> None:
+    def record(self, request: ProxyRequest, incoming: ClientRequest, reply: CacheResponse) -> None:
         """A request that the pipeline answered, once its last byte was handed to the connection."""
         duration = self._clock.seconds() - request.received_at
         head, code, status = incoming.head, reply.head.status, reply.status.text

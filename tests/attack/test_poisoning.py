@@ -131,7 +131,7 @@ def test_PRESERVE_HOST_alone_does_not_start(make_whole):
         make_whole(PRESERVE_HOST="true")
 
 
-# -- errors provoked by odd requests -------------------------------------------------------------------
+# -- errors client_induced by odd requests -------------------------------------------------------------------
 
 ODD = {
     "oversized": b"X-Oversized: " + LONG,

@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.flights import Flight, Landing, Result, SingleFlight
+from caching_proxy.cache.flights import Flight, FlightResult, Result, SingleFlight
 from caching_proxy.interfaces import UpstreamTimeout, UpstreamUnreachable
 from caching_proxy.rules.entry import CacheEntry
 
@@ -32,13 +32,13 @@ def waiting(flight: Flight, number: int) -> tuple[list[Deferred[Result]], list[R
     return waiters, results
 
 
-@pytest.mark.parametrize("result", [ENTRY, Landing.UNSHAREABLE, UpstreamUnreachable("refused")])
+@pytest.mark.parametrize("result", [ENTRY, FlightResult.UNSHAREABLE, UpstreamUnreachable("refused")])
 def test_all_learn_what_became_of_it(flights: SingleFlight, clock: Clock, result: Result) -> None:
     flight = flights.start(b"k")
     _, results = waiting(flight, 3)
     assert (flights.current(b"k"), flight.followers) == (flight, 3)
     flight.land(result)
-    flight.land(Landing.ABANDONED)
+    flight.land(FlightResult.ABANDONED)
     assert results == [result] * 3
     assert (flights.current(b"k"), len(flights), clock.getDelayedCalls()) == (None, 0, [])
 

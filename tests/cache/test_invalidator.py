@@ -69,7 +69,7 @@ def test_observer_hears_what_was_asked_for() -> None:
     proxy.invalidator._observe = heard.append
     fill(proxy, "/a")
     proxy.invalidate("cache:*")
-    proxy.invalidator.forsake(key("/a"))
+    proxy.invalidator.purge_key(key("/a"))
     assert heard == [1]
 
 
@@ -106,20 +106,20 @@ def test_store_down_pending_retry_done(proxy: MemoryProxy) -> None:
 
 def test_horizon(proxy: MemoryProxy) -> None:
     never = float("-inf")
-    assert proxy.invalidator.horizon(key("/a")) == never
+    assert proxy.invalidator.invalid_before(key("/a")) == never
     proxy.store.failing = down()
     proxy.invalidate("cache:*:/a")
     then = proxy.clock.seconds()
-    assert proxy.invalidator.horizon(key("/a")) == then
-    assert proxy.invalidator.horizon(key("/b")) == never
+    assert proxy.invalidator.invalid_before(key("/a")) == then
+    assert proxy.invalidator.invalid_before(key("/b")) == never
     proxy.store.failing = None
     proxy.advance(1)
-    assert proxy.invalidator.horizon(key("/a")) == never
-    ticket = proxy.tickets.open(key("/a"))
+    assert proxy.invalidator.invalid_before(key("/a")) == never
+    lease = proxy.leases.open(key("/a"))
     proxy.invalidate("cache:*:/a")
-    assert proxy.invalidator.horizon(key("/a")) == then + 1, "a voided write may still come"
-    ticket.close()
-    assert proxy.invalidator.horizon(key("/a")) == never
+    assert proxy.invalidator.invalid_before(key("/a")) == then + 1, "a voided write may still come"
+    lease.close()
+    assert proxy.invalidator.invalid_before(key("/a")) == never
 
 
 def test_the_same_again_waits_once(proxy: MemoryProxy) -> None:
@@ -221,7 +221,7 @@ def test_what_waits_is_bounded_in_bytes_and_drops_nothing_far_away(
 def test_forsaken_key_is_tried_until_it_is_gone(proxy: MemoryProxy) -> None:
     fill(proxy, "/a", "/b")
     proxy.store.failing = down()
-    proxy.invalidator.forsake(key("/a"))
+    proxy.invalidator.purge_key(key("/a"))
     proxy.store.failing = None
     proxy.advance(1)
     assert (proxy.store.fields_of(key("/a")), proxy.store.fields_of(key("/b"))) == ([], [b"-"])

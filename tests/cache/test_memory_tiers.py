@@ -1,12 +1,12 @@
-"""The tiers in memory and the small registries: hot, burst, tickets, uncacheable keys, variants."""
+"""The tiers in memory and the small registries: hot, burst, leases, uncacheable keys, variants."""
 
 from __future__ import annotations
 
 import pytest
 from twisted.internet.task import Clock
 
-from caching_proxy.cache.hit_for_miss import Uncacheable
-from caching_proxy.cache.leases import NEVER, Tickets
+from caching_proxy.cache.hit_for_miss import HitForMiss
+from caching_proxy.cache.leases import NEVER, Leases
 from caching_proxy.cache.tiers.burst import ENTRY_OVERHEAD, BurstTier
 from caching_proxy.cache.tiers.burst import OVERHEAD as BURST_OVERHEAD
 from caching_proxy.cache.tiers.hot import OVERHEAD, HotTier
@@ -220,38 +220,38 @@ def test_burst_remove() -> None:
     assert (tier.entries, tier.bytes) == (0, 0)
 
 
-# -- tickets
+# -- leases
 
 
 def test_tickets_are_voided_and_outdated() -> None:
-    tickets = Tickets()
-    one, same, other = tickets.open(b"a"), tickets.open(b"a"), tickets.open(b"b")
-    tickets.outdate(b"a")
-    assert [(ticket.valid, ticket.current) for ticket in (one, other)] == [(True, False), (True, True)]
-    assert tickets.voided_at(b"a") == NEVER
-    assert tickets.void(compile_glob(b"a"), 5.0) == [b"a"]
-    assert [(ticket.valid, ticket.voided_at) for ticket in (one, same)] == [(False, 5.0)] * 2
-    assert tickets.open(b"a").valid, "what begins now is not concerned"
-    tickets.void(compile_glob(b"*"), 4.0)
-    assert (tickets.voided_at(b"a"), tickets.voided_at(b"b")) == (5.0, 4.0)
+    leases = Leases()
+    one, same, other = leases.open(b"a"), leases.open(b"a"), leases.open(b"b")
+    leases.outdate(b"a")
+    assert [(lease.valid, lease.current) for lease in (one, other)] == [(True, False), (True, True)]
+    assert leases.voided_at(b"a") == NEVER
+    assert leases.void(compile_glob(b"a"), 5.0) == [b"a"]
+    assert [(lease.valid, lease.voided_at) for lease in (one, same)] == [(False, 5.0)] * 2
+    assert leases.open(b"a").valid, "what begins now is not concerned"
+    leases.void(compile_glob(b"*"), 4.0)
+    assert (leases.voided_at(b"a"), leases.voided_at(b"b")) == (5.0, 4.0)
 
 
 def test_tickets_are_forgotten() -> None:
-    tickets = Tickets()
-    one, same = tickets.open(b"a"), tickets.open(b"a")
-    tickets.void(compile_glob(b"a"), 5.0)
+    leases = Leases()
+    one, same = leases.open(b"a"), leases.open(b"a")
+    leases.void(compile_glob(b"a"), 5.0)
     one.close()
     one.close()
-    assert (list(tickets), tickets.voided_at(b"a")) == ([b"a"], 5.0)
+    assert (list(leases), leases.voided_at(b"a")) == ([b"a"], 5.0)
     same.close()
-    assert (len(tickets), tickets.voided_at(b"a")) == (0, NEVER)
+    assert (len(leases), leases.voided_at(b"a")) == (0, NEVER)
 
 
 # -- uncacheable keys
 
 
 def test_uncacheable_for_a_while() -> None:
-    keys = Uncacheable(limit=2, ttl=10)
+    keys = HitForMiss(limit=2, ttl=10)
     keys.add(b"a", NOW)
     assert keys.covers(b"a", NOW + 9.9)
     keys.add(b"a", NOW + 5)
@@ -265,7 +265,7 @@ def test_uncacheable_for_a_while() -> None:
 
 
 def test_uncacheable_is_bounded() -> None:
-    keys = Uncacheable(limit=2, ttl=10)
+    keys = HitForMiss(limit=2, ttl=10)
     for key in (b"a", b"b", b"a", b"c"):
         keys.add(key, NOW)
     assert [keys.covers(key, NOW) for key in (b"a", b"b", b"c")] == [True, False, True]

@@ -130,7 +130,7 @@ def _abandoned(proxy: MemoryProxy) -> None:
     proxy.backend.script = None
 
 
-def _uncacheable(proxy: MemoryProxy) -> None:
+def _hit_for_miss(proxy: MemoryProxy) -> None:
     proxy.says("Cache-Control: no-store", body=LARGE)
     proxy.get()
     response = proxy.open_response("Cache-Control: no-store")
@@ -184,7 +184,7 @@ def _variants(proxy: MemoryProxy) -> None:
 
 WAYS = (
     *(_hit, _refresh, _validation, _ranges, _completion, _collapsed, _read_along, _broken_off, _too_large),
-    *(_abandoned, _uncacheable, _errors, _stale, _left_while_waiting, _post, _variants),
+    *(_abandoned, _hit_for_miss, _errors, _stale, _left_while_waiting, _post, _variants),
 )
 
 

@@ -190,7 +190,7 @@ def test_leaves_while_the_store_is_read(proxy: MemoryProxy) -> None:
     proxy.store.hold("lookup")
     leaver, stayer = proxy.start("GET", "/x"), proxy.start("GET", "/x")
     leaver.leave()
-    assert len(proxy.tickets) == 1
+    assert len(proxy.leases) == 1
     proxy.store.release()
     assert leaver.failure is not None
     assert stayer.answer is not None

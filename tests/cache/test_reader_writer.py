@@ -99,7 +99,7 @@ def test_read_after_an_event_is_not_shared_with_one_from_before(proxy: MemoryPro
     if event == "invalidated":
         proxy.invalidate("cache:*")
     elif event == "written":
-        proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+        proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
     else:
         proxy.writer.discard(entry(proxy))
     found = begin(proxy)
@@ -162,29 +162,29 @@ def test_entries_past_their_end_are_not_given_out(proxy: MemoryProxy) -> None:
 
 
 def test_kept_in_both_tiers(proxy: MemoryProxy) -> None:
-    proxy.writer.keep([entry(proxy), entry(proxy, foo=b"1")], proxy.tickets.open(KEY))
+    proxy.writer.keep([entry(proxy), entry(proxy, foo=b"1")], proxy.leases.open(KEY))
     assert len(proxy.store.fields_of(KEY)) == proxy.hot.entries == 2
 
 
 def test_void_ticket_keeps_nothing(proxy: MemoryProxy) -> None:
-    ticket = proxy.tickets.open(KEY)
+    lease = proxy.leases.open(KEY)
     proxy.invalidate("cache:*")
-    proxy.writer.keep([entry(proxy)], ticket)
+    proxy.writer.keep([entry(proxy)], lease)
     assert (proxy.store.fields_of(KEY), proxy.hot.entries) == ([], 0)
 
 
 def test_outdated_ticket_does_not_fill_an_empty_hot_tier(proxy: MemoryProxy) -> None:
     """The variants that it knows of may be gone."""
-    known, ticket = entry(proxy, foo=b"1"), proxy.tickets.open(KEY)
+    known, lease = entry(proxy, foo=b"1"), proxy.leases.open(KEY)
     proxy.writer.discard(known)
-    proxy.writer.keep([entry(proxy)], ticket, [known])
+    proxy.writer.keep([entry(proxy)], lease, [known])
     assert (proxy.hot.entries, proxy.store.fields_of(KEY)) == (0, [b"-"])
 
 
 def test_entry_whose_time_is_over_removes_what_it_replaces(proxy: MemoryProxy) -> None:
     put(proxy, b"-", encode(entry(proxy)))
     proxy.advance(1)
-    proxy.writer.keep([entry(proxy, keep=0)], proxy.tickets.open(KEY))
+    proxy.writer.keep([entry(proxy, keep=0)], proxy.leases.open(KEY))
     assert (proxy.store.fields_of(KEY), proxy.hot.entries) == ([], 0)
 
 
@@ -192,27 +192,27 @@ def test_writes_under_way_are_bounded(proxy: MemoryProxy, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "MAX_PENDING_BYTES", 2000)
     put(proxy, b"-", encode(entry(proxy, b"older")))
     proxy.store.hold("put")
-    proxy.writer.keep([entry(proxy, b"x" * 1500, foo=b"1")], proxy.tickets.open(KEY))
-    proxy.writer.keep([entry(proxy, b"y" * 1500)], proxy.tickets.open(KEY))
+    proxy.writer.keep([entry(proxy, b"x" * 1500, foo=b"1")], proxy.leases.open(KEY))
+    proxy.writer.keep([entry(proxy, b"y" * 1500)], proxy.leases.open(KEY))
     assert (proxy.writer.dropped, proxy.hot.entries) == (1, 2)
     proxy.store.release()
     assert len(proxy.store.fields_of(KEY)) == 1, "and what it replaces is gone"
     assert proxy.writer._pending_bytes == 0
-    proxy.writer.keep([entry(proxy, b"y" * 1500)], proxy.tickets.open(KEY))
+    proxy.writer.keep([entry(proxy, b"y" * 1500)], proxy.leases.open(KEY))
     assert len(proxy.store.fields_of(KEY)) == 2
 
 
 def test_failed_writes_free_what_they_held(proxy: MemoryProxy) -> None:
     proxy.store.failing = down()
-    proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
-    assert (proxy.writer._pending_bytes, len(proxy.writer._turns), proxy.quiet) == (0, 0, True)
+    proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
+    assert (proxy.writer._pending_bytes, len(proxy.writer._key_queue), proxy.quiet) == (0, 0, True)
 
 
 def keep(proxy: MemoryProxy, failing: Exception | None, seconds: float = 1) -> None:
     """A write ``seconds`` after what was before it."""
     proxy.advance(seconds)
     proxy.store.failing = failing
-    proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+    proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
     proxy.store.failing = None
 
 
@@ -243,7 +243,7 @@ def test_store_that_wavers_does_not_fill_the_log(proxy: MemoryProxy, logged_line
 
 def test_bug_while_writing_is_logged(proxy: MemoryProxy, logged_errors) -> None:  # type: ignore[no-untyped-def]
     proxy.store.failing = ZeroDivisionError("bug")
-    proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+    proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
     assert len(logged_errors.flush()) == 1
     assert proxy.quiet
     assert proxy.writer._pending_bytes == 0
@@ -254,7 +254,7 @@ def test_store_that_raises_does_not_hold_up_the_key(
 ) -> None:
     monkeypatch.setattr(proxy.store, "put", lambda *_: 1 // 0)
     monkeypatch.setattr(proxy.store, "discard", lambda *_: 1 // 0)
-    proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+    proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
     proxy.writer.discard(entry(proxy))
     assert len(logged_errors.flush()) == 2
     assert (proxy.writer._pending_bytes, proxy.quiet) == (0, True)
@@ -263,23 +263,23 @@ def test_store_that_raises_does_not_hold_up_the_key(
 def test_entry_that_cannot_be_encoded_is_logged_and_kept_in_memory(proxy: MemoryProxy, logged_errors: Any) -> None:
     odd = entry(proxy)
     odd.status = 70_000
-    proxy.writer.keep([odd], proxy.tickets.open(KEY))
+    proxy.writer.keep([odd], proxy.leases.open(KEY))
     assert len(logged_errors.flush()) == 1
     assert (proxy.hot.entries, proxy.store.fields_of(KEY), proxy.quiet) == (1, [], True)
 
 
 def test_ticket_is_closed_when_the_last_of_several_writes_is_over(proxy: MemoryProxy) -> None:
     proxy.store.hold("put", "discard")
-    proxy.writer.keep([entry(proxy), entry(proxy, foo=b"1")], proxy.tickets.open(KEY), (), [entry(proxy, foo=b"2")])
+    proxy.writer.keep([entry(proxy), entry(proxy, foo=b"1")], proxy.leases.open(KEY), (), [entry(proxy, foo=b"2")])
     for name in ("discard", "put"):
         proxy.store.release_one(name)
-        assert len(proxy.tickets) == 1
+        assert len(proxy.leases) == 1
     proxy.store.release_one("put")
     assert proxy.quiet
 
 
 def test_nothing_to_keep_closes_the_ticket(proxy: MemoryProxy) -> None:
-    proxy.writer.keep([], proxy.tickets.open(KEY))
+    proxy.writer.keep([], proxy.leases.open(KEY))
     assert (proxy.quiet, proxy.store.calls) == (True, [])
 
 
@@ -287,7 +287,7 @@ def test_many_writes_that_fail_one_after_another(proxy: MemoryProxy) -> None:
     """As when the breaker opens while they wait for their turn."""
     proxy.store.hold("put")
     for number in range(2000):
-        proxy.writer.keep([entry(proxy, b"%d" % number)], proxy.tickets.open(KEY))
+        proxy.writer.keep([entry(proxy, b"%d" % number)], proxy.leases.open(KEY))
     proxy.store.failing = StoreUnavailable("open")
     proxy.store.release()
     assert (proxy.writer.failed, proxy.writer._pending_bytes, proxy.quiet) == (2000, 0, True)
@@ -295,7 +295,7 @@ def test_many_writes_that_fail_one_after_another(proxy: MemoryProxy) -> None:
 
 def test_drain_waits_for_everything(proxy: MemoryProxy) -> None:
     proxy.store.hold("put", "discard")
-    proxy.writer.keep([entry(proxy)], proxy.tickets.open(KEY))
+    proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
     proxy.writer.discard(entry(proxy))
     drained: list[None] = []
     proxy.writer.drain().addCallback(drained.append)
@@ -310,10 +310,10 @@ def test_drain_waits_for_everything(proxy: MemoryProxy) -> None:
 def test_no_turn_is_left_behind(proxy: MemoryProxy) -> None:
     proxy.store.hold("put")
     for body in (b"1", b"2", b"3"):
-        proxy.writer.keep([entry(proxy, body)], proxy.tickets.open(KEY))
-    assert len(proxy.writer._turns) == 1
+        proxy.writer.keep([entry(proxy, body)], proxy.leases.open(KEY))
+    assert len(proxy.writer._key_queue) == 1
     proxy.store.release()
-    assert len(proxy.writer._turns) == 0
+    assert len(proxy.writer._key_queue) == 0
 
 
 # -- looking into the cache

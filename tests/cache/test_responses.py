@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caching_proxy.cache.requests import Incoming, Question
-from caching_proxy.cache.responses import Replies
+from caching_proxy.cache.requests import CacheRequest, ClientRequest
+from caching_proxy.cache.responses import Responses
 from caching_proxy.http.body import Body
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.interfaces import Identity, UpstreamResponse
@@ -15,7 +15,7 @@ from caching_proxy.rules.explain import with_explanation
 from caching_proxy.rules.make_entry import make_entry
 from caching_proxy.rules.outcome import CacheStatus, Forward
 from caching_proxy.rules.policy import CachePolicy
-from caching_proxy.rules.request_traits import terms_under
+from caching_proxy.rules.request_traits import traits_under
 from caching_proxy.rules.reuse import Lookup, Use
 from caching_proxy.rules.storability import judge
 from caching_proxy.rules.stored_response import answer
@@ -49,9 +49,9 @@ LINES: list[Field] = [
 ]
 
 
-def question() -> Question:
-    incoming = Incoming(REQUEST, Body.of(b""), b"", b"id")
-    return Question(incoming, Identity(b"anonymous", "anonymous"), KEY, terms_under(POLICY)(REQUEST.fields))
+def cache_request() -> CacheRequest:
+    client_request = ClientRequest(REQUEST, Body.of(b""), b"", b"id")
+    return CacheRequest(client_request, Identity(b"anonymous", "anonymous"), KEY, traits_under(POLICY)(REQUEST.fields))
 
 
 def by_name(fields: Fields) -> dict[bytes, list[bytes]]:
@@ -72,9 +72,9 @@ def test_lines_that_are_stored_serve_the_client(name: bytes | None, pairs: list[
     if verdict.refusal is not None or verdict.drop:
         return
     made = make_entry(KEY, REQUEST, head, body, verdict, POLICY, NOW)
-    response, replies = UpstreamResponse(head, Body.of(body), len(body)), Replies(name)
-    whole = replies.fetched_whole(question(), FETCH, response, made, NOW)
-    lines = replies.fetched(question(), FETCH, response, body, made, NOW)
+    response, responses = UpstreamResponse(head, Body.of(body), len(body)), Responses(name)
+    whole = responses.fetched_whole(cache_request(), FETCH, response, made, NOW)
+    lines = responses.fetched(cache_request(), FETCH, response, body, made, NOW)
     found, expected = by_name(whole.head.fields), by_name(lines.head.fields)
     if whole.framed and not lines.framed:  # the other leaves it to whoever sends it
         expected = {**expected, b"content-length": [b"%d" % len(body)]}
@@ -97,7 +97,7 @@ def test_the_short_way_from_the_store_says_what_the_long_one_does(
     if verdict.refusal is not None:
         return
     made = make_entry(KEY, REQUEST, head, body, verdict, POLICY, NOW)
-    short = Replies(name).stored(question(), made, CacheStatus.HIT, NOW + 1)
+    short = Responses(name).stored(cache_request(), made, CacheStatus.HIT, NOW + 1)
     long = answer(REQUEST, made, NOW + 1)
     fields = with_explanation(long.head.fields, made, CacheStatus.HIT, NOW + 1, name)
     assert (short.head.status, short.head.reason, short.head.fields) == (long.head.status, long.head.reason, fields)
@@ -122,6 +122,6 @@ def test_a_relayed_answer_is_framed_only_if_its_length_goes_with_it(
 ) -> None:
     response = UpstreamResponse(ResponseHead(status, b"", Fields(lines)), Body.of(BODY), len(BODY))
     identity = Identity(b"anonymous", "anonymous")
-    found = Replies(b"us").passed(method, identity, response, CacheStatus.NOT_APPLICABLE, NOW)
+    found = Responses(b"us").passed(method, identity, response, CacheStatus.NOT_APPLICABLE, NOW)
     assert found.framed is framed
     assert not framed or found.head.fields.all(b"content-length") == [b"%d" % len(BODY)]

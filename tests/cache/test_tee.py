@@ -46,7 +46,7 @@ class Client:
         self.ends.append("failed")
 
 
-class Tee:
+class TeeEnds:
     """A fill with both ends; ``join`` adds a reader."""
 
     def __init__(self, limit: int = 10, length: int | None = None, budget: int = 1 << 20) -> None:
@@ -68,7 +68,7 @@ class Tee:
 
 
 def test_both_get_everything() -> None:
-    tee = Tee()
+    tee = TeeEnds()
     tee.upstream.feed(b"before ")
     tee.body.attach(tee.client)
     tee.upstream.feed(b"it")
@@ -79,7 +79,7 @@ def test_both_get_everything() -> None:
 
 @pytest.mark.parametrize("attached", [True, False])
 def test_break_off(attached: bool) -> None:
-    tee = Tee()
+    tee = TeeEnds()
     if attached:
         tee.body.attach(tee.client)
     tee.upstream.feed(b"one")
@@ -90,7 +90,7 @@ def test_break_off(attached: bool) -> None:
 
 
 def test_slow_client_does_not_hold_the_cache_up() -> None:
-    tee = Tee(limit=1 << 20)
+    tee = TeeEnds(limit=1 << 20)
     tee.body.attach(tee.client)
     tee.body.pause()
     tee.upstream.feed(b"x" * HIGH_WATER * 2)
@@ -100,7 +100,7 @@ def test_slow_client_does_not_hold_the_cache_up() -> None:
 
 
 def test_past_the_limit_it_streams_at_the_clients_pace() -> None:
-    tee = Tee(limit=10)
+    tee = TeeEnds(limit=10)
     tee.body.attach(tee.client)
     tee.body.pause()
     tee.upstream.feed(b"x" * 11)
@@ -117,14 +117,14 @@ def test_past_the_limit_it_streams_at_the_clients_pace() -> None:
 
 
 def test_client_that_never_reads_is_not_buffered_for_past_the_limit() -> None:
-    tee = Tee(limit=10)
+    tee = TeeEnds(limit=10)
     tee.upstream.feed(b"x" * 11)
     tee.upstream.feed(b"y" * HIGH_WATER)
     assert tee.backend.calls == ["pause"]
 
 
 def test_client_leaves_and_the_cache_still_gets_it() -> None:
-    tee = Tee()
+    tee = TeeEnds()
     tee.body.attach(tee.client)
     tee.upstream.feed(b"on")
     tee.body.cancel()
@@ -135,7 +135,7 @@ def test_client_leaves_and_the_cache_still_gets_it() -> None:
 
 
 def test_client_leaves_what_the_cache_does_not_want() -> None:
-    tee = Tee(limit=10)
+    tee = TeeEnds(limit=10)
     tee.body.attach(tee.client)
     tee.upstream.feed(b"x" * 11)
     tee.body.cancel()
@@ -143,14 +143,14 @@ def test_client_leaves_what_the_cache_does_not_want() -> None:
 
 
 def test_client_has_left_when_it_turns_out_too_large() -> None:
-    tee = Tee(limit=10)
+    tee = TeeEnds(limit=10)
     tee.body.cancel()
     tee.upstream.feed(b"x" * 11)
     assert (tee.done, tee.backend.calls) == ([Refusal.TOO_LARGE], ["cancel"])
 
 
 def test_client_has_left_when_it_breaks_off() -> None:
-    tee = Tee()
+    tee = TeeEnds()
     tee.body.cancel()
     tee.upstream.feed(b"x")
     tee.upstream.fail(Failure(IncompleteBody("early")))
@@ -161,7 +161,7 @@ def test_client_has_left_when_it_breaks_off() -> None:
 
 
 def test_who_joins_gets_all_of_it_at_its_own_pace() -> None:
-    tee = Tee(limit=1 << 20)
+    tee = TeeEnds(limit=1 << 20)
     tee.body.attach(tee.client)
     tee.upstream.feed(b"ab")
     quick, _ = tee.join()
@@ -178,7 +178,7 @@ def test_who_joins_gets_all_of_it_at_its_own_pace() -> None:
 
 
 def test_a_reader_takes_large_bodies_in_slices() -> None:
-    tee = Tee(limit=1 << 20)
+    tee = TeeEnds(limit=1 << 20)
     tee.body.attach(tee.client)
     tee.upstream.feed(b"x" * (HIGH_WATER * 4))
     late = tee.fill.reader()
@@ -196,7 +196,7 @@ def test_a_reader_takes_large_bodies_in_slices() -> None:
 
 
 def test_one_reader_leaves_and_the_others_stay() -> None:
-    tee = Tee()
+    tee = TeeEnds()
     tee.body.attach(tee.client)
     other, _ = tee.join()
     tee.upstream.feed(b"a")
@@ -208,7 +208,7 @@ def test_one_reader_leaves_and_the_others_stay() -> None:
 
 
 def test_all_readers_hear_of_a_break_off_after_what_there_was() -> None:
-    tee = Tee()
+    tee = TeeEnds()
     tee.body.attach(tee.client)
     slow, slow_body = tee.join(slow=True)
     tee.upstream.feed(b"ab")
@@ -219,7 +219,7 @@ def test_all_readers_hear_of_a_break_off_after_what_there_was() -> None:
 
 
 def test_past_the_limit_nobody_joins_and_who_falls_behind_is_cut_off() -> None:
-    tee = Tee(limit=100)
+    tee = TeeEnds(limit=100)
     tee.body.attach(tee.client)
     slow, _ = tee.join(slow=True)
     tee.upstream.feed(b"x" * 101)
@@ -233,7 +233,7 @@ def test_past_the_limit_nobody_joins_and_who_falls_behind_is_cut_off() -> None:
 
 
 def test_past_the_limit_a_slow_reader_gets_what_it_missed_in_order() -> None:
-    tee = Tee(limit=100)
+    tee = TeeEnds(limit=100)
     tee.body.attach(tee.client)
     slow, body = tee.join(slow=True)
     for n in range(60):
@@ -256,7 +256,7 @@ def test_past_the_limit_a_slow_reader_gets_what_it_missed_in_order() -> None:
     ],
 )
 def test_nobody_left_and_it_goes_on_for_a_moment(length: int | None, arrived: int, seconds: float) -> None:
-    tee = Tee(limit=1 << 20, length=length)
+    tee = TeeEnds(limit=1 << 20, length=length)
     tee.body.attach(tee.client)
     tee.upstream.feed(b"x" * arrived)
     tee.body.cancel()
@@ -267,7 +267,7 @@ def test_nobody_left_and_it_goes_on_for_a_moment(length: int | None, arrived: in
 
 
 def test_who_comes_in_that_moment_keeps_it_alive() -> None:
-    tee = Tee()
+    tee = TeeEnds()
     tee.body.cancel()
     tee.clock.advance(ABANDONED_SECONDS / 2)
     other, _ = tee.join()
@@ -279,7 +279,7 @@ def test_who_comes_in_that_moment_keeps_it_alive() -> None:
 
 
 def test_what_the_cache_wants_goes_on_without_a_reader() -> None:
-    tee = Tee()
+    tee = TeeEnds()
     tee.fill.unattended = True
     tee.body.cancel()
     tee.clock.advance(tee.fills.patience - 1)
@@ -293,7 +293,7 @@ def test_what_the_cache_wants_goes_on_without_a_reader() -> None:
 
 
 def test_a_known_length_is_reserved_and_returned() -> None:
-    tee = Tee(limit=100, length=60, budget=100)
+    tee = TeeEnds(limit=100, length=60, budget=100)
     room = tee.fills.left
     assert tee.fills.begin(Body(room + 1, Backend()), tee.done.append) is None
     tee.upstream.feed(b"x" * 60)
@@ -303,7 +303,7 @@ def test_a_known_length_is_reserved_and_returned() -> None:
 
 @pytest.mark.parametrize("end", ["end", "fail", "leave", "outgrow"])
 def test_whatever_the_end_nothing_stays_reserved(end: str) -> None:
-    tee = Tee(limit=HIGH_WATER * 2)
+    tee = TeeEnds(limit=HIGH_WATER * 2)
     full = tee.fills.left
     tee.body.attach(tee.client)
     tee.upstream.feed(b"x")
@@ -321,7 +321,7 @@ def test_whatever_the_end_nothing_stays_reserved(end: str) -> None:
 
 
 def test_without_room_it_streams_uncollected() -> None:
-    tee = Tee(limit=HIGH_WATER, budget=0)
+    tee = TeeEnds(limit=HIGH_WATER, budget=0)
     assert tee.fills.take(tee.fills.left)
     tee.body.attach(tee.client)
     tee.upstream.feed(b"x")

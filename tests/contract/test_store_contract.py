@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 from caching_proxy.interfaces import SCAN_ENDS, IStore, Stored, StoreError
 from caching_proxy.store.breaker import Breaker
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.memory import MemoryStore
 
 KEY = b"cache:GET:anonymous:/items?page=1"
@@ -42,7 +42,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
         clock = Clock()
         store: IStore = MemoryStore(clock)
         if kind == "guarded":
-            store = GuardedStore(store, Breaker(5, 5), clock)
+            store = CircuitBreakerStore(store, Breaker(5, 5), clock)
         made = Subject(store, lambda key: clock.advance(HOUR))
     else:
         server = request.getfixturevalue("redis_server")

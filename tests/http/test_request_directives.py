@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caching_proxy.http.messages import Fields
-from caching_proxy.http.request_directives import ANY_STALENESS, NO_WISHES, RequestControl, parse_request_control
+from caching_proxy.http.request_directives import ANY_STALENESS, NO_DIRECTIVES, RequestControl, parse_request_control
 
 
 def wishes(*pairs: tuple[bytes, bytes], client_refresh: bool = True) -> RequestControl:
@@ -27,7 +27,7 @@ def wishes(*pairs: tuple[bytes, bytes], client_refresh: bool = True) -> RequestC
 )
 def test_Q1_refresh(pair: tuple[bytes, bytes]) -> None:
     assert wishes(pair) == RequestControl(refresh=True, explicit_no_cache=True)
-    assert wishes(pair, client_refresh=False) == NO_WISHES
+    assert wishes(pair, client_refresh=False) == NO_DIRECTIVES
 
 
 def test_Q1_refresh_field_beside_cache_control() -> None:
@@ -39,16 +39,16 @@ def test_Q2_max_age() -> None:
     assert wishes((b"Cache-Control", b"max-age=60")) == RequestControl(max_age=60)
     zero = wishes((b"Cache-Control", b"max-age=0"))
     assert (zero.refresh, zero.explicit_no_cache, zero.max_age) == (True, False, 0)
-    assert wishes((b"Cache-Control", b"max-age=0"), client_refresh=False) == NO_WISHES
+    assert wishes((b"Cache-Control", b"max-age=0"), client_refresh=False) == NO_DIRECTIVES
 
 
 def test_Q2_limit_that_is_no_number_is_no_wish() -> None:
-    assert wishes((b"Cache-Control", b"max-age=soon, min-fresh=-1, max-stale=x, stale-if-error=")) == NO_WISHES
+    assert wishes((b"Cache-Control", b"max-age=soon, min-fresh=-1, max-stale=x, stale-if-error=")) == NO_DIRECTIVES
 
 
 def test_Q3_min_fresh() -> None:
     assert wishes((b"Cache-Control", b"min-fresh=500")) == RequestControl(min_fresh=500)
-    assert wishes((b"Cache-Control", b"min-fresh=500"), client_refresh=False) == NO_WISHES
+    assert wishes((b"Cache-Control", b"min-fresh=500"), client_refresh=False) == NO_DIRECTIVES
 
 
 @pytest.mark.parametrize(("text", "limit"), [(b"max-stale", ANY_STALENESS), (b"max-stale=60", 60), (b"other", None)])
@@ -71,7 +71,7 @@ def test_Q5_other_directives_are_combined_over_lines() -> None:
     ],
 )
 def test_Q7_no_wish(pairs: list[tuple[bytes, bytes]]) -> None:
-    assert wishes(*pairs) == NO_WISHES
+    assert wishes(*pairs) == NO_DIRECTIVES
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)

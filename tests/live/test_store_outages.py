@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from caching_proxy.interfaces import IStore, StoreError, StoreUnavailable
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.redis.commands import Call
 from caching_proxy.store.redis.errors import Sick
 
@@ -51,7 +51,7 @@ class Phases:
 
 @attrs.frozen
 class Rig:
-    store: GuardedStore
+    store: CircuitBreakerStore
     phases: Phases
 
     @property
@@ -96,7 +96,7 @@ def rig_for() -> Iterator[Callable[[str], Rig]]:
             command_timeout=TIMEOUT, connect_timeout=0.5, breaker_recovery=0.2, pool_max=4, on_phase=phases
         )
         store = build_store(reactor, url, attrs.evolve(config, **options))  # type: ignore[arg-type]
-        assert isinstance(store, GuardedStore)
+        assert isinstance(store, CircuitBreakerStore)
         made.append(store)
         store.start()
         return Rig(store, phases)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from caching_proxy.http.messages import Fields
-from caching_proxy.rules.client_induced_errors import LARGE_FIELDS, LARGE_VALUE, provoked
+from caching_proxy.rules.client_induced_errors import LARGE_FIELDS, LARGE_VALUE, client_induced
 
 PLAIN = [(b"Accept", b"*/*"), (b"User-Agent", b"Mozilla/5.0 (X11)"), (b"Test-ID", b"1"), (b"If-None-Match", b'"a"')]
 
 
 @pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 410, 429, 500, 503, 599])
 def test_a_plain_request_provokes_nothing(status: int) -> None:
-    assert not provoked(status, Fields(PLAIN), ())
+    assert not client_induced(status, Fields(PLAIN), ())
 
 
 @pytest.mark.parametrize(
@@ -29,18 +29,18 @@ def test_a_plain_request_provokes_nothing(status: int) -> None:
 @pytest.mark.parametrize("status", [400, 404, 500])
 def test_an_odd_one_provokes_any_error(name: bytes, value: bytes, status: int) -> None:
     fields = Fields([*PLAIN, (name, value)])
-    assert provoked(status, fields, ())
-    assert not provoked(200, fields, ())
+    assert client_induced(status, fields, ())
+    assert not client_induced(200, fields, ())
 
 
 def test_many_fields_are_odd_together() -> None:
     fields = [(b"X-%d" % number, b"x" * 1000) for number in range(LARGE_FIELDS // 1000 + 1)]
-    assert provoked(400, Fields(fields), ())
-    assert not provoked(400, Fields(fields[:3]), ())
+    assert client_induced(400, Fields(fields), ())
+    assert not client_induced(400, Fields(fields[:3]), ())
 
 
 def test_what_is_in_the_key_or_the_variant_concerns_its_sender_alone() -> None:
-    assert not provoked(400, Fields([(b"Authorization", b"x" * 5000), (b"Cookie", b"\xff" * 5000)]), ())
-    assert provoked(406, Fields([(b"Accept", b"x/y")]), ())
-    assert not provoked(406, Fields([(b"Accept", b"x/y")]), ((b"accept", b"x/y"),))
-    assert not provoked(404, Fields([(b"Accept-Language", b"x" * 5000)]), ((b"accept-language", b"x" * 5000),))
+    assert not client_induced(400, Fields([(b"Authorization", b"x" * 5000), (b"Cookie", b"\xff" * 5000)]), ())
+    assert client_induced(406, Fields([(b"Accept", b"x/y")]), ())
+    assert not client_induced(406, Fields([(b"Accept", b"x/y")]), ((b"accept", b"x/y"),))
+    assert not client_induced(404, Fields([(b"Accept-Language", b"x" * 5000)]), ((b"accept-language", b"x" * 5000),))

@@ -15,7 +15,7 @@ from caching_proxy.http.pieces import Pieces
 from caching_proxy.rules.entry import NO_FLAGS, CacheEntry, Flag
 from caching_proxy.rules.ranges import (
     MAX_RANGES,
-    Kind,
+    RangeKind,
     boundary_of,
     combine,
     content_range,
@@ -120,12 +120,12 @@ def test_R1_slices(value: bytes, body: bytes) -> None:
     ],
 )
 def test_R3_range_is_ignored(request_: RequestHead, entry: CacheEntry) -> None:
-    assert select(request_, entry).kind is Kind.WHOLE
+    assert select(request_, entry).kind is RangeKind.WHOLE
 
 
 def test_R3_unsatisfiable() -> None:
     found = select(ranged(b"bytes=12-"), whole())
-    assert (found.kind, found.total) == (Kind.UNSATISFIABLE, 12)
+    assert (found.kind, found.total) == (RangeKind.UNSATISFIABLE, 12)
 
 
 LM = format_date(T - 5000)
@@ -134,24 +134,28 @@ LM = format_date(T - 5000)
 @pytest.mark.parametrize(
     ("value", "pairs", "kind"),
     [
-        pytest.param(b'"a"', [ETAG], Kind.PARTS, id="same-tag"),
-        pytest.param(b'"b"', [ETAG], Kind.WHOLE, id="other-tag"),
-        pytest.param(b'W/"a"', [(b"ETag", b'W/"a"')], Kind.WHOLE, id="weak"),
-        pytest.param(b'"a"', [(b"ETag", b'W/"a"')], Kind.WHOLE, id="stored-weak"),
-        pytest.param(b'"a"', [], Kind.WHOLE, id="no-tag"),
-        pytest.param(LM, [(b"Last-Modified", LM), (b"Date", format_date(T))], Kind.PARTS, id="same-date"),
-        pytest.param(LM, [(b"Last-Modified", LM), (b"Date", format_date(T - 4999))], Kind.PARTS, id="second-older"),
-        pytest.param(LM, [(b"Last-Modified", LM), (b"Date", LM)], Kind.WHOLE, id="date-too-young"),
-        pytest.param(format_date(T), [(b"Last-Modified", LM), (b"Date", format_date(T))], Kind.WHOLE, id="later-date"),
-        pytest.param(b"junk", [(b"Last-Modified", b"junk")], Kind.WHOLE, id="no-date"),
+        pytest.param(b'"a"', [ETAG], RangeKind.PARTS, id="same-tag"),
+        pytest.param(b'"b"', [ETAG], RangeKind.WHOLE, id="other-tag"),
+        pytest.param(b'W/"a"', [(b"ETag", b'W/"a"')], RangeKind.WHOLE, id="weak"),
+        pytest.param(b'"a"', [(b"ETag", b'W/"a"')], RangeKind.WHOLE, id="stored-weak"),
+        pytest.param(b'"a"', [], RangeKind.WHOLE, id="no-tag"),
+        pytest.param(LM, [(b"Last-Modified", LM), (b"Date", format_date(T))], RangeKind.PARTS, id="same-date"),
+        pytest.param(
+            LM, [(b"Last-Modified", LM), (b"Date", format_date(T - 4999))], RangeKind.PARTS, id="second-older"
+        ),
+        pytest.param(LM, [(b"Last-Modified", LM), (b"Date", LM)], RangeKind.WHOLE, id="date-too-young"),
+        pytest.param(
+            format_date(T), [(b"Last-Modified", LM), (b"Date", format_date(T))], RangeKind.WHOLE, id="later-date"
+        ),
+        pytest.param(b"junk", [(b"Last-Modified", b"junk")], RangeKind.WHOLE, id="no-date"),
     ],
 )
-def test_R4_if_range(value: bytes, pairs: list[Field], kind: Kind) -> None:
+def test_R4_if_range(value: bytes, pairs: list[Field], kind: RangeKind) -> None:
     assert select(ranged(b"bytes=0-2", (b"If-Range", value)), whole(*pairs)).kind is kind
 
 
 def test_R4_if_range_before_unsatisfiable() -> None:
-    assert select(ranged(b"bytes=99-", (b"If-Range", b'"b"')), whole(ETAG)).kind is Kind.WHOLE
+    assert select(ranged(b"bytes=99-", (b"If-Range", b'"b"')), whole(ETAG)).kind is RangeKind.WHOLE
 
 
 @pytest.mark.parametrize(
@@ -200,7 +204,7 @@ def test_R7_part_with_fewer_bytes_than_claimed(value: bytes, body: bytes, label:
     ],
 )
 def test_R8_outside_a_part(request_: RequestHead, label: bytes) -> None:
-    assert select(request_, part(label, b"abcde", ETAG)).kind is Kind.OUTSIDE
+    assert select(request_, part(label, b"abcde", ETAG)).kind is RangeKind.OUTSIDE
 
 
 def test_R3_multipart() -> None:
@@ -308,5 +312,5 @@ def test_R6_a_part_answers_as_the_whole_would(start: int, length: int, spec: str
     data = bytes(range(65, 65 + 32))
     held = part(content_range((start, start + length - 1), 32), data[start : start + length])
     request = ranged(b"bytes=" + spec.encode())
-    if select(request, held).kind is Kind.PARTS:
+    if select(request, held).kind is RangeKind.PARTS:
         assert bodies(request, held) == bodies(request, whole(body=data))

@@ -10,7 +10,7 @@ from caching_proxy.http.framing import BadMessage, connection_options, keeps_ali
 from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.relevance import is_read
-from caching_proxy.rules.request_traits import work_out
+from caching_proxy.rules.request_traits import traits_of
 from caching_proxy.rules.scope import scope_of
 
 NAMES = (
@@ -38,7 +38,7 @@ def framing(fields: Fields) -> object:
 def test_other_lines_decide_nothing(pairs, cookies):
     fields, policy = Fields(pairs), CachePolicy(cookie_bypass=cookies, proxy_name=b"us")
     read = Fields([(name, value) for name, value in pairs if is_read(name.lower())])
-    ours, theirs = work_out(fields, policy), work_out(read, policy)
+    ours, theirs = traits_of(fields, policy), traits_of(read, policy)
     assert (ours.loop, ours.bypass, ours.control, ours.conditional, ours.plain) == (
         *(theirs.loop, theirs.bypass, theirs.control, theirs.conditional, theirs.plain),
     )

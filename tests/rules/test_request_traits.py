@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caching_proxy.http.messages import Field, Fields
-from caching_proxy.http.request_directives import NO_WISHES
+from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.rules.outcome import Bypass
 from caching_proxy.rules.policy import CachePolicy
-from caching_proxy.rules.request_traits import NOTABLE, Terms, terms_under, work_out
+from caching_proxy.rules.request_traits import NOTABLE, RequestTraits, traits_of, traits_under
 
 OTHERS = (b"accept", b"authorization", b"connection", b"expect", b"host", b"te", b"x-forwarded-for", b"x-request-id")
 VALUES = (b"1", b"1.1 us", b"a=b", b"no-cache", b"no-store", b"true", b"bytes=0-1", b"websocket", b"keep-alive", b"x")
@@ -18,17 +18,19 @@ POLICY = CachePolicy(proxy_name=b"us")
 CONDITION: Field = (b"If-None-Match", b'"a"')
 
 
-def terms(*pairs: Field, policy: CachePolicy = POLICY) -> Terms:
-    return terms_under(policy)(Fields(pairs))
+def traits(*pairs: Field, policy: CachePolicy = POLICY) -> RequestTraits:
+    return traits_under(policy)(Fields(pairs))
 
 
 def test_an_ordinary_request() -> None:
-    assert terms((b"Host", b"a"), (b"Connection", b"keep-alive")) == Terms(False, None, NO_WISHES, False, True, None)
+    assert traits((b"Host", b"a"), (b"Connection", b"keep-alive")) == RequestTraits(
+        False, None, NO_DIRECTIVES, False, True, None
+    )
 
 
 def test_worked_out_once_for_each_policy() -> None:
     fields, other = Fields([(b"Via", b"1.1 us")]), CachePolicy(proxy_name=b"them")
-    ours, theirs = terms_under(POLICY), terms_under(other)
+    ours, theirs = traits_under(POLICY), traits_under(other)
     assert ours(fields) is ours(fields)
     assert (ours(fields).loop, theirs(fields).loop) == (True, False)
 
@@ -46,7 +48,7 @@ def test_worked_out_once_for_each_policy() -> None:
     ids=lambda value: value[0].decode() if isinstance(value, tuple) else None,
 )
 def test_why_the_cache_is_passed_by(line: Field, reason: Bypass | None) -> None:
-    assert terms(line).bypass is reason
+    assert traits(line).bypass is reason
 
 
 @pytest.mark.parametrize(
@@ -60,16 +62,16 @@ def test_why_the_cache_is_passed_by(line: Field, reason: Bypass | None) -> None:
     ],
 )
 def test_what_asks_for_less_than_the_whole(name: bytes, conditional: bool, plain: bool) -> None:
-    found = terms((name, b"x"))
+    found = traits((name, b"x"))
     assert (found.conditional, found.plain) == (conditional, plain)
 
 
 def test_what_connection_names_decides_nothing() -> None:
-    found = terms(CONDITION, (b"Connection", b"if-none-match"), (b"Accept", b"b"))
+    found = traits(CONDITION, (b"Connection", b"if-none-match"), (b"Accept", b"b"))
     assert (found.conditional, found.plain, found.passing) == (False, True, Fields([(b"Accept", b"b")]))
 
 
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(st.lists(st.tuples(st.sampled_from(sorted({*NOTABLE, *OTHERS})), st.sampled_from(VALUES)), max_size=3))
 def test_the_short_way_decides_as_the_long_one(pairs: list[Field]) -> None:
-    assert terms(*pairs) == work_out(Fields(pairs), POLICY)
+    assert traits(*pairs) == traits_of(Fields(pairs), POLICY)

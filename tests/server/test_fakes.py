@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 from caching_proxy.http.body import HIGH_WATER, Body
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.interfaces import IncompleteBody, IUpstream, UpstreamTimeout
-from caching_proxy.testing import FakeUpstream, MemoryWire, Recorder, Reply, ScriptedBackend
+from caching_proxy.testing import ByteRecorder, FakeUpstream, MemoryWire, Reply, ScriptedBackend
 
 GET = RequestHead(b"GET", b"/a")
 
@@ -94,7 +94,7 @@ class Pushing:
 
 
 def test_memory_wire_carries_and_pushes_back() -> None:
-    client, server, pushing = Recorder(), Recorder(), Pushing()
+    client, server, pushing = ByteRecorder(), ByteRecorder(), Pushing()
     wire = MemoryWire(client, server)
     wire.client.registerProducer(pushing, True)
     wire.server.pauseProducing()
@@ -107,7 +107,7 @@ def test_memory_wire_carries_and_pushes_back() -> None:
 
 
 def test_memory_wire_closes_after_what_was_written() -> None:
-    client, server = Recorder(), Recorder()
+    client, server = ByteRecorder(), ByteRecorder()
     wire = MemoryWire(client, server)
     client.send(b"bye")
     client.close()
@@ -119,7 +119,7 @@ def test_memory_wire_closes_after_what_was_written() -> None:
 
 
 def test_memory_wire_aborts() -> None:
-    client, server = Recorder(), Recorder()
+    client, server = ByteRecorder(), ByteRecorder()
     wire = MemoryWire(client, server)
     client.send(b"never seen")
     wire.client.abortConnection()
@@ -133,7 +133,7 @@ def test_memory_wire_aborts() -> None:
 async def test_scripted_backend_splits_requests() -> None:
     answered: Deferred[None] = Deferred()
 
-    class Client(Recorder):
+    class Client(ByteRecorder):
         def dataReceived(self, data: bytes) -> None:
             super().dataReceived(data)
             if self.data == b"ok" * 4:

@@ -131,7 +131,7 @@ def test_short_answers_are_one_write(wire):
 def test_a_client_that_reads_fast_does_not_keep_the_loop(wire):
     large = bytes(3 * TURN_BYTES)
     line = wire(lambda request: request.respond(OK, large))
-    turns = Turns(line)
+    turns = KeyQueue(line)
     sent = [len(line.send(get()))]
     while turns.next():
         sent.append(len(line.take()))
@@ -143,7 +143,7 @@ def test_a_client_that_reads_fast_does_not_keep_the_loop(wire):
 # -- turns ---------------------------------------------------------------------------------------
 
 
-class Turns:
+class KeyQueue:
     """The loop's: what a connection puts off until others had their turn."""
 
     def __init__(self, line) -> None:
@@ -164,7 +164,7 @@ class Turns:
 @pytest.mark.parametrize("site", [{"hot": lambda parsed, channel: HEAD % 0}, {}])
 def test_a_batch_of_requests_lets_others_have_their_turn(wire, site):
     line = wire(**site)
-    turns = Turns(line)
+    turns = KeyQueue(line)
     assert len(statuses(line.send(get() * 3 * BATCH))) == BATCH
     turns.next()
     assert len(statuses(line.take())) == BATCH
@@ -183,7 +183,7 @@ def test_requests_that_take_long_give_way_sooner(wire):
         request.respond(OK, b"")
 
     line = wire(slow)
-    turns = Turns(line)
+    turns = KeyQueue(line)
     assert len(statuses(line.send(get() * 20))) == 3
     while turns.next():
         assert len(statuses(line.take())) <= 3

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.memory import MemoryStore
 from caching_proxy.store.redis.store import RedisStore
 
@@ -21,7 +21,7 @@ def test_memory() -> None:
 def test_redis_is_guarded_and_not_contacted_before_start() -> None:
     clock = Clock()
     store = build_store(clock, "unix:///run/s", StoreConfig(breaker_threshold=7, breaker_recovery=9))
-    assert isinstance(store, GuardedStore)
+    assert isinstance(store, CircuitBreakerStore)
     assert isinstance(store.store, RedisStore)
     assert (store.breaker.threshold, store.breaker.recovery) == (7, 9)
     assert store.store.bulk is not store.store.pool

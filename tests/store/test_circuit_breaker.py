@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import StoreError, StoreUnavailable, Unreadable
 from caching_proxy.store.breaker import Breaker, Phase
-from caching_proxy.store.circuit_breaker import GuardedStore
-from caching_proxy.store.redis.errors import ConnectionGone, Refused, Sick, TimedOut
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
+from caching_proxy.store.redis.errors import CommandRefused, ConnectionGone, Sick, TimedOut
 
 
 class FakeStore:
@@ -36,7 +36,7 @@ class Rig:
         self.clock = Clock()
         self.inner = FakeStore()
         self.phases: list[Phase] = []
-        self.store = GuardedStore(self.inner, Breaker(threshold, recovery), self.clock, self.phases.append)  # type: ignore[arg-type]
+        self.store = CircuitBreakerStore(self.inner, Breaker(threshold, recovery), self.clock, self.phases.append)  # type: ignore[arg-type]
 
     def lookup(self) -> list[object]:
         results: list[object] = []
@@ -80,7 +80,7 @@ def test_opens_after_the_threshold_and_asks_no_more() -> None:
     ],
     ids=["lookup", "put", "discard", "delete", "delete_target", "scan", "held", "ping"],
 )
-def test_every_method_is_guarded(call: Callable[[GuardedStore], Deferred[object]]) -> None:
+def test_every_method_is_guarded(call: Callable[[CircuitBreakerStore], Deferred[object]]) -> None:
     rig = Rig(threshold=1)
     call(rig.store).addErrback(lambda failure: failure.trap(StoreError))
     rig.fail()
@@ -98,7 +98,7 @@ def test_every_method_is_guarded(call: Callable[[GuardedStore], Deferred[object]
         (ConnectionGone("x"), True),
         (Sick("OOM"), True),
         (StoreError("x"), True),
-        (Refused("ERR"), False),
+        (CommandRefused("ERR"), False),
         (Unreadable("WRONGTYPE"), False),
         (StoreUnavailable("queue full"), False),
         (CancelledError(), False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caching_proxy.interfaces import StoreError, Unreadable
-from caching_proxy.store.redis.errors import Forbidden, ReadOnly, Refused, Sick, from_reply
+from caching_proxy.store.redis.errors import CommandRefused, Forbidden, ReadOnly, Sick, from_reply
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from caching_proxy.store.redis.errors import Forbidden, ReadOnly, Refused, Sick,
         ("MISCONF Redis is configured to save RDB snapshots", Sick),
         ("BUSY Redis is busy running a script.", Sick),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", Unreadable),
-        ("NOAUTH Authentication required.", Refused),
+        ("NOAUTH Authentication required.", CommandRefused),
         ("NOPERM this user has no permissions to run the 'eval' command", Forbidden),
         ("ERR ACL failure in script: User u has no permissions to run the 'hset' command", Forbidden),
         ("ERR Error running script (call to f_5f): @user_script:1: -NOPERM The user executing the script", Forbidden),
-        ("ERR unknown command 'FOO', with args beginning with: 'LOADING' ", Refused),
-        ("ERR a LOADING word in the middle", Refused),
-        ("", Refused),
+        ("ERR unknown command 'FOO', with args beginning with: 'LOADING' ", CommandRefused),
+        ("ERR a LOADING word in the middle", CommandRefused),
+        ("", CommandRefused),
     ],
 )
 def test_kinds(text: str, kind: type[StoreError]) -> None:

@@ -14,7 +14,7 @@ from txredisapi import ResponseError
 from caching_proxy.interfaces import AnswerLost, StoreError
 from caching_proxy.store.redis.commands import Ask, Call
 from caching_proxy.store.redis.connection import RedisConnection, pack
-from caching_proxy.store.redis.errors import ConnectionGone, Refused, Sick, TimedOut
+from caching_proxy.store.redis.errors import CommandRefused, ConnectionGone, Sick, TimedOut
 from caching_proxy.store.redis.store import RedisStore
 
 
@@ -153,7 +153,7 @@ def test_a_frozen_connection_is_found_out_even_if_every_caller_gave_up(rigs: Cal
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind"), [(b"-LOADING wait\r\n", Sick), (b"-ERR no\r\n", Refused)], ids=["LOADING", "ERR"]
+    ("reply", "kind"), [(b"-LOADING wait\r\n", Sick), (b"-ERR no\r\n", CommandRefused)], ids=["LOADING", "ERR"]
 )
 def test_errors_of_the_server_are_ours(rigs: Callable[..., Rig], reply: bytes, kind: type[StoreError]) -> None:
     rig = rigs().started()

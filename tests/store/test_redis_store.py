@@ -16,7 +16,7 @@ from caching_proxy.rules.codec import MAGIC, PREAMBLE, encode, outline_in
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.variance import variant_of
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.redis import scripts
 from caching_proxy.store.redis.commands import Ask
 from caching_proxy.store.redis.connection import RedisConnection, pack
@@ -31,7 +31,7 @@ HOUR = 3_600_000
 
 def built(url: str, config: StoreConfig | None = None) -> RedisStore:
     guarded = build_store(reactor, url, config)
-    assert isinstance(guarded, GuardedStore)
+    assert isinstance(guarded, CircuitBreakerStore)
     assert isinstance(guarded.store, RedisStore)
     return guarded.store
 

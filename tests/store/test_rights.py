@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from caching_proxy.interfaces import IStore, StoreForbidden
 from caching_proxy.store.build import StoreConfig, build_store
-from caching_proxy.store.circuit_breaker import GuardedStore
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.redis.endpoint import endpoint_for
 from caching_proxy.store.url import RedisTopology, parse_cache_url
 from caching_proxy.web.admin.readiness import Readiness
@@ -41,12 +41,12 @@ class Users:
         self._server = server
         self.stores: list[IStore] = []
 
-    def store(self, *rules: str) -> GuardedStore:
+    def store(self, *rules: str) -> CircuitBreakerStore:
         """A store that logs in as a user with these rights."""
         self._server.cli("ACL", "SETUSER", "cachingproxy", "reset", "on", f">{PASSWORD}", *rules)
         url = self._server.url.replace("redis://", f"redis://cachingproxy:{quote(PASSWORD, safe='')}@")
         store = build_store(reactor, url, StoreConfig(pool_min=1))
-        assert isinstance(store, GuardedStore)
+        assert isinstance(store, CircuitBreakerStore)
         store.start()
         self.stores.append(store)
         return store

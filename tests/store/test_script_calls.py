@@ -9,7 +9,7 @@ from support.redis_in_memory import Command, Rig, outcome, settled
 from twisted.internet.defer import CancelledError, Deferred
 
 from caching_proxy.interfaces import StoreError
-from caching_proxy.store.redis.errors import ConnectionGone, Refused, TimedOut
+from caching_proxy.store.redis.errors import CommandRefused, ConnectionGone, TimedOut
 from caching_proxy.store.redis.store import RedisStore
 
 PLAIN = b"cache:GET:anonymous:/x"
@@ -139,7 +139,7 @@ def test_a_script_goes_whole_to_a_server_that_does_not_know_it(rig: Rig, key: by
 
 def test_a_server_that_never_knows_the_script_refuses(rig: Rig) -> None:
     rig.server.special = lambda command: b"-NOSCRIPT no\r\n"
-    assert isinstance(settled(rig, put(rig)), Refused)
+    assert isinstance(settled(rig, put(rig)), CommandRefused)
     assert len(scripts(rig)) == 2
 
 

@@ -18,16 +18,16 @@ from caching_proxy.cache.backend.fetch import Fetcher
 from caching_proxy.cache.backend.forward import Route
 from caching_proxy.cache.backend.tee import Fills
 from caching_proxy.cache.flights import SingleFlight
-from caching_proxy.cache.hit_for_miss import Uncacheable
+from caching_proxy.cache.hit_for_miss import HitForMiss
 from caching_proxy.cache.inspector import Inspector
 from caching_proxy.cache.invalidator import Invalidator
-from caching_proxy.cache.leases import Tickets
+from caching_proxy.cache.leases import Leases
 from caching_proxy.cache.pass_through import PassThrough
 from caching_proxy.cache.pipeline import Parts, Pipeline
 from caching_proxy.cache.post_responses import PostKeeper
-from caching_proxy.cache.requests import Incoming
-from caching_proxy.cache.requests import Reply as Answered
-from caching_proxy.cache.responses import Replies
+from caching_proxy.cache.requests import CacheResponse as Answered
+from caching_proxy.cache.requests import ClientRequest
+from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import StoreReader
@@ -243,15 +243,15 @@ class MemoryProxy:
         self.interims: list[ResponseHead] = []
         self.hot = HotTier(100, 1 << 20, 30.0)
         self.burst = BurstTier(100, 1 << 20, 10.0)
-        self.tickets, self.uncacheable = Tickets(), Uncacheable()
+        self.leases, self.uncacheable = Leases(), HitForMiss()
         self.flights = SingleFlight(self.clock, 60.0)
         self.lookups: list[tuple[bytes, ...]] = self.store.lookups
-        self.invalidator = Invalidator(self.hot, self.burst, self.tickets, self.flights, self.store, self.clock)
+        self.invalidator = Invalidator(self.hot, self.burst, self.leases, self.flights, self.store, self.clock)
         self.varying = VaryNames()
         self.writer = Writer(
-            self.hot, self.burst, self.store, self.tickets, self.clock, self.invalidator.forsake, self.varying
+            self.hot, self.burst, self.store, self.leases, self.clock, self.invalidator.purge_key, self.varying
         )
-        self.replies = Replies(name)
+        self.responses = Responses(name)
         self.verifier = Roles()
         self.inspector = Inspector(self.hot, self.store, self.invalidator, self.clock)
         self.pipeline = Pipeline(self._parts(base_path))
@@ -260,10 +260,10 @@ class MemoryProxy:
         route = Route(self.backend, b"backend.test", b"http://backend.test", base_path, b"caching-proxy")
         clock, policy = self.clock, self.policy
         fills = self.fills = Fills(clock, policy.max_body)
-        posts = PostKeeper(policy, self.keys, route.origin, self.tickets, self.writer, fills, clock)
-        reader = StoreReader(self.store, self.burst, self.tickets, clock, self.invalidator.horizon, self.varying)
+        posts = PostKeeper(policy, self.keys, route.origin, self.leases, self.writer, fills, clock)
+        reader = StoreReader(self.store, self.burst, self.leases, clock, self.invalidator.invalid_before, self.varying)
         fetcher = Fetcher(
-            policy, self.keys, route, self.writer, self.uncacheable, self.replies, fills, clock, reader, self.varying
+            policy, self.keys, route, self.writer, self.uncacheable, self.responses, fills, clock, reader, self.varying
         )
         return Parts(
             policy=policy,
@@ -273,10 +273,10 @@ class MemoryProxy:
             reader=reader,
             flights=self.flights,
             uncacheable=self.uncacheable,
-            tickets=self.tickets,
+            leases=self.leases,
             fetcher=fetcher,
-            passing=PassThrough(route, self.invalidator, lambda: self.rules, self.keys, self.replies, posts, clock),
-            replies=self.replies,
+            passing=PassThrough(route, self.invalidator, lambda: self.rules, self.keys, self.responses, posts, clock),
+            responses=self.responses,
             varying=self.varying,
             clock=clock,
         )
@@ -330,10 +330,10 @@ class MemoryProxy:
     ) -> Exchange:
         """Begin a request; ``trusted``: of a proxy that is believed about the client behind it."""
         head = RequestHead(method.encode(), target.encode(), Fields([(b"Host", b"proxy.test"), *fields(*lines)]), minor)
-        incoming = Incoming(
+        client_request = ClientRequest(
             head, Body.of(body), b"192.0.2.1", b"id-1", trusted=trusted, on_interim=self.interims.append
         )
-        answer = self.pipeline.handle(incoming)
+        answer = self.pipeline.handle(client_request)
         return Exchange(answer if isinstance(answer, Deferred) else succeed(answer), read)
 
     def ask(self, method: str, target: str, *lines: str, body: bytes = b"", trusted: bool = False) -> Answer:
@@ -360,7 +360,7 @@ class MemoryProxy:
     @property
     def quiet(self) -> bool:
         """Whether nothing is under way any more."""
-        return not len(self.tickets) and not len(self.flights) and not len(self.writer._turns)
+        return not len(self.leases) and not len(self.flights) and not len(self.writer._key_queue)
 
     def invalidate(self, pattern: str) -> list[int | Failure]:
         """What became of it so far: empty while it waits."""

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from caching_proxy.http.body import Body
 from caching_proxy.http.messages import RequestHead
 from caching_proxy.interfaces import UpstreamError, UpstreamResponse
-from caching_proxy.testing import MemoryWire, Recorder
+from caching_proxy.testing import ByteRecorder, MemoryWire
 from caching_proxy.upstream.connect import Make
 from caching_proxy.upstream.connection import UpstreamConnection
 from caching_proxy.upstream.pool import Backend, Upstream
@@ -48,7 +48,7 @@ class Net:
     def __init__(self, *, max_connections: int = 100, asking: bool = False, idle_seconds: float = 30.0) -> None:
         self.clock = Clock()
         self.wires: list[MemoryWire] = []
-        self.peers: list[Recorder] = []
+        self.peers: list[ByteRecorder] = []
         self.observer = Observer()
         self.attempts: list[Callable[[], None]] = []
         self.abandoned = 0
@@ -80,7 +80,7 @@ class Net:
         self.abandoned += 1
 
     def made(self, make: Make) -> UpstreamConnection:
-        connection, peer = make(UpstreamConnection), Recorder()
+        connection, peer = make(UpstreamConnection), ByteRecorder()
         self.wires.append(MemoryWire(connection, peer))
         self.peers.append(peer)
         return connection

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.app.compose import Proxy, compose
 from caching_proxy.settings.load import load
-from caching_proxy.testing import MemoryWire, Recorder
+from caching_proxy.testing import ByteRecorder, MemoryWire
 from caching_proxy.testing.wire import MemoryTransport
 from caching_proxy.upstream.connection import UpstreamConnection
 
@@ -204,7 +204,7 @@ class Client:
 
     def __init__(self, proxy: WholeProxy, host: str, admin: bool = False) -> None:
         self._proxy = proxy
-        self.end = Recorder()
+        self.end = ByteRecorder()
         self.reader = Reader()
         site = proxy.proxy.admin_site if admin else proxy.proxy.site
         assert site is not None

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.interfaces import IncompleteBody, UpstreamError, UpstreamProtocolError, UpstreamResponse
-from caching_proxy.testing import MemoryWire, Recorder
+from caching_proxy.testing import ByteRecorder, MemoryWire
 from caching_proxy.upstream.connect import Make
 from caching_proxy.upstream.connection import UpstreamConnection
 from caching_proxy.upstream.pool import Backend, Upstream
@@ -45,11 +45,11 @@ class Net:
     def __init__(self) -> None:
         self.clock = Clock()
         self.wires: list[MemoryWire] = []
-        self.peers: list[Recorder] = []
+        self.peers: list[ByteRecorder] = []
         self.upstream = Upstream(self.clock, Backend.parse("http://backend"), connect=self.connect)
 
     def connect(self, make: Make) -> Deferred[UpstreamConnection]:
-        connection, peer = make(UpstreamConnection), Recorder()
+        connection, peer = make(UpstreamConnection), ByteRecorder()
         self.wires.append(MemoryWire(connection, peer))
         self.peers.append(peer)
         return succeed(connection)
@@ -290,7 +290,7 @@ def test_a_connection_that_ends_before_the_head_is_complete(raw: bytes) -> None:
 
 
 def test_101_hands_the_connection_over() -> None:
-    net, far = Net(), Recorder()
+    net, far = Net(), ByteRecorder()
     responses: list[UpstreamResponse] = []
     asked = Fields([(b"Connection", b"upgrade"), (b"Upgrade", b"websocket")])
     net.upstream.fetch(RequestHead(b"GET", b"/chat", asked)).addCallback(responses.append)

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from caching_proxy.http.body import HIGH_WATER, Body
 from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.interfaces import UpstreamResponse, UpstreamTimeout
-from caching_proxy.testing import MemoryWire, Recorder
+from caching_proxy.testing import ByteRecorder, MemoryWire
 from caching_proxy.upstream.connect import Make
 from caching_proxy.upstream.connection import UpstreamConnection
 from caching_proxy.upstream.pool import Backend, Upstream
@@ -41,7 +41,7 @@ class Sending:
 
     def __init__(self, length: int | None, method: bytes = b"PUT", fields: Fields | None = None) -> None:
         self.clock = Clock()
-        self.peer = Recorder()
+        self.peer = ByteRecorder()
         self.source = Source()
         self.body = Body(length, self.source)
         self.upstream = Upstream(self.clock, Backend.parse("http://backend"), timeout=60, connect=self.connect)
@@ -82,7 +82,7 @@ class Sending:
 
 def sent(head: RequestHead, body: Body | None) -> tuple[bytes, int]:
     """The bytes of a request and the number of writes that they took."""
-    peer, clock = Recorder(), Clock()
+    peer, clock = ByteRecorder(), Clock()
     wires: list[MemoryWire] = []
 
     def connect(make: Make) -> Deferred[UpstreamConnection]:

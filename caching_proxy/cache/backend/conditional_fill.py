@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-from caching_proxy.cache.requests import Question, Reply
+from caching_proxy.cache.requests import CacheRequest, CacheResponse
 from caching_proxy.http.body import Body
 from caching_proxy.http.messages import RequestHead
 from caching_proxy.rules.conditional import as_not_modified
@@ -18,27 +18,27 @@ from caching_proxy.rules.reuse import Lookup
 from caching_proxy.rules.validation import strip_conditions
 
 
-def fills(question: Question, lookup: Lookup) -> bool:
-    """Whether ``question`` has conditions, and nothing else, that keep its answer from being stored."""
-    head = question.head
+def fills(cache_request: CacheRequest, lookup: Lookup) -> bool:
+    """Whether ``cache_request`` has conditions, and nothing else, that keep its answer from being stored."""
+    head = cache_request.head
     return (
-        question.terms.conditional
+        cache_request.traits.conditional
         and head.method == b"GET"
         and lookup.entry is None
         and RANGES.isdisjoint(head.fields.index)
     )
 
 
-def ask_for_all(question: Question) -> RequestHead:
-    """Take the conditions out of ``question``; the head with them is returned."""
-    head = question.head
-    question.head = RequestHead(head.method, head.target, strip_conditions(head.fields), head.minor)
-    question.plain = True
-    question.unattended = True  # a 304 needs no body, but the cache does
+def ask_for_all(cache_request: CacheRequest) -> RequestHead:
+    """Take the conditions out of ``cache_request``; the head with them is returned."""
+    head = cache_request.head
+    cache_request.head = RequestHead(head.method, head.target, strip_conditions(head.fields), head.minor)
+    cache_request.plain = True
+    cache_request.unattended = True  # a 304 needs no body, but the cache does
     return head
 
 
-def as_asked(reply: Reply, head: RequestHead, now: float) -> Reply:
+def as_asked(reply: CacheResponse, head: RequestHead, now: float) -> CacheResponse:
     """``reply``, or the 304 that it comes to under the conditions in ``head``."""
     made = as_not_modified(head, reply.head, now)
     if made is None:

@@ -11,13 +11,13 @@ from twisted.python.failure import Failure
 
 from caching_proxy.cache.backend.forward import Route
 from caching_proxy.cache.backend.partial import Completion, joined
-from caching_proxy.cache.backend.request import Attempt, Purpose
-from caching_proxy.cache.backend.revalidation import Confirmation, outlines_named
+from caching_proxy.cache.backend.request import BackendRequest, Purpose
+from caching_proxy.cache.backend.revalidation import Revalidation, outlines_named
 from caching_proxy.cache.backend.tee import Fills
-from caching_proxy.cache.flights import Flight, Landing
-from caching_proxy.cache.hit_for_miss import Uncacheable
-from caching_proxy.cache.requests import Question, Reply
-from caching_proxy.cache.responses import Replies
+from caching_proxy.cache.flights import Flight, FlightResult
+from caching_proxy.cache.hit_for_miss import HitForMiss
+from caching_proxy.cache.requests import CacheRequest, CacheResponse
+from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames, field_name
 from caching_proxy.cache.tiers.writer import Writer
@@ -49,8 +49,8 @@ class Fetcher:
         keys: KeyPolicy,
         route: Route,
         writer: Writer,
-        uncacheable: Uncacheable,
-        replies: Replies,
+        uncacheable: HitForMiss,
+        responses: Responses,
         fills: Fills,
         clock: IReactorTime,
         reader: StoreReader,
@@ -63,207 +63,230 @@ class Fetcher:
         self._keys = keys
         self._route = route
         self._writer = writer
-        self._uncacheable = uncacheable
-        self._replies = replies
-        self._confirmation = Confirmation(policy, writer, uncacheable, replies, clock)
+        self._hit_for_miss = uncacheable
+        self._responses = responses
+        self._revalidation = Revalidation(policy, writer, uncacheable, responses, clock)
         self._completion = Completion(policy, clock)
         self._now: Callable[[], float] = clock.seconds
 
-    def fetch(self, question: Question, lookup: Lookup, flight: Flight | None) -> Deferred[Reply]:
-        """The reply to ``question``, whose ticket ends here. Fails only if cancelled."""
+    def fetch(self, cache_request: CacheRequest, lookup: Lookup, flight: Flight | None) -> Deferred[CacheResponse]:
+        """The reply to ``cache_request``, whose lease ends here. Fails only if cancelled."""
         try:
-            attempt = Attempt.first(question, lookup, flight, self._policy.max_body, self._now())
-            asking = self._route.fetch(question.incoming, attempt.asked)
+            backend_request = BackendRequest.first(cache_request, lookup, flight, self._policy.max_body, self._now())
+            asking = self._route.fetch(cache_request.client_request, backend_request.asked)
         except Exception:  # noqa: BLE001 a bug, which must not leave others waiting; whoever asked is told
             if flight is not None:
-                flight.land(Landing.ABANDONED)
-            question.close_ticket()
+                flight.land(FlightResult.ABANDONED)
+            cache_request.close_lease()
             return fail()
-        return asking.addCallback(self._responded, attempt).addErrback(self._failed, attempt)
+        return asking.addCallback(self._responded, backend_request).addErrback(self._failed, backend_request)
 
-    def _responded(self, response: UpstreamResponse, attempt: Attempt) -> Deferred[Reply]:
-        if attempt.purpose is Purpose.FETCH:
-            return self._sensible(response, attempt)  # type: ignore[return-value]  # a Deferred takes either
-        return Deferred.fromCoroutine(self._about_stored(response, attempt))
+    def _responded(self, response: UpstreamResponse, backend_request: BackendRequest) -> Deferred[CacheResponse]:
+        if backend_request.purpose is Purpose.FETCH:
+            return self._sensible(response, backend_request)  # type: ignore[return-value]  # a Deferred takes either
+        return Deferred.fromCoroutine(self._about_stored(response, backend_request))
 
-    async def _about_stored(self, response: UpstreamResponse, attempt: Attempt) -> Reply:
-        """The answer to a question of ours about what is stored; where it is of no use the client's own is asked."""
-        question, status = attempt.question, response.head.status
+    async def _about_stored(self, response: UpstreamResponse, backend_request: BackendRequest) -> CacheResponse:
+        """The answer to our own question about what is stored; where it is of no use, the client's request is sent."""
+        cache_request, status = backend_request.cache_request, response.head.status
         useless = False
-        if attempt.purpose is Purpose.CONFIRM and status == 304:
-            attempt = await self._with_bodies(attempt, response)
-            reply = self._confirmation.confirmed(attempt, response.head)
+        if backend_request.purpose is Purpose.REVALIDATE and status == 304:
+            backend_request = await self._with_bodies(backend_request, response)
+            reply = self._revalidation.revalidated(backend_request, response.head)
             if reply is not None:
                 response.body.cancel()
                 return reply
-            useless = not client_named(question.head, response.head)  # RFC 9111 §4.3.3
-        elif attempt.purpose is Purpose.COMPLETE and status in (206, 416):
-            whole = await self._completion.completed(attempt, response)
+            useless = not client_named(cache_request.head, response.head)  # RFC 9111 §4.3.3
+        elif backend_request.purpose is Purpose.COMPLETE and status in (206, 416):
+            whole = await self._completion.completed(backend_request, response)
             if whole is not None:
-                return self._completed(attempt, whole)
+                return self._completed(backend_request, whole)
             useless = True
         if useless:
             response.body.cancel()
-            attempt = attempt.again(self._now())
-            response = await self._route.fetch(question.incoming, attempt.asked)
-        return self._sensible(response, attempt)
+            backend_request = backend_request.again(self._now())
+            response = await self._route.fetch(cache_request.client_request, backend_request.asked)
+        return self._sensible(response, backend_request)
 
-    async def _with_bodies(self, attempt: Attempt, response: UpstreamResponse) -> Attempt:
-        """``attempt`` with what a 304 names read from the store, or left out where it is gone."""
-        lacking = tuple(map(field_name, outlines_named(attempt, response.head)))
+    async def _with_bodies(self, backend_request: BackendRequest, response: UpstreamResponse) -> BackendRequest:
+        """``backend_request`` with what a 304 names read from the store, or left out where it is gone."""
+        lacking = tuple(map(field_name, outlines_named(backend_request, response.head)))
         if not lacking:
-            return attempt
-        found = await self._reader.load(attempt.question.key, lacking)
+            return backend_request
+        found = await self._reader.load(backend_request.cache_request.key, lacking)
         read = {field_name(entry): entry for entry in found.entries if entry.missing is None}
 
         def whole(entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
             named = (read.get(field_name(entry)) if field_name(entry) in lacking else entry for entry in entries)
             return tuple([entry for entry in named if entry is not None])
 
-        lookup = attempt.lookup
+        lookup = backend_request.lookup
         lookup = attrs.evolve(lookup, candidates=whole(lookup.candidates), others=whole(lookup.others))
-        return attrs.evolve(attempt, lookup=lookup)
+        return attrs.evolve(backend_request, lookup=lookup)
 
-    def _failed(self, failure: Failure, attempt: Attempt) -> Reply:
-        question, lookup, error = attempt.question, attempt.lookup, failure.value
+    def _failed(self, failure: Failure, backend_request: BackendRequest) -> CacheResponse:
+        cache_request, lookup, error = backend_request.cache_request, backend_request.lookup, failure.value
         if not isinstance(error, UpstreamError):  # cancelled, or a bug
-            attempt.land(Landing.ABANDONED)
-            question.close_ticket()
+            backend_request.land(FlightResult.ABANDONED)
+            cache_request.close_lease()
             return failure  # type: ignore[return-value]  # raised anew it would hold the frame that raised it
-        attempt.land(error)
-        if question.outdated:
+        backend_request.land(error)
+        if cache_request.outdated:
             lookup = attrs.evolve(lookup, entry=None)
-        question.close_ticket()
-        return self._replies.without_backend(question, lookup, error, self._now())
+        cache_request.close_lease()
+        return self._responses.without_backend(cache_request, lookup, error, self._now())
 
-    def _completed(self, attempt: Attempt, whole: CacheEntry) -> Reply:
+    def _completed(self, backend_request: BackendRequest, whole: CacheEntry) -> CacheResponse:
         """The backend sent what was missing of a stored part."""
-        question = attempt.question
-        self._keep(attempt, whole)
-        return self._replies.stored(question, whole, question.fetch_status, self._now(), attempt.lookup, 206)
+        cache_request = backend_request.cache_request
+        self._keep(backend_request, whole)
+        return self._responses.stored(
+            cache_request, whole, cache_request.fetch_status, self._now(), backend_request.lookup, 206
+        )
 
-    def _sensible(self, response: UpstreamResponse, attempt: Attempt) -> Reply:
+    def _sensible(self, response: UpstreamResponse, backend_request: BackendRequest) -> CacheResponse:
         status = response.head.status
-        if status == 304 and not attempt.conditional:  # RFC 9110 §15.4.5: an answer to another question
+        if status == 304 and not backend_request.conditional:  # RFC 9110 §15.4.5: an answer to another cache_request
             response.body.cancel()
             raise UpstreamProtocolError("304 to a request without conditions")
-        question, entry, now = attempt.question, attempt.lookup.entry, self._now()
+        cache_request, entry, now = backend_request.cache_request, backend_request.lookup.entry, self._now()
         if entry is not None:
-            failing = status in _ERRORS and not question.outdated
-            if failing and may_serve_on_error(entry, question.control, now):
-                return self._instead_of_error(attempt, entry, response)
-            if question.head.method == b"HEAD":
-                self._confirmation.learn(attempt, entry, response.head)
-        return self._judged(attempt, response, now)
+            failing = status in _ERRORS and not cache_request.outdated
+            if failing and may_serve_on_error(entry, cache_request.control, now):
+                return self._instead_of_error(backend_request, entry, response)
+            if cache_request.head.method == b"HEAD":
+                self._revalidation.learn(backend_request, entry, response.head)
+        return self._judged(backend_request, response, now)
 
-    def _judged(self, attempt: Attempt, response: UpstreamResponse, now: float) -> Reply:
+    def _judged(self, backend_request: BackendRequest, response: UpstreamResponse, now: float) -> CacheResponse:
         """Relay the answer, and store it if it may be."""
-        question, head, limit = attempt.question, response.head, self._policy.max_body
-        asked = attempt.judged(head.status)
+        cache_request, head, limit = backend_request.cache_request, response.head, self._policy.max_body
+        asked = backend_request.judged(head.status)
         verdict = judge(
             asked,
             head,
             policy=self._policy,
-            established=question.identity.established,
+            established=cache_request.identity.established,
             has_body=False,
-            requested_at=attempt.asked_at,
+            requested_at=backend_request.asked_at,
             received_at=now,
         )
         refusal = verdict.refusal
         if refusal is None and response.length is not None and response.length > limit:
             refusal = Refusal.TOO_LARGE
         if refusal is None and 300 <= head.status < 400:
-            origins = self._origins(question)
+            origins = self._origins(cache_request)
             refusal = Refusal.STATUS if redirects_to_own_key(asked, head, origins, self._keys) else None
         if refusal is not None:
-            return self._refused(attempt, response, refusal)
+            return self._refused(backend_request, response, refusal)
         made = make_entry(
-            question.key, asked, head, b"", verdict, self._policy, now, question.view.scope, self._varying.worth
+            cache_request.key,
+            asked,
+            head,
+            b"",
+            verdict,
+            self._policy,
+            now,
+            cache_request.view.scope,
+            self._varying.worth,
         )
         if not response.body.complete:
-            return self._collected(attempt, response, made, now)
+            return self._collected(backend_request, response, made, now)
         made.body = response.body.take()
         if len(made.body) > limit:
-            return self._refused(attempt, attrs.evolve(response, body=Body.of(made.body)), Refusal.TOO_LARGE)
-        self._filled(attempt, made, made.body)
+            return self._refused(backend_request, attrs.evolve(response, body=Body.of(made.body)), Refusal.TOO_LARGE)
+        self._filled(backend_request, made, made.body)
         if verdict.drop:
-            return self._replies.fetched(question, attempt.lookup, response, made.body, made, now)
-        return self._replies.fetched_whole(question, attempt.lookup, response, made, now)
+            return self._responses.fetched(cache_request, backend_request.lookup, response, made.body, made, now)
+        return self._responses.fetched_whole(cache_request, backend_request.lookup, response, made, now)
 
-    def _collected(self, attempt: Attempt, response: UpstreamResponse, made: CacheEntry, now: float) -> Reply:
+    def _collected(
+        self, backend_request: BackendRequest, response: UpstreamResponse, made: CacheEntry, now: float
+    ) -> CacheResponse:
         """Relay a body that is still arriving, and collect it; others may read along if it is for others too."""
-        begun = self._fills.begin(response.body, lambda body: self._filled(attempt, made, body))
+        begun = self._fills.begin(response.body, lambda body: self._filled(backend_request, made, body))
         if begun is None:
-            return self._refused(attempt, response, Refusal.MEMORY)
+            return self._refused(backend_request, response, Refusal.MEMORY)
         fill, body = begun
-        question = attempt.question
-        fill.unattended = question.unattended
-        if attempt.flight is not None and not attempt.flight.landed:
+        cache_request = backend_request.cache_request
+        fill.unattended = cache_request.unattended
+        if backend_request.flight is not None and not backend_request.flight.landed:
             if fill.open and made.part is None and made.sharable(now) and not is_endless(response.head.fields):
-                attempt.flight.share(made, fill)
+                backend_request.flight.share(made, fill)
             else:
-                self._uncacheable.add(question.crowd, now)
-                attempt.land(Landing.UNSHAREABLE)
-        return self._replies.fetched(question, attempt.lookup, response, body, made, now)
+                self._hit_for_miss.add(cache_request.crowd, now)
+                backend_request.land(FlightResult.UNSHAREABLE)
+        return self._responses.fetched(cache_request, backend_request.lookup, response, body, made, now)
 
-    def _filled(self, attempt: Attempt, made: CacheEntry, body: bytes | Refusal) -> None:
+    def _filled(self, backend_request: BackendRequest, made: CacheEntry, body: bytes | Refusal) -> None:
         """The body is complete and can be stored with ``made``, or it turned out why it cannot."""
         if isinstance(body, Refusal):
-            self._not_stored(attempt, body)
+            self._not_stored(backend_request, body)
             return
         made.body = body
-        self._keep(attempt, made if made.part is None else joined(made, attempt.question.known, self._policy.max_body))
+        self._keep(
+            backend_request,
+            made if made.part is None else joined(made, backend_request.cache_request.known, self._policy.max_body),
+        )
 
-    def _origins(self, question: Question) -> tuple[bytes, bytes]:
+    def _origins(self, cache_request: CacheRequest) -> tuple[bytes, bytes]:
         """This origin by our name and by the backend's."""
-        incoming = question.incoming
-        return origin_of(incoming.scheme, incoming.head.fields.first(b"host") or b""), self._route.origin
+        client_request = cache_request.client_request
+        return origin_of(client_request.scheme, client_request.head.fields.first(b"host") or b""), self._route.origin
 
-    def _instead_of_error(self, attempt: Attempt, entry: CacheEntry, response: UpstreamResponse) -> Reply:
+    def _instead_of_error(
+        self, backend_request: BackendRequest, entry: CacheEntry, response: UpstreamResponse
+    ) -> CacheResponse:
         """The stored response stands in for an error (RFC 5861 §4)."""
-        question = attempt.question
+        cache_request = backend_request.cache_request
         response.body.cancel()
-        question.close_ticket()
-        attempt.land(Landing.ERROR)
+        cache_request.close_lease()
+        backend_request.land(FlightResult.ERROR)
         status = response.head.status
-        return self._replies.stored(question, entry, CacheStatus.STALE, self._now(), attempt.lookup, status)
+        return self._responses.stored(
+            cache_request, entry, CacheStatus.STALE, self._now(), backend_request.lookup, status
+        )
 
-    def _keep(self, attempt: Attempt, entry: CacheEntry) -> None:
+    def _keep(self, backend_request: BackendRequest, entry: CacheEntry) -> None:
         """Store ``entry`` in place of what it replaces, though that may have been another variant (§4.3.3)."""
-        question, lookup = attempt.question, attempt.lookup
+        cache_request, lookup = backend_request.cache_request, backend_request.lookup
         gone: list[CacheEntry] = []
         if entry.part is None and (lookup.entry is not None or lookup.part is not None):
             old = (lookup.entry, lookup.part)
             gone = [each for each in old if each is not None and field_name(each) != field_name(entry)]
-        self._writer.keep([entry], question.give_ticket(), question.known, gone)
-        self._confirmation.note(question.crowd, entry)
-        attempt.land(entry)
+        self._writer.keep([entry], cache_request.give_lease(), cache_request.known, gone)
+        self._revalidation.note(cache_request.crowd, entry)
+        backend_request.land(entry)
 
-    def _not_stored(self, attempt: Attempt, reason: Refusal) -> None:
+    def _not_stored(self, backend_request: BackendRequest, reason: Refusal) -> None:
         """What looked storable ended too early or went on for too long."""
-        question = attempt.question
+        cache_request = backend_request.cache_request
         if reason is Refusal.TOO_LARGE:
-            self._uncacheable.add(question.crowd, self._now())
+            self._hit_for_miss.add(cache_request.crowd, self._now())
         if reason is not Refusal.INCOMPLETE:
-            self._outdate(attempt)
-        question.close_ticket()
-        attempt.land(Landing.ABANDONED if reason is Refusal.INCOMPLETE else Landing.UNSHAREABLE)
+            self._outdate(backend_request)
+        cache_request.close_lease()
+        backend_request.land(FlightResult.ABANDONED if reason is Refusal.INCOMPLETE else FlightResult.UNSHAREABLE)
 
-    def _refused(self, attempt: Attempt, response: UpstreamResponse, refusal: Refusal) -> Reply:
+    def _refused(self, backend_request: BackendRequest, response: UpstreamResponse, refusal: Refusal) -> CacheResponse:
         """Relay an answer that is not stored; what it replaces is dropped (RFC 9111 §4.3.3)."""
-        question, status = attempt.question, response.head.status
+        cache_request, status = backend_request.cache_request, response.head.status
         about_client = refusal is Refusal.MEMORY or status in NEVER_STORED
-        if attempt.concerns_all and status < 500 and not about_client:
-            self._uncacheable.add(question.crowd, self._now())
-        part_only = status == 206 and attempt.lookup.entry is not None and attempt.lookup.entry.part is None
+        if backend_request.concerns_all and status < 500 and not about_client:
+            self._hit_for_miss.add(cache_request.crowd, self._now())
+        part_only = (
+            status == 206 and backend_request.lookup.entry is not None and backend_request.lookup.entry.part is None
+        )
         if status not in _NO_NEWS and not part_only and refusal not in _ABOUT_CLIENT:
-            self._outdate(attempt)
-        question.close_ticket()
-        attempt.land(Landing.UNSHAREABLE)
-        return self._replies.fetched(question, attempt.lookup, response, response.body, None, self._now(), refusal)
+            self._outdate(backend_request)
+        cache_request.close_lease()
+        backend_request.land(FlightResult.UNSHAREABLE)
+        return self._responses.fetched(
+            cache_request, backend_request.lookup, response, response.body, None, self._now(), refusal
+        )
 
-    def _outdate(self, attempt: Attempt) -> None:
+    def _outdate(self, backend_request: BackendRequest) -> None:
         """The backend has something else now: drop what was validated or to be reloaded."""
-        question, entry = attempt.question, attempt.lookup.entry
-        if question.head.method == b"GET" and entry is not None and not question.outdated:
+        cache_request, entry = backend_request.cache_request, backend_request.lookup.entry
+        if cache_request.head.method == b"GET" and entry is not None and not cache_request.outdated:
             self._writer.discard(entry)

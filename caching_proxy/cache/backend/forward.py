@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from twisted.internet.defer import Deferred
 
-from caching_proxy.cache.requests import Incoming
+from caching_proxy.cache.requests import ClientRequest
 from caching_proxy.http.body import Body
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.interfaces import IUpstream, UpstreamResponse
@@ -30,37 +30,37 @@ class Route:
     )
 
     def fetch(
-        self, incoming: Incoming, head: RequestHead, body: Body | None = None, *, cacheable: bool = True
+        self, client_request: ClientRequest, head: RequestHead, body: Body | None = None, *, cacheable: bool = True
     ) -> Deferred[UpstreamResponse]:
-        """Send ``head``, which came with ``incoming``, and perhaps a body."""
+        """Send ``head``, which came with ``client_request``, and perhaps a body."""
         sent = request_to_backend(
             head,
-            host=self.host or (head.fields.first(b"host") or b"") + incoming.port,
-            client_ip=incoming.client_ip,
-            scheme=incoming.scheme,
-            request_id=incoming.request_id,
+            host=self.host or (head.fields.first(b"host") or b"") + client_request.port,
+            client_ip=client_request.client_ip,
+            scheme=client_request.scheme,
+            request_id=client_request.request_id,
             proxy_name=self.proxy_name,
-            trusted_peer=incoming.trusted,
+            trusted_peer=client_request.trusted,
             cacheable=cacheable,
             base_path=self.base_path,
         )
-        asked = self.upstream.fetch(sent, body, incoming.on_interim, incoming.peer)
+        asked = self.upstream.fetch(sent, body, client_request.on_interim, client_request.peer)
         return asked.addCallback(self._located) if self.rewrite else asked
 
-    def upgrade(self, incoming: Incoming) -> Deferred[UpstreamResponse]:
+    def upgrade(self, client_request: ClientRequest) -> Deferred[UpstreamResponse]:
         """Ask the backend to leave HTTP; the answer is final, or a 101 with a tunnel."""
-        head = incoming.head
+        head = client_request.head
         sent = upgrade_to_backend(
             head,
-            host=self.host or (head.fields.first(b"host") or b"") + incoming.port,
-            client_ip=incoming.client_ip,
-            scheme=incoming.scheme,
-            request_id=incoming.request_id,
+            host=self.host or (head.fields.first(b"host") or b"") + client_request.port,
+            client_ip=client_request.client_ip,
+            scheme=client_request.scheme,
+            request_id=client_request.request_id,
             proxy_name=self.proxy_name,
-            trusted_peer=incoming.trusted,
+            trusted_peer=client_request.trusted,
             base_path=self.base_path,
         )
-        return self.upstream.fetch(sent, None, incoming.on_interim, incoming.peer)
+        return self.upstream.fetch(sent, None, client_request.on_interim, client_request.peer)
 
     def _located(self, response: UpstreamResponse) -> UpstreamResponse:
         head = response.head

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
-from caching_proxy.cache.backend.request import Attempt
+from caching_proxy.cache.backend.request import BackendRequest
 from caching_proxy.cache.tiers.variants import field_name
 from caching_proxy.http.body import BodyTooLarge
 from caching_proxy.interfaces import IncompleteBody, UpstreamResponse
@@ -38,10 +38,10 @@ class Completion:
         self._policy = policy
         self._now: Callable[[], float] = clock.seconds
 
-    async def completed(self, attempt: Attempt, response: UpstreamResponse) -> CacheEntry | None:
+    async def completed(self, backend_request: BackendRequest, response: UpstreamResponse) -> CacheEntry | None:
         """The whole as it may be stored, or None if ``response`` is not the rest; then its body is of no use."""
-        part = attempt.lookup.part
-        rest = None if part is None else self._rest(attempt, part, response)
+        part = backend_request.lookup.part
+        rest = None if part is None else self._rest(backend_request, part, response)
         if part is None or rest is None:
             return None
         try:
@@ -51,23 +51,25 @@ class Completion:
         whole = combine(part, rest)
         return whole if whole is not None and whole.part is None else None
 
-    def _rest(self, attempt: Attempt, part: CacheEntry, response: UpstreamResponse) -> CacheEntry | None:
+    def _rest(self, backend_request: BackendRequest, part: CacheEntry, response: UpstreamResponse) -> CacheEntry | None:
         """The entry of a 206 that continues ``part`` and has its strong tag, still without a body."""
-        question, now = attempt.question, self._now()
+        cache_request, now = backend_request.cache_request, self._now()
         tag = response.head.fields.first(b"etag")
         if response.head.status != 206 or not is_strong(tag) or tag != part.fields.first(b"etag"):
             return None
         verdict = judge(
-            attempt.asked,
+            backend_request.asked,
             response.head,
             policy=self._policy,
-            established=question.identity.established,
+            established=cache_request.identity.established,
             has_body=False,
-            requested_at=attempt.asked_at,
+            requested_at=backend_request.asked_at,
             received_at=now,
         )
         if verdict.refusal is not None:
             return None
-        scope = question.view.scope
-        made = make_entry(question.key, attempt.asked, response.head, b"", verdict, self._policy, now, scope)
+        scope = cache_request.view.scope
+        made = make_entry(
+            cache_request.key, backend_request.asked, response.head, b"", verdict, self._policy, now, scope
+        )
         return made if made.part is not None and made.part[0] <= len(part.body) else None

@@ -1,4 +1,4 @@
-"""One request to the backend for a question: how it is worded, and what its answer may mean.
+"""One request to the backend on behalf of the cache: how it is worded, and what its answer may mean.
 
 A validation carries our conditions in place of the client's; a stored prefix is completed with a range; anything
 else goes as the client put it (RFC 9111 §3.4, §4.3.1).
@@ -11,7 +11,7 @@ import enum
 import attrs
 
 from caching_proxy.cache.flights import Flight, Result
-from caching_proxy.cache.requests import Question
+from caching_proxy.cache.requests import CacheRequest
 from caching_proxy.http.messages import Field, RequestHead
 from caching_proxy.http.values import transient
 from caching_proxy.rules.conditional import is_strong
@@ -25,15 +25,15 @@ class Purpose(enum.Enum):
     """What is asked for."""
 
     FETCH = "fetch"  # what the client asked for
-    CONFIRM = "confirm"  # does a stored response still hold?
+    REVALIDATE = "confirm"  # does a stored response still hold?
     COMPLETE = "complete"  # the rest of a stored part
 
 
 @transient(slots=True, eq=False)
-class Attempt:
+class BackendRequest:
     """``asked`` is the head before the route's own fields are added, ``asked_at`` POSIX seconds."""
 
-    question: Question
+    cache_request: CacheRequest
     lookup: Lookup
     flight: Flight | None
     purpose: Purpose
@@ -41,14 +41,16 @@ class Attempt:
     asked_at: float
 
     @classmethod
-    def first(cls, question: Question, lookup: Lookup, flight: Flight | None, limit: int, now: float) -> Attempt:
+    def first(
+        cls, cache_request: CacheRequest, lookup: Lookup, flight: Flight | None, limit: int, now: float
+    ) -> BackendRequest:
         """The request that suits the decision. ``limit`` is the size in bytes up to which a body is stored."""
-        purpose, asked = _worded(question, lookup, limit)
-        return cls(question, lookup, flight, purpose, asked, now)
+        purpose, asked = _worded(cache_request, lookup, limit)
+        return cls(cache_request, lookup, flight, purpose, asked, now)
 
-    def again(self, now: float) -> Attempt:
+    def again(self, now: float) -> BackendRequest:
         """The same without anything of ours: the answer to the first request helped nobody."""
-        head = self.question.head
+        head = self.cache_request.head
         asked = head if self.purpose is Purpose.COMPLETE else _with(head, partial=True)
         return attrs.evolve(self, purpose=Purpose.FETCH, asked=asked, asked_at=now)
 
@@ -56,7 +58,7 @@ class Attempt:
         """The request that a response with ``status`` answers, as far as storing it goes: a backend that ignored our
         range gave what the client asked for."""
         if self.purpose is Purpose.COMPLETE and status != 206:
-            return self.question.head
+            return self.cache_request.head
         return self.asked
 
     @property
@@ -67,7 +69,7 @@ class Attempt:
     @property
     def concerns_all(self) -> bool:
         """Whether the answer tells what every client would get, not just one with its conditions or range."""
-        return replaces_client(self.question, self.lookup)
+        return replaces_client(self.cache_request, self.lookup)
 
     def land(self, result: Result) -> None:
         """Release those who wait for this."""
@@ -75,27 +77,27 @@ class Attempt:
             self.flight.land(result)
 
 
-def replaces_client(question: Question, lookup: Lookup) -> bool:
+def replaces_client(cache_request: CacheRequest, lookup: Lookup) -> bool:
     """Whether what will be asked is free of the client's own conditions and range."""
-    if question.head.method != b"GET":
+    if cache_request.head.method != b"GET":
         return False
     entry = lookup.entry
-    return question.plain or (lookup.use is Use.VALIDATE and entry is not None and entry.part is None)
+    return cache_request.plain or (lookup.use is Use.VALIDATE and entry is not None and entry.part is None)
 
 
-def _worded(question: Question, lookup: Lookup, limit: int) -> tuple[Purpose, RequestHead]:
-    head = question.head
+def _worded(cache_request: CacheRequest, lookup: Lookup, limit: int) -> tuple[Purpose, RequestHead]:
+    head = cache_request.head
     if head.method != b"GET":
         return Purpose.FETCH, head
     if lookup.use is Use.VALIDATE and lookup.entry is not None:
         ours = conditions(lookup.entry)
         if ours:
-            return Purpose.CONFIRM, _with(head, *ours, partial=Flag.PARTIAL in lookup.entry.flags)
-    elif question.plain and lookup.candidates:
+            return Purpose.REVALIDATE, _with(head, *ours, partial=Flag.PARTIAL in lookup.entry.flags)
+    elif cache_request.plain and lookup.candidates:
         ours = conditions(None, lookup.candidates)
         if ours:
-            return Purpose.CONFIRM, _with(head, *ours)
-    elif question.plain and lookup.part is not None:
+            return Purpose.REVALIDATE, _with(head, *ours)
+    elif cache_request.plain and lookup.part is not None:
         rest = missing_rest(lookup.part, limit)
         if rest is not None:
             return Purpose.COMPLETE, _with(head, *_range(lookup.part, rest))

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from caching_proxy.cache.backend.request import Attempt
-from caching_proxy.cache.flights import Landing
-from caching_proxy.cache.hit_for_miss import Uncacheable
-from caching_proxy.cache.requests import Reply
-from caching_proxy.cache.responses import Replies
+from caching_proxy.cache.backend.request import BackendRequest
+from caching_proxy.cache.flights import FlightResult
+from caching_proxy.cache.hit_for_miss import HitForMiss
+from caching_proxy.cache.requests import CacheResponse
+from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.tiers.variants import field_name
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.http.messages import ResponseHead
@@ -22,74 +22,76 @@ from caching_proxy.rules.reuse import Use
 from caching_proxy.rules.validation import freshen, head_update, selected, updated
 
 
-class Confirmation:
-    """Freshens what the backend confirmed."""
+class Revalidation:
+    """Freshens what the backend revalidated."""
 
     def __init__(
-        self, policy: CachePolicy, writer: Writer, uncacheable: Uncacheable, replies: Replies, clock: IReactorTime
+        self, policy: CachePolicy, writer: Writer, uncacheable: HitForMiss, responses: Responses, clock: IReactorTime
     ) -> None:
         self._policy = policy
         self._writer = writer
-        self._uncacheable = uncacheable
-        self._replies = replies
+        self._hit_for_miss = uncacheable
+        self._responses = responses
         self._now: Callable[[], float] = clock.seconds
 
-    def confirmed(self, attempt: Attempt, response: ResponseHead) -> Reply | None:
-        """The reply made of what a 304 confirmed; None if it names nothing that we have."""
-        chosen = _chosen(attempt, response)
+    def revalidated(self, backend_request: BackendRequest, response: ResponseHead) -> CacheResponse | None:
+        """The reply made of what a 304 revalidated; None if it names nothing that we have."""
+        chosen = _chosen(backend_request, response)
         if not chosen:
             return None
-        question, now = attempt.question, self._now()
-        fresh = [self._freshened(entry, attempt, response, now) for entry in chosen]
+        cache_request, now = backend_request.cache_request, self._now()
+        fresh = [self._freshened(entry, backend_request, response, now) for entry in chosen]
         kept = [entry for entry in fresh if entry is not None]
         gone = [
             old
             for old, new in zip(chosen, fresh, strict=True)
-            if new is None or (old is attempt.lookup.entry and field_name(old) != field_name(new))
+            if new is None or (old is backend_request.lookup.entry and field_name(old) != field_name(new))
         ]
-        self._writer.keep(kept, question.give_ticket(), question.known, gone)
+        self._writer.keep(kept, cache_request.give_lease(), cache_request.known, gone)
         first = fresh[0]
-        self.note(question.crowd, first)
-        attempt.land(first if first is not None else Landing.UNSHAREABLE)
-        status = CacheStatus.REFRESH if question.control.refresh else CacheStatus.REVALIDATED
-        # None: confirmed for the last time, since it may no longer be stored
+        self.note(cache_request.crowd, first)
+        backend_request.land(first if first is not None else FlightResult.UNSHAREABLE)
+        status = CacheStatus.REFRESH if cache_request.control.refresh else CacheStatus.REVALIDATED
+        # None: revalidated for the last time, since it may no longer be stored
         shown = first if first is not None else updated(chosen[0], response)
-        return self._replies.stored(question, shown, status, now, attempt.lookup, 304)
+        return self._responses.stored(cache_request, shown, status, now, backend_request.lookup, 304)
 
-    def learn(self, attempt: Attempt, entry: CacheEntry, response: ResponseHead) -> None:
+    def learn(self, backend_request: BackendRequest, entry: CacheEntry, response: ResponseHead) -> None:
         """A HEAD's answer renews or outdates the stored response to GET."""
-        question, now = attempt.question, self._now()
+        cache_request, now = backend_request.cache_request, self._now()
         new = head_update(
             entry,
-            question.head,
+            cache_request.head,
             response,
             self._policy,
-            attempt.asked_at,
+            backend_request.asked_at,
             now,
-            established=question.identity.established,
+            established=cache_request.identity.established,
         )
         if new is not entry:
             gone = [entry] if new is None or field_name(new) != field_name(entry) else []
-            self._writer.keep([] if new is None else [new], question.give_ticket(), question.known, gone)
+            self._writer.keep([] if new is None else [new], cache_request.give_lease(), cache_request.known, gone)
 
     def note(self, crowd: bytes, entry: CacheEntry | None) -> None:
-        """Remember whether waiting for one another is of use to the clients of ``crowd`` (:attr:`Question.crowd`)."""
+        """Remember whether the clients of ``crowd`` gain by waiting for one another (:attr:`CacheRequest.crowd`)."""
         now = self._now()
         if entry is not None and entry.sharable(now):
-            self._uncacheable.discard(crowd)
+            self._hit_for_miss.discard(crowd)
         else:
-            self._uncacheable.add(crowd, now)
+            self._hit_for_miss.add(crowd, now)
 
-    def _freshened(self, entry: CacheEntry, attempt: Attempt, response: ResponseHead, now: float) -> CacheEntry | None:
-        question = attempt.question
+    def _freshened(
+        self, entry: CacheEntry, backend_request: BackendRequest, response: ResponseHead, now: float
+    ) -> CacheEntry | None:
+        cache_request = backend_request.cache_request
         return freshen(
             entry,
-            question.head,
+            cache_request.head,
             response,
             self._policy,
-            attempt.asked_at,
+            backend_request.asked_at,
             now,
-            established=question.identity.established,
+            established=cache_request.identity.established,
         )
 
 
@@ -97,20 +99,20 @@ MOST_READ = 4
 """Further variants with the tag of a 304 that are read to be freshened: each is as large as a body."""
 
 
-def outlines_named(attempt: Attempt, response: ResponseHead) -> list[CacheEntry]:
+def outlines_named(backend_request: BackendRequest, response: ResponseHead) -> list[CacheEntry]:
     """What a 304 names of which the body is still in the store."""
-    outlines = [entry for entry in _named(attempt, response) if entry.missing is not None]
+    outlines = [entry for entry in _named(backend_request, response) if entry.missing is not None]
     return outlines[:MOST_READ]
 
 
-def _chosen(attempt: Attempt, response: ResponseHead) -> list[CacheEntry]:
-    """What a 304 names, as far as it is here; what is not is confirmed when it is used."""
-    return [entry for entry in _named(attempt, response) if entry.missing is None]
+def _chosen(backend_request: BackendRequest, response: ResponseHead) -> list[CacheEntry]:
+    """What a 304 names, as far as it is here; what is not is revalidated when it is used."""
+    return [entry for entry in _named(backend_request, response) if entry.missing is None]
 
 
-def _named(attempt: Attempt, response: ResponseHead) -> list[CacheEntry]:
+def _named(backend_request: BackendRequest, response: ResponseHead) -> list[CacheEntry]:
     """What a 304 names: the one validated, with a strong tag whatever else has it; or one of the variants offered."""
-    lookup = attempt.lookup
+    lookup = backend_request.lookup
     if lookup.use is not Use.VALIDATE or lookup.entry is None:
         return selected(lookup.candidates, response) or []
     chosen = selected((lookup.entry,), response) or []

@@ -50,7 +50,7 @@ class Fills:
         """Bytes that may still be collected."""
         return self._left
 
-    def begin(self, upstream: Body, done: Done) -> tuple[Fill, Body] | None:
+    def begin(self, upstream: Body, done: Done) -> tuple[Tee, Body] | None:
         """Start collecting ``upstream``; the fill and the body for its first reader, or None if there is no room.
 
         ``done`` is called once, with the whole body or with the reason why there is none to store.
@@ -58,7 +58,7 @@ class Fills:
         reserved = upstream.length or 0
         if not self.take(reserved):
             return None
-        fill = Fill(self, upstream, done, reserved)
+        fill = Tee(self, upstream, done, reserved)
         body = fill.reader()
         upstream.attach(fill)
         return fill, body
@@ -75,7 +75,7 @@ class Fills:
         self._left += size
 
 
-class Fill:
+class Tee:
     """One body being collected; the sink of the upstream body. Ends by itself, and holds nobody after its end."""
 
     __slots__ = (
@@ -287,9 +287,9 @@ class _Reader:
     __slots__ = ("_fill", "_paused", "_pushing", "at", "body")
     body: Body
 
-    def __init__(self, fill: Fill) -> None:
+    def __init__(self, fill: Tee) -> None:
         self.at = 0
-        self._fill: Fill | None = fill
+        self._fill: Tee | None = fill
         self._paused = False
         self._pushing = False
 

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.leases import Ticket, Tickets
+from caching_proxy.cache.leases import Lease, Leases
 from caching_proxy.cache.requests import Trouble
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.variants import VaryNames, arranged
@@ -37,13 +37,13 @@ class Found:
 
     entries: Sequence[CacheEntry] = ()
     trouble: Trouble | None = None
-    _ticket: Ticket | None = attrs.field(default=None, eq=False)
+    _lease: Lease | None = attrs.field(default=None, eq=False)
     kept: bool = attrs.field(default=False, eq=False)
 
     @property
     def current(self) -> bool:
         """Whether nothing was written to the key, nor invalidated, since the store was asked."""
-        return self._ticket is None or self._ticket.current
+        return self._lease is None or self._lease.current
 
 
 Receiver = Callable[[Found], None]
@@ -51,12 +51,12 @@ Receiver = Callable[[Found], None]
 
 @transient(slots=True, eq=False)
 class _Read:
-    """A round trip under way for variants called ``fields``; ``horizon`` is what the store had yet to forget when it
-    began (POSIX seconds)."""
+    """A round trip under way for variants called ``fields``; what the store gives from before ``invalid_before`` (POSIX
+    seconds) had been invalidated when it began."""
 
-    ticket: Ticket
+    lease: Lease
     fields: tuple[bytes, ...]
-    horizon: float
+    invalid_before: float
     waiting: list[Receiver]
 
 
@@ -64,7 +64,8 @@ class StoreReader:
     """Reads through the burst tier; an answer fills it unless the key was written to or invalidated in between, or
     the hot tier has taken it.
 
-    ``horizon`` tells up to which moment the store's content of a key is invalid (:meth:`Invalidator.horizon`).
+    ``invalid_before`` tells up to which moment the store's content of a key is invalid
+    (:meth:`Invalidator.invalid_before`).
     """
 
     _log = Logger()
@@ -73,16 +74,16 @@ class StoreReader:
         self,
         store: IStore,
         burst: BurstTier,
-        tickets: Tickets,
+        leases: Leases,
         clock: IReactorTime,
-        horizon: Callable[[bytes], float],
+        invalid_before: Callable[[bytes], float],
         varying: VaryNames,
     ) -> None:
         self._store = store
         self._burst = burst
-        self._tickets = tickets
+        self._leases = leases
         self._clock = clock
-        self._horizon = horizon
+        self._horizon = invalid_before
         self._varying = varying
         self._reads: dict[tuple[bytes, tuple[bytes, ...]], _Read] = {}
 
@@ -96,11 +97,11 @@ class StoreReader:
         if remembered is not None:
             return Found(remembered.entries)
         read = self._reads.get((key, fields))
-        if read is not None and read.ticket.current:
+        if read is not None and read.lease.current:
             self._burst.shared_reads += 1
             read.waiting.append(receiver)
             return None
-        read = self._reads[key, fields] = _Read(self._tickets.open(key), fields, self._horizon(key), [receiver])
+        read = self._reads[key, fields] = _Read(self._leases.open(key), fields, self._horizon(key), [receiver])
         self._ask(read, fields)
         return None
 
@@ -111,12 +112,12 @@ class StoreReader:
         return loaded
 
     def _ask(self, read: _Read, fields: tuple[bytes, ...]) -> None:
-        lookup = self._store.lookup(read.ticket.key, fields)
+        lookup = self._store.lookup(read.lease.key, fields)
         lookup.addCallbacks(self._answered, self._failed, callbackArgs=(read, fields), errbackArgs=(read,))
 
     def _answered(self, stored: Stored | None, read: _Read, asked: tuple[bytes, ...]) -> None:
         if stored is None:
-            self._deliver(Found((), None, read.ticket), read)
+            self._deliver(Found((), None, read.lease), read)
             return
         if not stored.outlines and not stored.variants and PLAIN_VARIANT not in asked:
             self._ask(read, (PLAIN_VARIANT,))  # all that a key without an index holds
@@ -124,18 +125,18 @@ class StoreReader:
         try:
             found = self._decoded(stored, read)
         except Exception:  # noqa: BLE001 a bug in decoding must not strand those who wait
-            self._log.failure("decoding {key} failed", key=read.ticket.key.decode("latin-1"))
-            found = Found((), Trouble.FAILED, read.ticket)
+            self._log.failure("decoding {key} failed", key=read.lease.key.decode("latin-1"))
+            found = Found((), Trouble.FAILED, read.lease)
         if found.entries:
-            self._varying.learn(read.ticket.key, found.entries)
+            self._varying.learn(read.lease.key, found.entries)
         self._deliver(found, read, stored)
 
     def _failed(self, failure: Failure, read: _Read) -> None:
-        self._deliver(Found((), self._explained(failure, read.ticket.key), read.ticket), read)
+        self._deliver(Found((), self._explained(failure, read.lease.key), read.lease), read)
 
     def _decoded(self, stored: Stored, read: _Read) -> Found:
-        key, now = read.ticket.key, self._clock.seconds()
-        horizon = max(read.horizon, self._horizon(key))
+        key, now = read.lease.key, self._clock.seconds()
+        invalid_before = max(read.invalid_before, self._horizon(key))
         entries: list[CacheEntry] = []
         trouble: Trouble | None = None
         for field in stored.outlines if stored.outlines else stored.variants:
@@ -150,11 +151,11 @@ class StoreReader:
                 trouble = Trouble.UNREADABLE
                 self._drop(self._store.discard(key, field))
             else:
-                if now < entry.gone_at and entry.received_at > horizon:
+                if now < entry.gone_at and entry.received_at > invalid_before:
                     entries.append(entry)
         if stored.outlines and not stored.variants.keys() <= stored.outlines.keys():
             trouble = Trouble.UNREADABLE  # written by another release beside our index
-        return Found(arranged(entries), trouble, read.ticket)
+        return Found(arranged(entries), trouble, read.lease)
 
     def _explained(self, failure: Failure, key: bytes) -> Trouble:
         if failure.check(StoreUnavailable):
@@ -168,14 +169,14 @@ class StoreReader:
         return Trouble.FAILED
 
     def _deliver(self, found: Found, read: _Read, stored: Stored | None = None) -> None:
-        ticket = read.ticket
-        if self._reads.get((ticket.key, read.fields)) is read:
-            del self._reads[ticket.key, read.fields]
+        lease = read.lease
+        if self._reads.get((lease.key, read.fields)) is read:
+            del self._reads[lease.key, read.fields]
         for receiver in read.waiting:
             receiver(found)
-        if stored is not None and found.entries and not found.kept and found.trouble is None and ticket.current:
-            self._burst.put(ticket.key, found.entries, stored.ttl_ms, self._clock.seconds())
-        ticket.close()
+        if stored is not None and found.entries and not found.kept and found.trouble is None and lease.current:
+            self._burst.put(lease.key, found.entries, stored.ttl_ms, self._clock.seconds())
+        lease.close()
 
     def _drop(self, removal: Deferred[bool] | Deferred[set[bytes]]) -> None:
         removal.addErrback(lambda failure: failure.trap(StoreError))

@@ -1,9 +1,9 @@
 """Putting entries into the tiers: hot at once, the store behind the answer's back.
 
 Operations on one key reach the store one after another, so the later answer is the one that stays. Writes under way
-are bounded; past that an entry stays in memory only. A write whose ticket was voided meanwhile is taken back before
+are bounded; past that an entry stays in memory only. A write whose lease was voided meanwhile is taken back before
 anything else happens to its key, so that it cannot undo an invalidation. What the store could not be made to forget
-is handed to ``forsake``, which goes on trying. A store that refuses writes is logged once when that begins and once
+is handed to ``purge_key``, which goes on trying. A store that refuses writes is logged once when that begins and once
 when it is over.
 """
 
@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.key_queue import Turns
-from caching_proxy.cache.leases import Ticket, Tickets
+from caching_proxy.cache.key_queue import KeyQueue
+from caching_proxy.cache.leases import Lease, Leases
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.variants import VaryNames, field_name
@@ -36,8 +36,8 @@ def _nothing() -> None:
 
 
 class Writer:
-    """Fills hot tier and store. ``forsake`` removes a key from every tier, now or later
-    (:meth:`Invalidator.forsake`).
+    """Fills hot tier and store. ``purge_key`` removes a key from every tier, now or later
+    (:meth:`Invalidator.purge_key`).
 
     ``dropped`` counts entries that were never tried because too much was under way, ``failed`` the writes that the
     store did not confirm.
@@ -50,19 +50,19 @@ class Writer:
         hot: HotTier,
         burst: BurstTier,
         store: IStore,
-        tickets: Tickets,
+        leases: Leases,
         clock: IReactorTime,
-        forsake: Callable[[bytes], None],
+        purge_key: Callable[[bytes], None],
         varying: VaryNames,
     ) -> None:
         self._hot = hot
         self._burst = burst
         self._store = store
-        self._tickets = tickets
+        self._leases = leases
         self._now: Callable[[], float] = clock.seconds
-        self._forsake = forsake
+        self._forsake = purge_key
         self._varying = varying
-        self._turns = Turns()
+        self._key_queue = KeyQueue()
         self._pending_bytes = 0
         self.dropped = 0
         self.failed = 0
@@ -71,34 +71,34 @@ class Writer:
     def keep(
         self,
         entries: Collection[CacheEntry],
-        ticket: Ticket,
+        lease: Lease,
         known: Collection[CacheEntry] = (),
         gone: Collection[CacheEntry] = (),
     ) -> None:
-        """Store variants of one key in every tier if ``ticket`` is still valid; closes it when all is done.
+        """Store variants of one key in every tier if ``lease`` is still valid; closes it when all is done.
 
-        ``known`` are the key's variants as read under the ticket; ``gone`` those that ``entries`` replace under
+        ``known`` are the key's variants as read under the lease; ``gone`` those that ``entries`` replace under
         another name.
         """
-        now, key = self._now(), ticket.key
-        if not ticket.valid:
-            ticket.close()
+        now, key = self._now(), lease.key
+        if not lease.valid:
+            lease.close()
             return
         alive = [entry for entry in entries if now < entry.gone_at]
         if len(alive) < len(entries):
             gone = [*gone, *(entry for entry in entries if entry not in alive)]
-        if ticket.current or self._hot.holds(key, now):  # else it is not known which variants the record must have
+        if lease.current or self._hot.holds(key, now):  # else it is not known which variants the record must have
             self._hot.update(key, alive, gone, known, now)
         self._outdate(key)
         if not gone and not alive:
-            ticket.close()
+            lease.close()
             return
-        over = _last_of(len(gone) + len(alive), ticket.close)
+        over = _last_of(len(gone) + len(alive), lease.close)
         for entry in gone:
             self._discard(entry, over)
         for entry in alive:
             self._varying.add(entry)
-            self._write(entry, ticket, over)
+            self._write(entry, lease, over)
 
     def discard(self, entry: CacheEntry) -> None:
         """Take one variant out of every tier."""
@@ -110,39 +110,39 @@ class Writer:
 
     def drain(self) -> Deferred[None]:
         """Fires when everything under way has ended."""
-        return self._turns.drain()
+        return self._key_queue.drain()
 
     def _outdate(self, key: bytes) -> None:
         self._burst.remove(key)
-        self._tickets.outdate(key)
+        self._leases.outdate(key)
 
-    def _write(self, entry: CacheEntry, ticket: Ticket, over: Callable[[], None]) -> None:
+    def _write(self, entry: CacheEntry, lease: Lease, over: Callable[[], None]) -> None:
         size = entry.size
         if self._pending_bytes + size > MAX_PENDING_BYTES:
             self.dropped += 1
             self._discard(entry, over)  # what it replaces must not come back
             return
         self._pending_bytes += size
-        self._turns.take(entry.key, self._put, entry, ticket, over)
+        self._key_queue.take(entry.key, self._put, entry, lease, over)
 
-    def _put(self, entry: CacheEntry, ticket: Ticket, over: Callable[[], None]) -> None:
+    def _put(self, entry: CacheEntry, lease: Lease, over: Callable[[], None]) -> None:
         ttl_ms = int((entry.gone_at - self._now()) * 1000)
-        if not ticket.valid or ttl_ms <= 0:
+        if not lease.valid or ttl_ms <= 0:
             self._ended(entry.key, over, entry.size)
             return
         try:
             write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms)
         except Exception:  # noqa: BLE001 a bug, which must not stand in the way of the key for ever; it is logged
             write = fail()
-        write.addBoth(self._answered, entry, ticket, over)
+        write.addBoth(self._answered, entry, lease, over)
 
-    def _answered(self, result: Failure | None, entry: CacheEntry, ticket: Ticket, over: Callable[[], None]) -> None:
+    def _answered(self, result: Failure | None, entry: CacheEntry, lease: Lease, over: Callable[[], None]) -> None:
         """A write that failed may have reached the store all the same."""
         if isinstance(result, Failure):
             self._not_written(result)
         elif self._failed_at is not None:
             self._written(self._failed_at)
-        if ticket.valid:
+        if lease.valid:
             self._ended(entry.key, over, entry.size)
         else:
             self._remove(entry).addCallback(lambda _: self._ended(entry.key, over, entry.size))
@@ -151,17 +151,17 @@ class Writer:
         self._pending_bytes -= size
         self._outdate(key)  # what was read while the store was at it may be from before
         over()
-        self._turns.over(key)
+        self._key_queue.over(key)
 
     def _discard(self, entry: CacheEntry, over: Callable[[], None] = _nothing) -> None:
         """Until the store has forgotten it, nothing that old is believed from there."""
-        veil = self._tickets.open(entry.key)
-        veil.void(entry.received_at)
-        self._turns.take(entry.key, self._take_out, entry, veil, over)
+        tombstone = self._leases.open(entry.key)
+        tombstone.void(entry.received_at)
+        self._key_queue.take(entry.key, self._take_out, entry, tombstone, over)
 
-    def _take_out(self, entry: CacheEntry, veil: Ticket, over: Callable[[], None]) -> None:
+    def _take_out(self, entry: CacheEntry, tombstone: Lease, over: Callable[[], None]) -> None:
         def ended(_: None) -> None:
-            veil.close()
+            tombstone.close()
             self._ended(entry.key, over)
 
         self._remove(entry).addCallback(ended)

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import StoreError
-from caching_proxy.store.redis.connection import RedisConnection, Reply
+from caching_proxy.store.redis.connection import RedisConnection, RedisReply
 from caching_proxy.store.redis.errors import ReadOnly
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Call(Generic[T]):
     connection: RedisConnection | None
     deadline: float
     pool: Keeper
-    replies: list[Reply]
+    replies: list[RedisReply]
     since: float
     trouble: StoreError | None
 
@@ -69,7 +69,7 @@ class Call(Generic[T]):
         """The commands, as they stand on the wire."""
         raise NotImplementedError
 
-    def read(self, replies: list[Reply]) -> T:
+    def read(self, replies: list[RedisReply]) -> T:
         """What the ``wanted`` replies mean; a StoreError if they are errors, or :class:`SendAgain`."""
         raise NotImplementedError
 
@@ -117,7 +117,7 @@ class Ask(Call[T]):
     __slots__ = ("_payload", "_read", "if_lost", "wanted")
 
     def __init__(
-        self, payload: bytes, wanted: int, read: Callable[[list[Reply]], T], if_lost: OnceLost = "fail"
+        self, payload: bytes, wanted: int, read: Callable[[list[RedisReply]], T], if_lost: OnceLost = "fail"
     ) -> None:
         self.wanted = wanted
         self.if_lost = if_lost
@@ -127,5 +127,5 @@ class Ask(Call[T]):
     def payload(self, connection: RedisConnection) -> bytes:
         return self._payload
 
-    def read(self, replies: list[Reply]) -> T:
+    def read(self, replies: list[RedisReply]) -> T:
         return self._read(replies)

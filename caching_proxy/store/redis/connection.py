@@ -23,7 +23,7 @@ from caching_proxy.interfaces import StoreError, StoreForbidden
 from caching_proxy.store.redis.errors import ConnectionGone, CutShort, from_reply
 from caching_proxy.store.url import RedisTopology
 
-Reply = object
+RedisReply = object
 """bytes, int, None, a list of replies, or a ResponseError in place of a reply."""
 
 
@@ -38,7 +38,7 @@ def form(*parts: bytes, blanks: int) -> bytes:
     return b"*%d\r\n%b%b" % (len(parts) + blanks, opening, b"$%d\r\n%b\r\n" * blanks)
 
 
-def checked(reply: Reply) -> Reply:
+def checked(reply: RedisReply) -> RedisReply:
     """``reply``, unless it is an error: that is raised as a :class:`StoreError`."""
     if isinstance(reply, ResponseError):
         raise from_reply(reply)
@@ -48,7 +48,7 @@ def checked(reply: Reply) -> Reply:
 class Waiter(Protocol):
     """Whoever waits for replies: ``wanted`` of them go into ``replies``, then either method is called, once."""
 
-    replies: list[Reply]
+    replies: list[RedisReply]
 
     @property
     def wanted(self) -> int: ...
@@ -64,9 +64,9 @@ class _Batch:
     __slots__ = ("done", "replies", "wanted")
 
     def __init__(self, wanted: int) -> None:
-        self.done: Deferred[list[Reply]] = Deferred()
+        self.done: Deferred[list[RedisReply]] = Deferred()
         self.wanted = wanted
-        self.replies: list[Reply] = []
+        self.replies: list[RedisReply] = []
 
     def answered(self) -> None:
         if not self.done.called:  # else cancelled
@@ -83,7 +83,7 @@ class _Queue:
     def __init__(self) -> None:
         self.waiting: deque[Waiter] = deque()
 
-    def get(self) -> Deferred[Reply]:
+    def get(self) -> Deferred[RedisReply]:
         """For txredisapi: the one reply of one command."""
         # A cancelled call still gets its reply, else all later ones would be taken for another's.
         batch = _Batch(1)

@@ -1,7 +1,7 @@
 """What a Redis server's error replies mean for us.
 
 Three kinds: a foreign value under a key (:class:`Unreadable`), a server that cannot serve now (:class:`Sick`, which
-opens the breaker as a lost connection or a timeout does), and any other refusal (:class:`Refused`), which says
+opens the breaker as a lost connection or a timeout does), and any other refusal (:class:`CommandRefused`), which says
 nothing about the server's health.
 """
 
@@ -28,11 +28,11 @@ class ReadOnly(Sick):
     """The server takes no writes: it is a replica, perhaps since a moment ago."""
 
 
-class Refused(StoreError):
+class CommandRefused(StoreError):
     """The server answered with an error that is about the command or our rights, not about its health."""
 
 
-class Forbidden(Refused, StoreForbidden):
+class Forbidden(CommandRefused, StoreForbidden):
     """Our user lacks a right (ACL)."""
 
 
@@ -57,9 +57,9 @@ def from_reply(error: object) -> StoreError:
         return Sick(text)
     if _FOREIGN.search(text):
         return Unreadable(text)
-    return Forbidden(text) if _FORBIDDEN.search(text) else Refused(text)
+    return Forbidden(text) if _FORBIDDEN.search(text) else CommandRefused(text)
 
 
 def tells_of_health(failure: Failure) -> bool:
     """Whether a failed call is a reason to think that the store is ill (what the breaker counts)."""
-    return isinstance(failure.value, StoreError) and not failure.check(Refused, Unreadable, StoreUnavailable)
+    return isinstance(failure.value, StoreError) and not failure.check(CommandRefused, Unreadable, StoreUnavailable)

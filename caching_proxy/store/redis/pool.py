@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from caching_proxy.interfaces import AnswerLost, StoreError, StoreUnavailable
 from caching_proxy.store.redis.commands import Ask, Call
 from caching_proxy.store.redis.connection import RedisConnection, pack
-from caching_proxy.store.redis.connections import Supply
+from caching_proxy.store.redis.connections import ConnectionSupply
 from caching_proxy.store.redis.endpoint import endpoint_for
 from caching_proxy.store.redis.errors import CutShort, TimedOut
 from caching_proxy.store.url import RedisTopology
@@ -65,7 +65,7 @@ class RedisPool:
         self._max_pending = max_pending
         self._depth = depth
         self._on_acquired = on_acquired
-        self._supply = Supply(
+        self._supply = ConnectionSupply(
             reactor,
             topology,
             endpoint or endpoint_for(reactor, topology, connect_timeout),

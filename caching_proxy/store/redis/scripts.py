@@ -12,7 +12,7 @@ from txredisapi import ResponseError
 
 from caching_proxy.rules.key import GET_PREFIX
 from caching_proxy.store.redis.commands import Call, OnceLost, SendAgain
-from caching_proxy.store.redis.connection import RedisConnection, Reply, checked, form
+from caching_proxy.store.redis.connection import RedisConnection, RedisReply, checked, form
 from caching_proxy.store.redis.errors import TimedOut, from_reply
 from caching_proxy.store.redis.index import LUA
 from caching_proxy.store.redis.target_index import KNOWN_PREFIXES, index_key, indexed
@@ -54,7 +54,7 @@ class ScriptCall(Call[T]):
         """Keys and arguments, the length of each before it."""
         raise NotImplementedError
 
-    def read(self, replies: list[Reply]) -> T:
+    def read(self, replies: list[RedisReply]) -> T:
         reply = replies[0]
         if isinstance(reply, ResponseError):
             if self._sent_whole or not str(reply).startswith("NOSCRIPT"):
@@ -63,7 +63,7 @@ class ScriptCall(Call[T]):
             raise SendAgain
         return self.told(reply)
 
-    def told(self, reply: Reply) -> T:
+    def told(self, reply: RedisReply) -> T:
         """What the script's reply means."""
         raise NotImplementedError
 
@@ -175,7 +175,7 @@ class Put(ScriptCall[None]):
         index = index_key(target)
         return len(key), key, len(index), index, *own, len(role), role
 
-    def told(self, reply: Reply) -> None:
+    def told(self, reply: RedisReply) -> None:
         if reply == 0:
             return
         assert self.connection is not None
@@ -229,13 +229,13 @@ class Discard(ScriptCall[bool]):
         unlist = super().payload(connection)
         return _REMOVE % self.parts(connection) + unlist if self.wanted == 2 else unlist
 
-    def read(self, replies: list[Reply]) -> bool:
+    def read(self, replies: list[RedisReply]) -> bool:
         if self.wanted == 2:
             self._gone = checked(replies[0]) == 1
             self.wanted = 1  # of a call that is sent once more
         return super().read(replies[-1:])
 
-    def told(self, reply: Reply) -> bool:
+    def told(self, reply: RedisReply) -> bool:
         return self._gone
 
 
@@ -268,7 +268,7 @@ class Forget(ScriptCall[int]):
     def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
         return len(self._key), self._key
 
-    def told(self, reply: Reply) -> int:
+    def told(self, reply: RedisReply) -> int:
         return cast("int", reply)
 
 
@@ -311,7 +311,7 @@ class DropTarget(ScriptCall[set[bytes]]):
         index, target, roles = index_key(self._target), self._target, b"%d" % ROLES_STEP
         return len(index), index, len(target), target, len(roles), roles
 
-    def told(self, reply: Reply) -> set[bytes]:
+    def told(self, reply: RedisReply) -> set[bytes]:
         roles, some = cast("tuple[int, list[bytes]]", reply)
         self._gone.update(some)
         if roles == ROLES_STEP:

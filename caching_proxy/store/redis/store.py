@@ -29,7 +29,7 @@ from caching_proxy.interfaces import NO_OUTLINES, AnswerLost, IStore, Scanned, S
 from caching_proxy.rules.glob import escape
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.store.redis.commands import Ask
-from caching_proxy.store.redis.connection import Reply, checked, form, pack
+from caching_proxy.store.redis.connection import RedisReply, checked, form, pack
 from caching_proxy.store.redis.index import INDEX, outlines_in
 from caching_proxy.store.redis.pool import RedisPool
 from caching_proxy.store.redis.scripts import Discard, DropTarget, Forget, Put
@@ -68,7 +68,7 @@ class _Lookup(Ask[Stored | None]):
         self,
         payload: bytes,
         wanted: int,
-        read: Callable[[list[Reply]], Stored | None],
+        read: Callable[[list[RedisReply]], Stored | None],
         store: RedisStore,
         key: bytes,
     ) -> None:
@@ -188,25 +188,25 @@ def _nothing(_: object) -> None:
     """Drops what was answered."""
 
 
-def _positive(keys: Sequence[bytes], replies: list[Reply]) -> set[bytes]:
+def _positive(keys: Sequence[bytes], replies: list[RedisReply]) -> set[bytes]:
     """Those of ``keys`` whose command was answered with 1."""
     return {key for key, reply in zip(keys, replies, strict=True) if checked(reply) == 1}
 
 
-def _alive(replies: list[Reply]) -> None:
+def _alive(replies: list[RedisReply]) -> None:
     """The replies to PING and to a script that does nothing. Any answer to PING shows that the server is there."""
     with suppress(StoreForbidden):
         checked(replies[0])
     checked(replies[1])
 
 
-def _scanned(replies: list[Reply]) -> Scanned:
+def _scanned(replies: list[RedisReply]) -> Scanned:
     """The reply to SCAN, without our own indexes."""
     cursor, keys = cast("tuple[bytes, list[bytes]]", checked(replies[0]))
     return Scanned([key for key in keys if not key.startswith(INDEX_PREFIX)], cursor)
 
 
-def _found(fields: Sequence[bytes], replies: list[Reply]) -> Stored | None:
+def _found(fields: Sequence[bytes], replies: list[RedisReply]) -> Stored | None:
     """The replies to HMGET, of the index and ``fields``, and PTTL."""
     values, ttl_ms = cast("tuple[list[bytes | None], int]", replies)
     if isinstance(values, ResponseError) or isinstance(ttl_ms, ResponseError):
@@ -219,7 +219,7 @@ def _found(fields: Sequence[bytes], replies: list[Reply]) -> Stored | None:
     return Stored(variants, max(0, ttl_ms), NO_OUTLINES if index is None else outlines_in(index))
 
 
-def _all(replies: list[Reply]) -> Stored | None:
+def _all(replies: list[RedisReply]) -> Stored | None:
     """The replies to HGETALL and PTTL."""
     flat, ttl_ms = cast("tuple[list[bytes], int]", replies)
     if isinstance(flat, ResponseError) or isinstance(ttl_ms, ResponseError):
@@ -232,7 +232,7 @@ def _all(replies: list[Reply]) -> Stored | None:
     return Stored(variants, max(0, ttl_ms), outlines_in(index))  # -1: no expiry, so not ours; let nobody keep it
 
 
-def _listed(key: bytes, read: Callable[[list[Reply]], Stored | None], replies: list[Reply]) -> Stored | None:
+def _listed(key: bytes, read: Callable[[list[RedisReply]], Stored | None], replies: list[RedisReply]) -> Stored | None:
     """The replies to ZSCORE and a lookup."""
     stored = read(replies[1:])
     score = replies[0]

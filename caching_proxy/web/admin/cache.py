@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from caching_proxy.interfaces import StoreError
 from caching_proxy.rules.key import key_bytes, key_text
 from caching_proxy.rules.listing import Cursor, parse_cursor
-from caching_proxy.web.admin.json_answers import AdminRequest, Refused, Reply, json_object, json_reply
+from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, RequestRefused, json_object, json_reply
 from caching_proxy.web.admin.key_listing import PIECE, listing
 from caching_proxy.web.admin.presentation import cache_entry
 from caching_proxy.web.admin.services import AdminResource
@@ -34,14 +34,14 @@ class InvalidateResource(AdminResource):
     guarded = True
     abandoned_with_client = False  # half an invalidation is worse than one nobody waits for
 
-    async def act(self, request: AdminRequest) -> Reply:
+    async def act(self, request: AdminRequest) -> JsonAnswer:
         asked = await json_object(request)
         if "tags" in asked:
             removing, what = self._by_tags(asked), "carry one of the tags"
         else:
             pattern = _text_of(asked, "pattern")
             if len(pattern) > MAX_PATTERN_BYTES:
-                raise Refused(400, f'"pattern" is longer than {MAX_PATTERN_BYTES} bytes')
+                raise RequestRefused(400, f'"pattern" is longer than {MAX_PATTERN_BYTES} bytes')
             removing, what = self._invalidator(asked)(pattern), f"match {key_text(pattern)}"
         count = await _stored(removing, POSTPONED)
         return json_reply({"message": f"invalidated {count} keys that {what}", "deletedCount": count})
@@ -49,22 +49,22 @@ class InvalidateResource(AdminResource):
     def _invalidator(self, asked: dict[str, object]) -> Callable[[bytes], Deferred[int]]:
         soft = asked.get("soft", False)
         if not isinstance(soft, bool):
-            raise Refused(400, '"soft" must be true or false')
+            raise RequestRefused(400, '"soft" must be true or false')
         chosen = self.services.invalidate_softly if soft else self.services.invalidate
         if chosen is None:
-            raise Refused(400, '"soft" is not supported')
+            raise RequestRefused(400, '"soft" is not supported')
         return chosen
 
     def _by_tags(self, asked: dict[str, object]) -> Deferred[int]:
         tags = asked["tags"]
         if "pattern" in asked:
-            raise Refused(400, 'give "pattern" or "tags", not both')
+            raise RequestRefused(400, 'give "pattern" or "tags", not both')
         if not isinstance(tags, list) or not tags or len(tags) > MAX_TAGS:
-            raise Refused(400, f'"tags" must be a list of 1 to {MAX_TAGS} tags')
+            raise RequestRefused(400, f'"tags" must be a list of 1 to {MAX_TAGS} tags')
         if not all(isinstance(tag, str) and tag for tag in tags):
-            raise Refused(400, '"tags" must hold texts that are not empty')
+            raise RequestRefused(400, '"tags" must hold texts that are not empty')
         if self.services.invalidate_tags is None or asked.get("soft"):
-            raise Refused(400, '"tags" are not supported')
+            raise RequestRefused(400, '"tags" are not supported')
         return self.services.invalidate_tags([_encoded(tag, "tags") for tag in tags])
 
 
@@ -76,13 +76,13 @@ class KeysResource(AdminResource):
 
     guarded = True
 
-    async def act(self, request: AdminRequest) -> Reply:
+    async def act(self, request: AdminRequest) -> JsonAnswer:
         match, limit, cursor = _listing(request.head.target)
         page = await _stored(self.services.keys(match, limit, cursor))
         if match is None and cursor is None and page.cursor is None:
             self.services.metrics.gauge("cache_keys_total").set(len(page.keys))
         pieces = listing(page.keys, page.cursor)
-        return Reply(200, b"".join(pieces) if len(page.keys) <= PIECE else pieces)
+        return JsonAnswer(200, b"".join(pieces) if len(page.keys) <= PIECE else pieces)
 
 
 class KeyResource(AdminResource):
@@ -91,11 +91,11 @@ class KeyResource(AdminResource):
     methods = (b"POST",)
     guarded = True
 
-    async def act(self, request: AdminRequest) -> Reply:
+    async def act(self, request: AdminRequest) -> JsonAnswer:
         key = _text_of(await json_object(request), "key")
         entries = await _stored(self.services.entries(key))
         if not entries:
-            raise Refused(404, f"there is no key {key_text(key)}")
+            raise RequestRefused(404, f"there is no key {key_text(key)}")
         shown = cache_entry(entries, self.services.clock.seconds())
         return json_reply({"message": f"found {key_text(key)}", "cacheEntry": shown})
 
@@ -105,14 +105,14 @@ async def _stored(asking: Awaitable[T], otherwise: str = FAILED) -> T:
     try:
         return await asking
     except StoreError as error:
-        raise Refused(503, otherwise) from error
+        raise RequestRefused(503, otherwise) from error
 
 
 def _text_of(asked: dict[str, object], name: str) -> bytes:
     """A member that must be a text and not empty, as key bytes."""
     value = asked.get(name)
     if not isinstance(value, str) or not value:
-        raise Refused(400, f'"{name}" must be a text that is not empty')
+        raise RequestRefused(400, f'"{name}" must be a text that is not empty')
     return _encoded(value, name)
 
 
@@ -120,7 +120,7 @@ def _encoded(value: str, name: str) -> bytes:
     try:
         return key_bytes(value)
     except ValueError as error:
-        raise Refused(400, f'"{name}" holds a lone surrogate') from error
+        raise RequestRefused(400, f'"{name}" holds a lone surrogate') from error
 
 
 def _listing(target: bytes) -> tuple[bytes | None, int | None, Cursor | None]:
@@ -131,14 +131,14 @@ def _listing(target: bytes) -> tuple[bytes | None, int | None, Cursor | None]:
         value = unquote_to_bytes(raw.replace(b"+", b" "))
         if name == b"match":
             if not 0 < len(value) <= MAX_PATTERN_BYTES:
-                raise Refused(400, f'"match" must be a pattern of 1 to {MAX_PATTERN_BYTES} bytes')
+                raise RequestRefused(400, f'"match" must be a pattern of 1 to {MAX_PATTERN_BYTES} bytes')
             match = value
         elif name == b"limit":
             if not (value.isdigit() and len(value) <= 9 and int(value) > 0):
-                raise Refused(400, '"limit" must be a whole number from 1 to 999999999')
+                raise RequestRefused(400, '"limit" must be a whole number from 1 to 999999999')
             limit = int(value)
         elif name == b"cursor":
             cursor = parse_cursor(value)
             if cursor is None:
-                raise Refused(400, '"cursor" must be one that an earlier page gave')
+                raise RequestRefused(400, '"cursor" must be one that an earlier page gave')
     return match, limit, cursor

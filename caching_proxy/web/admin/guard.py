@@ -17,7 +17,7 @@ from hmac import compare_digest
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.http.messages import RequestHead
-from caching_proxy.web.admin.json_answers import Refused
+from caching_proxy.web.admin.json_answers import RequestRefused
 
 MAX_FAILURES = 10
 WINDOW_SECONDS = 60.0
@@ -38,22 +38,22 @@ class Guard:
         self._failures = Failures(clock)
 
     def check(self, head: RequestHead, peer: bytes) -> None:
-        """Returns if ``head``, sent by the address ``peer``, may go on; else raises :class:`Refused`."""
+        """Returns if ``head``, sent by the address ``peer``, may go on; else raises :class:`RequestRefused`."""
         if head.fields.first(b"sec-fetch-site") in (b"cross-site", b"same-site"):
-            raise Refused(403, "requests from other sites are refused")
+            raise RequestRefused(403, "requests from other sites are refused")
         if self._open:
             return
         if self._digest is None:
-            raise Refused(403, HOW_TO_ENABLE)
+            raise RequestRefused(403, HOW_TO_ENABLE)
         wait = self._failures.wait(peer)
         if wait:
-            raise Refused(429, "too many wrong tokens", [(b"Retry-After", b"%d" % wait)])
+            raise RequestRefused(429, "too many wrong tokens", [(b"Retry-After", b"%d" % wait)])
         presented = _bearer(head)
         if presented is not None and compare_digest(sha256(presented).digest(), self._digest):
             return
         if presented is not None:
             self._failures.count(peer)
-        raise Refused(401, "the admin token is needed", [(b"WWW-Authenticate", b'Bearer realm="admin"')])
+        raise RequestRefused(401, "the admin token is needed", [(b"WWW-Authenticate", b'Bearer realm="admin"')])
 
 
 def _bearer(head: RequestHead) -> bytes | None:

@@ -54,7 +54,7 @@ class AdminRequest(Protocol):
 
 
 @attrs.frozen(slots=True)
-class Reply:
+class JsonAnswer:
     """A complete answer; its content may come in pieces, which are asked for as the client takes them."""
 
     status: int
@@ -63,7 +63,7 @@ class Reply:
     fields: tuple[Field, ...] = ()
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The request is answered with a refusal; ``reply`` says which."""
 
     def __init__(self, status: int, message: str, fields: Iterable[Field] = ()) -> None:
@@ -71,12 +71,12 @@ class Refused(Exception):
         self.reply = json_reply({"error": message}, status, fields)
 
 
-def json_reply(value: object, status: int = 200, fields: Iterable[Field] = ()) -> Reply:
+def json_reply(value: object, status: int = 200, fields: Iterable[Field] = ()) -> JsonAnswer:
     """``value`` as JSON in ASCII, so that lone surrogates (bytes that are not text) survive as escapes."""
-    return Reply(status, json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n", JSON, tuple(fields))
+    return JsonAnswer(status, json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n", JSON, tuple(fields))
 
 
-def send(request: AdminRequest, reply: Reply) -> None:
+def send(request: AdminRequest, reply: JsonAnswer) -> None:
     """Write ``reply`` and finish; a ``HEAD`` gets the fields alone."""
     request.setResponseCode(reply.status)
     request.setHeader(b"Content-Type", reply.content_type)
@@ -116,7 +116,7 @@ class _Pieces:
         self._pieces = iter(())
 
 
-def send_when_ready(request: AdminRequest, answering: Deferred[Reply], cancellable: bool = True) -> None:
+def send_when_ready(request: AdminRequest, answering: Deferred[JsonAnswer], cancellable: bool = True) -> None:
     """Answer with what ``answering`` gives, a refusal or a 500; a client that leaves cancels it if it may be."""
     gone = False
 
@@ -126,7 +126,7 @@ def send_when_ready(request: AdminRequest, answering: Deferred[Reply], cancellab
         if cancellable:
             answering.cancel()
 
-    def deliver(reply: Reply) -> None:
+    def deliver(reply: JsonAnswer) -> None:
         if not gone:
             send(request, reply)
 
@@ -134,8 +134,8 @@ def send_when_ready(request: AdminRequest, answering: Deferred[Reply], cancellab
     answering.addErrback(_as_reply).addCallback(deliver).addErrback(_not_sent)
 
 
-def _as_reply(reason: Failure) -> Reply:
-    if isinstance(reason.value, Refused):
+def _as_reply(reason: Failure) -> JsonAnswer:
+    if isinstance(reason.value, RequestRefused):
         return reason.value.reply
     if not reason.check(CancelledError):
         _log.failure("an admin request failed", reason)
@@ -147,7 +147,7 @@ def _not_sent(reason: Failure) -> None:
 
 
 class JsonResource(Resource):
-    """A resource that answers with :class:`Reply`; subclasses write ``answer``."""
+    """A resource that answers with :class:`JsonAnswer`; subclasses write ``answer``."""
 
     isLeaf = True
     abandoned_with_client = True
@@ -156,8 +156,8 @@ class JsonResource(Resource):
     def __init__(self) -> None:
         Resource.__init__(self)
 
-    async def answer(self, request: AdminRequest) -> Reply:
-        """The answer; raises :class:`Refused`."""
+    async def answer(self, request: AdminRequest) -> JsonAnswer:
+        """The answer; raises :class:`RequestRefused`."""
         raise NotImplementedError
 
     def render(self, request: IRequest) -> int:
@@ -168,7 +168,7 @@ class JsonResource(Resource):
 
 def not_found(request: IRequest) -> int:
     """404 for a path that no endpoint has; to be returned from ``render``."""
-    send(cast("AdminRequest", request), Refused(404, "there is no such endpoint").reply)
+    send(cast("AdminRequest", request), RequestRefused(404, "there is no such endpoint").reply)
     return NOT_DONE_YET
 
 
@@ -177,21 +177,21 @@ async def json_object(request: AdminRequest) -> dict[str, object]:
     fields = request.head.fields
     media_type = (fields.first(b"content-type") or b"").partition(b";")[0].strip().lower()
     if media_type != b"application/json":
-        raise Refused(415, "send Content-Type: application/json")
+        raise RequestRefused(415, "send Content-Type: application/json")
     if request.body.length is not None and request.body.length > MAX_BODY_BYTES:
-        raise Refused(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+        raise RequestRefused(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
     if (fields.first(b"expect") or b"").lower() == b"100-continue":
         request.send_continue()  # RFC 9110 §10.1.1
     try:
         value = json.loads(await request.body.collect(MAX_BODY_BYTES))
     except BodyTooLarge as error:
-        raise Refused(413, f"the body is longer than {MAX_BODY_BYTES} bytes") from error
+        raise RequestRefused(413, f"the body is longer than {MAX_BODY_BYTES} bytes") from error
     except (ValueError, RecursionError) as error:
-        raise Refused(400, "the body is not JSON") from error
+        raise RequestRefused(400, "the body is not JSON") from error
     except CancelledError:
         raise
     except Exception as error:
-        raise Refused(400, "the body did not arrive whole") from error
+        raise RequestRefused(400, "the body did not arrive whole") from error
     if not isinstance(value, dict):
-        raise Refused(400, "the body must be a JSON object")
+        raise RequestRefused(400, "the body must be a JSON object")
     return value

@@ -12,7 +12,7 @@ from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.listing import Cursor, Page
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.web.admin.guard import Guard
-from caching_proxy.web.admin.json_answers import AdminRequest, JsonResource, Refused, Reply
+from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, JsonResource, RequestRefused
 
 
 @attrs.frozen(slots=True)
@@ -74,13 +74,13 @@ class AdminResource(JsonResource):
         self.services = services
         self._guard = guard
 
-    async def answer(self, request: AdminRequest) -> Reply:
+    async def answer(self, request: AdminRequest) -> JsonAnswer:
         if request.head.method not in self.methods:
-            raise Refused(405, "this method is not allowed here", [(b"Allow", b", ".join(self.methods))])
+            raise RequestRefused(405, "this method is not allowed here", [(b"Allow", b", ".join(self.methods))])
         if self.guarded:
             self._guard.check(request.head, request.client_ip)
         return await self.act(request)
 
-    async def act(self, request: AdminRequest) -> Reply:
-        """The answer to a request that may be answered; raises :class:`Refused`."""
+    async def act(self, request: AdminRequest) -> JsonAnswer:
+        """The answer to a request that may be answered; raises :class:`RequestRefused`."""
         raise NotImplementedError

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from twisted.internet.defer import TimeoutError
 
-from caching_proxy.web.admin.json_answers import AdminRequest, Reply, json_reply
+from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, json_reply
 from caching_proxy.web.admin.services import AdminResource, ReadyReport
 
 READY_SECONDS = 5.0
@@ -15,7 +15,7 @@ READY_SECONDS = 5.0
 class HealthResource(AdminResource):
     """The process serves."""
 
-    async def act(self, request: AdminRequest) -> Reply:
+    async def act(self, request: AdminRequest) -> JsonAnswer:
         moment = datetime.fromtimestamp(self.services.clock.seconds(), UTC)
         timestamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return json_reply({"status": "ok", "timestamp": timestamp})
@@ -24,7 +24,7 @@ class HealthResource(AdminResource):
 class ReadyResource(AdminResource):
     """Whether to send requests here: 503 if not."""
 
-    async def act(self, request: AdminRequest) -> Reply:
+    async def act(self, request: AdminRequest) -> JsonAnswer:
         try:
             report = await self.services.ready().addTimeout(READY_SECONDS, self.services.clock)
         except TimeoutError:
@@ -41,7 +41,7 @@ class ReadyResource(AdminResource):
 class MetricsResource(AdminResource):
     """Prometheus text, or OpenMetrics for who asks for it."""
 
-    async def act(self, request: AdminRequest) -> Reply:
+    async def act(self, request: AdminRequest) -> JsonAnswer:
         accept = request.head.fields.joined(b"accept")
         content_type, body = self.services.metrics.render(accept.decode("latin-1") if accept else None)
-        return Reply(200, body, content_type, ((b"Vary", b"Accept"),))
+        return JsonAnswer(200, body, content_type, ((b"Vary", b"Accept"),))

@@ -14,6 +14,7 @@ from treq.client import HTTPClient
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import Agent
 
+from caching_proxy.app.clocks import StepWatch
 from caching_proxy.app.descriptors import ADMIN_CONNECTIONS
 from caching_proxy.app.instruments import (
     BackendMeter,
@@ -93,6 +94,7 @@ class Proxy:
     metrics: Metrics
     site: ProxySite
     admin_site: ProxySite | None
+    steps: StepWatch
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -111,28 +113,36 @@ class Cache:
 
 
 def compose(
-    reactor: Any, settings: Settings, stream: TextIO = sys.stdout, random: Callable[[int], bytes] = os.urandom
+    reactor: Any,
+    settings: Settings,
+    stream: TextIO = sys.stdout,
+    random: Callable[[int], bytes] = os.urandom,
+    wall: IReactorTime | None = None,
 ) -> Proxy:
-    """Build the whole proxy on ``reactor``; nothing is opened yet. Raises SettingsError or ValueError for bad ones."""
+    """Build the whole proxy on ``reactor``; nothing is opened yet. Raises SettingsError or ValueError for bad ones.
+
+    ``wall`` dates what is stored, sent and logged; without it the reactor's own clock does.
+    """
+    wall = wall if wall is not None else reactor
     metrics = Metrics(settings.metrix_prefix, settings.metrix_prefix)
     store = _store(reactor, settings, metrics)
     rules = _rules(settings)
     upstream = _upstream(reactor, settings, metrics)
-    cache = _cache(reactor, settings, store, metrics)
-    verifier = _verifier(reactor, settings)
-    access = make_access_log(settings, stream, reactor)
+    cache = _cache(wall, settings, store, metrics)
+    verifier = _verifier(reactor, settings, wall)
+    access = make_access_log(settings, stream, wall)
     new_request_id = request_ids(random)
     recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id)
     hosts = HostPolicy(frozenset(settings.allowed_hosts), settings.preserve_host)
-    pipeline = _pipeline(reactor, settings, store, cache, upstream, verifier, rules)
+    pipeline = _pipeline(wall, settings, store, cache, upstream, verifier, rules)
     steering = Steering(settings.steering_fields, settings.underscores_in_headers)
     peers = TrustedPeers(settings.trusted_proxies)
     resource = ProxyResource(pipeline, peers, hosts, recorder, new_request_id, steering, settings.rewrite_location)
-    name, now = _shown_name(settings), reactor.seconds
+    name, now = _shown_name(settings), wall.seconds
     hot_path = HotPath(cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, now, peers, steering)
     backend = upstream.backend
     readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
-    admin = admin_children(_services(reactor, settings, store, cache, readiness, metrics))
+    admin = admin_children(_services(wall, settings, store, cache, readiness, metrics))
     apart = settings.admin_port is not None
     return Proxy(
         settings=settings,
@@ -145,11 +155,18 @@ def compose(
         readiness=readiness,
         access=access,
         metrics=metrics,
-        site=_site(reactor, settings, Root({} if apart else admin, resource), hot_path, recorder.refused),
-        admin_site=_site(reactor, attrs.evolve(settings, max_connections=ADMIN_CONNECTIONS), Root(admin, None))
+        site=_site(reactor, wall, settings, Root({} if apart else admin, resource), hot_path, recorder.refused),
+        admin_site=_site(reactor, wall, attrs.evolve(settings, max_connections=ADMIN_CONNECTIONS), Root(admin, None))
         if apart
         else None,
+        steps=StepWatch(reactor, wall, lambda _: _forget(cache)),
     )
+
+
+def _forget(cache: Cache) -> None:
+    """Empty the memory tiers: how old their entries are is not known any more."""
+    cache.hot.clear()
+    cache.burst.clear()
 
 
 def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
@@ -167,7 +184,7 @@ def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
     return upstream
 
 
-def _cache(reactor: Any, settings: Settings, store: IStore, metrics: Metrics) -> Cache:
+def _cache(wall: Any, settings: Settings, store: IStore, metrics: Metrics) -> Cache:
     hot = HotTier(
         settings.hot_cache_max_entries,
         settings.hot_cache_max_bytes,
@@ -179,9 +196,9 @@ def _cache(reactor: Any, settings: Settings, store: IStore, metrics: Metrics) ->
         settings.burst_cache_max_entries, settings.burst_cache_max_bytes, settings.burst_cache_ttl_seconds
     )
     patience = settings.backend_timeout + settings.backend_connect_timeout
-    varying, leases, flights = VaryNames(), Leases(), SingleFlight(reactor, patience)
-    invalidator = Invalidator(hot, burst, leases, flights, store, reactor, count_invalidation(metrics))
-    writer = Writer(hot, burst, store, leases, reactor, invalidator.purge_key, varying)
+    varying, leases, flights = VaryNames(), Leases(), SingleFlight(wall, patience)
+    invalidator = Invalidator(hot, burst, leases, flights, store, wall, count_invalidation(metrics))
+    writer = Writer(hot, burst, store, leases, wall, invalidator.purge_key, varying)
     watch_tiers(metrics, hot, burst, flights)
     watch_store(metrics, store)
     watch_writer(metrics, writer)
@@ -199,7 +216,7 @@ def _cache(reactor: Any, settings: Settings, store: IStore, metrics: Metrics) ->
 
 
 def _pipeline(
-    reactor: Any,
+    wall: Any,
     settings: Settings,
     store: IStore,
     cache: Cache,
@@ -212,9 +229,9 @@ def _pipeline(
     route = _route(settings, upstream)
     responses = Responses(_shown_name(settings), settings.development, os.urandom(16))
     uncacheable = HitForMiss()
-    fills = Fills(reactor, policy.max_body, patience=settings.backend_timeout)
-    posts = PostKeeper(policy, keys, route.origin, leases, writer, fills, reactor)
-    reader = StoreReader(store, cache.burst, leases, reactor, cache.invalidator.invalid_before, varying)
+    fills = Fills(wall, policy.max_body, patience=settings.backend_timeout)
+    posts = PostKeeper(policy, keys, route.origin, leases, writer, fills, wall)
+    reader = StoreReader(store, cache.burst, leases, wall, cache.invalidator.invalid_before, varying)
     return Pipeline(
         Parts(
             policy=policy,
@@ -225,11 +242,11 @@ def _pipeline(
             flights=cache.flights,
             uncacheable=uncacheable,
             leases=leases,
-            fetcher=Fetcher(policy, keys, route, writer, uncacheable, responses, fills, reactor, reader, varying),
-            passing=PassThrough(route, cache.invalidator, rules, keys, responses, posts, reactor),
+            fetcher=Fetcher(policy, keys, route, writer, uncacheable, responses, fills, wall, reader, varying),
+            passing=PassThrough(route, cache.invalidator, rules, keys, responses, posts, wall),
             responses=responses,
             varying=varying,
-            clock=reactor,
+            clock=wall,
             stale_wait=settings.stale_wait_seconds,
         )
     )
@@ -248,9 +265,9 @@ def _route(settings: Settings, upstream: IUpstream) -> Route:
 
 
 def _services(
-    reactor: Any, settings: Settings, store: IStore, cache: Cache, readiness: Readiness, metrics: Metrics
+    wall: Any, settings: Settings, store: IStore, cache: Cache, readiness: Readiness, metrics: Metrics
 ) -> AdminServices:
-    inspector = Inspector(cache.hot, store, cache.invalidator, reactor)
+    inspector = Inspector(cache.hot, store, cache.invalidator, wall)
     return AdminServices(
         token=settings.admin_token,
         open_=settings.admin_auth == "none",
@@ -259,7 +276,7 @@ def _services(
         invalidate=lambda pattern: cache.invalidator.invalidate(*spellings(pattern)),
         keys=inspector.keys,
         entries=inspector.entries,
-        clock=reactor,
+        clock=wall,
     )
 
 
@@ -322,7 +339,7 @@ def _native_endpoint(reactor: IReactorTime, settings: Settings) -> NativeEndpoin
     )
 
 
-def _verifier(reactor: Any, settings: Settings) -> TokenVerifier:
+def _verifier(reactor: Any, settings: Settings, wall: IReactorTime) -> TokenVerifier:
     config = TokenConfig(
         secret=settings.jwt_secret or settings.jwt_secret_base64,
         public_key=settings.jwt_public_key,
@@ -336,7 +353,7 @@ def _verifier(reactor: Any, settings: Settings) -> TokenVerifier:
         max_bytes=settings.jwt_max_bytes,
     )
     agent = Agent(reactor, VerifyingPolicy(settings.jwks_tls), connectTimeout=5.0)
-    return token_verifier(config, reactor, HTTPClient(agent) if settings.jwt_jwks_url else None)
+    return token_verifier(config, wall, HTTPClient(agent) if settings.jwt_jwks_url else None)
 
 
 def _key_policy(settings: Settings) -> KeyPolicy:
@@ -350,6 +367,7 @@ def _key_policy(settings: Settings) -> KeyPolicy:
 
 def _site(
     reactor: IReactorTime,
+    wall: IReactorTime,
     settings: Settings,
     root: Root,
     hot: HotPath | None = None,
@@ -370,6 +388,7 @@ def _site(
     return ProxySite(
         root,
         reactor,
+        wall=wall,
         limits=limits,
         hot=hot,
         on_refused=on_refused,

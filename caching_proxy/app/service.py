@@ -57,6 +57,7 @@ class ProxyService(Service):
         Service.startService(self)
         self._proxy.store.start()
         self._proxy.verifier.start()
+        self._proxy.steps.start()
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._proxy.rules.reload))
 
@@ -98,6 +99,7 @@ class ProxyService(Service):
         await self._in_time(proxy.writer.drain(), until, "writes to the store")
         await self._in_time(proxy.store.stop(), until, "connections to the store")
         proxy.verifier.stop()
+        proxy.steps.stop()
         proxy.access.stop()
         self._log.info("stopped")
 

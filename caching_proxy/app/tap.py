@@ -28,6 +28,7 @@ def makeService(options: Options) -> IService:
     """The proxy as a service; ends the program with one line for settings that cannot work."""
     from twisted.internet import reactor  # only now: the options have chosen one
 
+    from caching_proxy.app.clocks import WallClock, count_monotonically
     from caching_proxy.app.compose import compose
     from caching_proxy.app.descriptors import fitted, raised_limit
     from caching_proxy.app.gc_tuning import tune_gc
@@ -39,7 +40,8 @@ def makeService(options: Options) -> IService:
     top = LoggedService(make_observer(options.settings, stream) if stream is not None else None)
     try:
         settings, cramped = fitted(options.settings, raised_limit())
-        proxy = compose(reactor, settings, stream or sys.stdout, os.urandom)
+        count_monotonically(reactor)
+        proxy = compose(reactor, settings, stream or sys.stdout, os.urandom, WallClock(reactor))
     except (SettingsError, ValueError) as problem:  # KeyConfigError and bad URLs among them
         fail(problem)
     for warning in (*options.warnings, *cramped):

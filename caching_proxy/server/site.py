@@ -25,8 +25,8 @@ UPLOADS = 32
 class ProxySite(Factory):
     """Serves ``resource`` over HTTP/1.x.
 
-    ``clock`` gives POSIX seconds (a reactor does). ``hot`` is asked before a request is built; it may be set later.
-    ``on_refused`` hears the status of every error that the channel answered by itself.
+    ``clock`` times what waits, ``wall`` gives the POSIX seconds of ``Date``. ``hot`` is asked before a request is
+    built; it may be set later. ``on_refused`` hears the status of every error that the channel answered by itself.
     """
 
     noisy = False
@@ -38,6 +38,7 @@ class ProxySite(Factory):
         resource: IResource,
         clock: IReactorTime,
         *,
+        wall: IReactorTime | None = None,
         limits: Limits = DEFAULT_LIMITS,
         hot: Hot | None = None,
         max_connections: int | None = None,
@@ -46,6 +47,7 @@ class ProxySite(Factory):
     ) -> None:
         self.resource = resource
         self.clock = clock
+        self._wall = wall if wall is not None else clock
         self.limits = limits
         self.hot = hot
         self.on_refused = on_refused
@@ -65,7 +67,7 @@ class ProxySite(Factory):
 
     def date(self) -> bytes:
         """The value of ``Date`` now, formatted once a second (RFC 9110 §6.6.1)."""
-        now = int(self.clock.seconds())
+        now = int(self._wall.seconds())
         if self._date[0] != now:
             self._date = (now, formatdate(now, usegmt=True).encode("ascii"))
         return self._date[1]

@@ -46,6 +46,9 @@ class Found:
         return self._lease is None or self._lease.current
 
 
+CLOCKS_APART = 2.0
+"""Seconds by which an entry's dates and the store's may differ: clocks of several proxies, rounding, the way here."""
+
 Receiver = Callable[[Found], None]
 
 
@@ -151,6 +154,7 @@ class StoreReader:
                 trouble = Trouble.UNREADABLE
                 self._drop(self._store.discard(key, field))
             else:
+                entry = aged(entry, stored.ttl_ms, now)
                 if now < entry.gone_at and entry.received_at > invalid_before:
                     entries.append(entry)
         if stored.outlines and not stored.variants.keys() <= stored.outlines.keys():
@@ -180,6 +184,17 @@ class StoreReader:
 
     def _drop(self, removal: Deferred[bool] | Deferred[set[bytes]]) -> None:
         removal.addErrback(lambda failure: failure.trap(StoreError))
+
+
+def aged(entry: CacheEntry, ttl_ms: int, now: float) -> CacheEntry:
+    """``entry`` no younger than the store says: it keeps no variant for longer than ``ttl_ms`` milliseconds from now.
+
+    Where the entry's own dates promise more, the clock that dated it, or ours, has been set back since.
+    """
+    promised = entry.gone_at - now - ttl_ms / 1000
+    if promised <= CLOCKS_APART:
+        return entry
+    return attrs.evolve(entry, received_at=entry.received_at - promised)
 
 
 _known_outline = lru_cache(2048)(decode_outline)

@@ -155,7 +155,7 @@ def compose(
         readiness=readiness,
         access=access,
         metrics=metrics,
-        site=_site(reactor, wall, settings, Root({} if apart else admin, resource), hot_path, recorder.refused),
+        site=_site(reactor, wall, settings, Root({} if apart else admin, resource), hot_path, recorder.refused_early),
         admin_site=_site(reactor, wall, attrs.evolve(settings, max_connections=ADMIN_CONNECTIONS), Root(admin, None))
         if apart
         else None,
@@ -371,7 +371,7 @@ def _site(
     settings: Settings,
     root: Root,
     hot: HotPath | None = None,
-    on_refused: Callable[[int], None] | None = None,
+    on_refused: Callable[[int, bytes], None] | None = None,
 ) -> ProxySite:
     limits = Limits(
         head_bytes=settings.max_head_bytes,

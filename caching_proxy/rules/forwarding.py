@@ -74,6 +74,9 @@ def request_to_backend(
     if client_ip:  # a peer on a Unix socket has no address
         forwarded = b"X-Forwarded-For: %b%b\r\n" % (passing.forwarded_for, client_ip)
         count += 1
+    elif passing.forwarded_for:
+        forwarded = b"X-Forwarded-For: %b\r\n" % passing.forwarded_for[:-2]
+        count += 1
     lines = b"Host: %b\r\n%bVia: %b1.%d %b\r\n%bX-Forwarded-Proto: %b\r\nX-Request-ID: %b\r\n" % (
         host,
         passing.lines,

@@ -98,7 +98,7 @@ class HTTPChannel(SendingHalf):
             tunnel.connectionLost(reason)
         if request is not None:  # before its body fails, or whoever reads that would answer
             if inbound is not None and inbound.keeping and self.site.on_refused is not None:
-                self.site.on_refused(CLIENT_LEFT)  # nobody else has heard of the request
+                self.site.on_refused(CLIENT_LEFT, self.peer_host)  # nobody else has heard of the request
             request.connectionLost(reason)
         if inbound is not None and not inbound.complete:
             inbound.fail(reason)
@@ -307,7 +307,7 @@ class HTTPChannel(SendingHalf):
         """Answer an error of the channel's own, and close."""
         self.write(refusal(problem, self.site.date()))
         if self.site.on_refused is not None:
-            self.site.on_refused(problem.status)
+            self.site.on_refused(problem.status, self.peer_host)
         self._finish(lingers=lingers)
 
     def _finish(self, *, lingers: bool) -> None:

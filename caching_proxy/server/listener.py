@@ -116,7 +116,7 @@ async def _natively(
 
 
 def _bound(host: str, port: int, backlog: int, reuse_port: bool) -> list[socket.socket]:
-    """A listening socket for each address of ``host`` (empty: every interface)."""
+    """A listening socket for each address of ``host`` (empty: every interface; ``::``: IPv6 and IPv4 in one)."""
     flags = socket.AI_PASSIVE
     found = dict.fromkeys(socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags))
     with contextlib.ExitStack() as undo:
@@ -127,7 +127,7 @@ def _bound(host: str, port: int, backlog: int, reuse_port: bool) -> list[socket.
             if reuse_port:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)  # "::" is both
             one.bind(address)
             one.listen(backlog)
             one.setblocking(False)

@@ -36,5 +36,8 @@ class PeerProtocol(Protocol):
     def peer_host(self) -> bytes:
         """The peer's IP address in text; empty where it has none."""
         if self._peer_host is None:
-            self._peer_host = str(getattr(self.getPeer(), "host", "")).encode("ascii", "replace")
+            host = str(getattr(self.getPeer(), "host", ""))
+            if host.startswith("::ffff:") and "." in host:  # an IPv4 client of a dual-stack listener
+                host = host[7:]
+            self._peer_host = host.encode("ascii", "replace")
         return self._peer_host

@@ -31,7 +31,7 @@ class Site(Protocol):
     clock: IReactorTime
     limits: Limits
     hot: Hot | None
-    on_refused: Callable[[int], None] | None
+    on_refused: Callable[[int, bytes], None] | None
     heads: HeadParser
     connections: ConnectionSet
     pinned: Pinned

@@ -26,7 +26,7 @@ class ProxySite(Factory):
     """Serves ``resource`` over HTTP/1.x.
 
     ``clock`` times what waits, ``wall`` gives the POSIX seconds of ``Date``. ``hot`` is asked before a request is
-    built; it may be set later. ``on_refused`` hears the status of every error that the channel answered by itself.
+    built; it may be set later. ``on_refused`` hears status and peer of every error that the channel answered by itself.
     """
 
     noisy = False
@@ -43,7 +43,7 @@ class ProxySite(Factory):
         hot: Hot | None = None,
         max_connections: int | None = None,
         max_per_peer: int | None = None,
-        on_refused: Callable[[int], None] | None = None,
+        on_refused: Callable[[int, bytes], None] | None = None,
     ) -> None:
         self.resource = resource
         self.clock = clock

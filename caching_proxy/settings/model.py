@@ -105,7 +105,7 @@ class Settings:
     access_log: bool
     metrix_prefix: str
 
-    trusted_proxies: tuple[Network, ...]
+    trusted_proxies: tuple[Network | str, ...]
     steering_fields: tuple[bytes, ...]
     underscores_in_headers: bool
     max_request_body_bytes: int | None

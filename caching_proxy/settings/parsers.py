@@ -217,7 +217,15 @@ def _authority(text: str) -> bytes:
 
 
 authority = Parser("a host name such as www.example.org or example.org:8080", _authority)
-network = Parser[Network]("an address or CIDR such as 10.0.0.0/8", lambda text: ip_network(text, strict=False))
+
+
+def _trusted_peer(text: str) -> Network | str:
+    return text if text == "unix:" else ip_network(text, strict=False)
+
+
+network = Parser[Network | str](
+    "an address or CIDR such as 10.0.0.0/8, or unix: for peers on a Unix socket", _trusted_peer
+)
 
 
 def _backend(text: str) -> str:

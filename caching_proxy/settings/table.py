@@ -277,7 +277,12 @@ TABLE: tuple[Variable, ...] = (
     ),
     *_group(
         "Limits",
-        V("TRUSTED_PROXIES", None, p.listed(p.network), "CIDRs whose X-Forwarded-* and Forwarded are believed"),
+        V(
+            "TRUSTED_PROXIES",
+            None,
+            p.listed(p.network),
+            "CIDRs whose X-Forwarded-* and Forwarded are believed; unix: for Unix sockets",
+        ),
         V(
             "STEERING_FIELDS",
             None,

@@ -56,17 +56,24 @@ class AccessLog:
         role: str,
         duration: float,
         request_id: str,
+        client: str = "",
     ) -> None:
-        """One request: ``target`` as the client sent it, ``duration`` in seconds, ``role`` without token digest."""
+        """One request: ``target`` as the client sent it, ``duration`` in seconds, ``role`` without token digest.
+
+        ``client`` is the peer's address, for requests that were refused.
+        """
         if not self.enabled:
             return
         if b"?" in target:
             target = target_without_secrets(target)
-        self._add(
-            self._format(
-                method.decode("latin-1"), target.decode("latin-1"), status, cache_status, role, duration, request_id
-            )
+        line = self._format(
+            method.decode("latin-1"), target.decode("latin-1"), status, cache_status, role, duration, request_id
         )
+        if client and line[0] == "{":
+            line = f'{line[:-2]},"client":{quoted(client)}}}\n'
+        elif client:
+            line = f"{line[:-1]} {client}\n"
+        self._add(line)
 
     def prepared(
         self, method: bytes, target: bytes, status: int, cache_status: str, role: str

@@ -13,26 +13,30 @@ _LOOKED_AT = 512
 _LONGEST = 64  # bytes of an address with a port and a zone
 
 
-class TrustedPeers:
-    """Remembers the answer for each address, a bounded number of them. A peer without an address is not trusted."""
+UNIX = "unix:"
+"""Stands in ``TRUSTED_PROXIES`` for peers on a Unix socket, who have no address."""
 
-    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
-        self._networks = tuple(networks)
-        self._known: dict[bytes, bool] = {}
+
+class TrustedPeers:
+    """Remembers the answer for each address, a bounded number of them."""
+
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network | str]) -> None:
+        self._networks = tuple(network for network in networks if not isinstance(network, str))
+        self._known: dict[bytes, bool] = {b"": UNIX in networks}
 
     @property
     def any(self) -> bool:
         """Whether anybody is trusted at all."""
-        return bool(self._networks)
+        return bool(self._networks) or self._known.get(b"", False)
 
     def trusts(self, address: bytes) -> bool:
-        """Whether the peer at ``address`` (text) is in one of the networks."""
-        if not self._networks:
-            return False
+        """Whether the peer at ``address`` (text, empty on a Unix socket) is one of them."""
         known = self._known.get(address)
         if known is None:
+            if not self._networks:
+                return False
             if len(self._known) >= REMEMBERED:
-                self._known.clear()
+                self._known = {b"": self._known[b""]}
             known = self._known[address] = self._look(address)
         return known
 

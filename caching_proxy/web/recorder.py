@@ -69,10 +69,11 @@ class Recorder:
             request_id = incoming.request_id.decode("ascii")
             self._access.log(head.method, head.target, code, status, reply.role, duration, request_id)
 
-    def refused(self, status: int, request: ProxyRequest | None = None) -> None:
+    def refused(self, status: int, request: ProxyRequest | None = None, peer: bytes = b"") -> None:
         """A request that never reached the pipeline or was given up by its client (499, as nginx counts those).
 
-        ``request`` None: not even its head could be read.
+        ``request`` None: not even its head could be read; then ``peer`` says whose it was. The access line names the
+        peer, since nothing further in tells where such a request came from.
         """
         head = request.head if request is not None else None
         method, path = OTHER_METHOD, OTHER_PATH
@@ -82,9 +83,13 @@ class Recorder:
             duration = self._clock.seconds() - request.received_at
         cache_status = CacheStatus.NOT_APPLICABLE.text
         self._metrics.request_children(method, path, status, cache_status, "unknown").observe(duration)
-        self._access.log(
-            head.method if head else b"-", head.target if head else b"-", status, cache_status, "unknown", duration, "-"
-        )
+        client = (peer if request is None else request.client_ip).decode("latin-1")
+        sent, target = (head.method, head.target) if head is not None else (b"-", b"-")
+        self._access.log(sent, target, status, cache_status, "unknown", duration, "-", client)
+
+    def refused_early(self, status: int, peer: bytes) -> None:
+        """A request whose head could not be read, from ``peer``."""
+        self.refused(status, None, peer)
 
     def hot_meter(self, line: RequestLine, status: int, role: str) -> HotMeter:
         """What records the hot hits of requests with this ``line``; ``role`` is the label."""

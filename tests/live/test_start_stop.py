@@ -116,7 +116,7 @@ def test_a_port_in_use(tmp_path: Path, taken: int, reactor: str, which: str) -> 
 )
 def test_a_listener_that_cannot_be(tmp_path: Path, name: str, value: str, allowed: str) -> None:
     settings = {"BACKEND_URL": NOWHERE, "HOST": "127.0.0.1", "PORT": "0", "ADMIN_PORT": "0", name: value}
-    done = twistd(tmp_path, "-n", "--pidfile=", "cachingproxy", **settings)
+    done = twistd(tmp_path, "-n", "--pidfile=", "cachingproxy", MAX_CONNECTIONS="100", **settings)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(f"{name}: {value!r} is not allowed; expected ")
     assert allowed in done.stderr

@@ -72,7 +72,7 @@ def test_back_pressure_on_a_body(wire):
 @pytest.mark.parametrize("how", ["send", "drip"])
 def test_refusals_close_and_nothing_later_runs(wire, request_, status, how):
     refused = []
-    line = wire(on_refused=refused.append)
+    line = wire(on_refused=lambda status, peer: refused.append(status))
     data = line.send(get(b"/before"))
     data += getattr(line, how)(request_ + get(b"/smuggled"))
     assert statuses(data) == [200, status]

@@ -105,7 +105,7 @@ def test_an_answer_gives_back_what_was_kept(line):
 
 def test_a_client_that_leaves_meanwhile_is_counted_once(wire):
     refused = []
-    line = wire(Late(), limits=LIMITS, on_refused=refused.append)
+    line = wire(Late(), limits=LIMITS, on_refused=lambda status, peer: refused.append(status))
     line.send(post(b"x", b"Content-Length: 10"))
     line.disconnect()
     assert refused == [499]

@@ -54,7 +54,7 @@ class HTTPChannel(SendingHalf):
     factory = None  # keeps http.Request from writing access lines
 
     def __init__(self, site: Site) -> None:
-        super().__init__(site.clock, site.limits, site.pinned)
+        super().__init__(site.clock, site.limits, site.pinned, site.turn)
         self.site = site
         self.request: ProxyRequest | None = None
         self.inbound: Inbound | None = None

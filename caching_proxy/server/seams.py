@@ -18,6 +18,7 @@ from caching_proxy.server.limits import Limits
 from caching_proxy.server.pinned import Pinned
 from caching_proxy.server.request_body import Budget
 from caching_proxy.server.request_head import HeadParser, ParsedHead
+from caching_proxy.server.turn import Turn
 from caching_proxy.transport.native import BytesProtocol
 
 Hot = Callable[[ParsedHead, Any], HotAnswer | None]
@@ -35,6 +36,7 @@ class Site(Protocol):
     heads: HeadParser
     connections: ConnectionSet
     pinned: Pinned
+    turn: Turn
     uploads: Budget
     requestFactory: Any
 

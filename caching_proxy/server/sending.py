@@ -24,12 +24,13 @@ from caching_proxy.http.pieces import SHARED_BYTES, Content, Pieces
 from caching_proxy.server.limits import Limits
 from caching_proxy.server.peer import PeerProtocol
 from caching_proxy.server.pinned import IMPATIENT_SECONDS, Pinned
+from caching_proxy.server.turn import Turn
 from caching_proxy.transport.native import NativeTransport, PullPump, unsent
 
 SLICE = 128 * 1024
 """Bytes of stored content that are handed to the transport at once."""
 
-TURN_BYTES = 4 * 1024 * 1024
+TURN_BYTES = 512 * 1024
 """Bytes after which others have their turn, however fast the client reads."""
 
 
@@ -39,10 +40,11 @@ class SendingHalf(PeerProtocol):
     ``full``: more is to be sent than the transport takes for now, so nothing new should be made.
     """
 
-    def __init__(self, clock: Clock, limits: Limits, pinned: Pinned) -> None:
+    def __init__(self, clock: Clock, limits: Limits, pinned: Pinned, turn: Turn) -> None:
         self.clock = clock
         self.limits = limits
         self._pinned = pinned
+        self._turn = turn
         self._pins: bytes | None = None  # the body of which there are slices in ``_rest``
         self.full = False
         self.due = inf
@@ -102,7 +104,7 @@ class SendingHalf(PeerProtocol):
         """Hand over slices while the transport has room."""
         rest, shares, until = self._rest, isinstance(self.transport, NativeTransport), self._written + TURN_BYTES
         while rest and not self._choked:
-            if self._written >= until:
+            if self._written >= until or self._turn.over:
                 self.clock.callLater(0, self._pump_on)
                 return
             view = rest.popleft()
@@ -110,6 +112,7 @@ class SendingHalf(PeerProtocol):
                 rest.appendleft(view[SLICE:])
                 view = view[:SLICE]
             self._written += len(view)
+            self._turn.take(len(view))
             self.transport.write(view if shares else bytes(view))  # type: ignore[arg-type]
         if not rest:
             self._unpin()

@@ -17,6 +17,7 @@ from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Budget
 from caching_proxy.server.request_head import HeadParser
 from caching_proxy.server.seams import Hot
+from caching_proxy.server.turn import Turn
 
 UPLOADS = 32
 """How many uploads of the longest kind may be kept at once; further ones are passed on as they come."""
@@ -55,6 +56,7 @@ class ProxySite(Factory):
         self.connections = ConnectionSet(clock, max_connections, max_per_peer)
         self.requestFactory: type[ProxyRequest] = ProxyRequest
         self.pinned = Pinned()
+        self.turn = Turn(clock)
         self.uploads = Budget(UPLOADS * limits.buffer_bytes)
         self._date = (0, b"")
 

@@ -264,8 +264,8 @@ class UpstreamConnection(Protocol):
             self.abort()
             self._truncated(body, error.text)
             return
-        for piece in pieces:
-            body.feed(piece)
+        if pieces:  # as one: a chunk may be a single byte
+            body.feed(pieces[0] if len(pieces) == 1 else b"".join(pieces))
             if self._body is not body:
                 return
         if decoder.done:

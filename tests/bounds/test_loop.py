@@ -8,7 +8,7 @@ import json
 import pytest
 from bounds.conftest import Client, World, clients, head
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.bounds]
 
 STORED = "cc=max-age=600"
 ADMIN = {"ADMIN_TOKEN": "a-secret-of-the-tests"}

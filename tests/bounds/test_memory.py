@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from bounds.conftest import Client, World, clients, head
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.bounds]
 
 STORED = "cc=max-age=600"
 

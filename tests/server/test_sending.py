@@ -11,6 +11,7 @@ from caching_proxy.http.messages import ResponseHead
 from caching_proxy.http.pieces import SHARED_BYTES, Pieces
 from caching_proxy.server.batch import BATCH, LargeAnswer
 from caching_proxy.server.sending import SLICE, TURN_BYTES
+from caching_proxy.server.turn import TOGETHER_BYTES
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 BODY = bytes(range(256)) * 4 * 1024 * 3  # 3 MiB
@@ -67,12 +68,17 @@ def test_slices_are_the_bytes_in_their_order(wire, site):
     out = line.send(get() + get())
     for _ in range(2 * len(BODY) // SLICE + 2):
         line.channel.resumeProducing()
+        line.clock.advance(0)
         out += line.take()
     assert out == (HEAD % len(BODY) + BODY) * 2
 
 
 def test_pieces_go_out_in_order(wire):
-    out = wire(ranges).send(get())
+    line = wire(ranges)
+    out = line.send(get())
+    for _ in range(len(BODY) // TURN_BYTES + 1):
+        line.clock.advance(0)
+        out += line.take()
     assert out.partition(b"\r\n\r\n")[2] == b"one" + BODY[:1_000_000] + b"two" + BODY[1_000_000:]
 
 
@@ -251,3 +257,14 @@ def test_who_takes_something_is_not_dropped_though_much_is_kept(wire):
         channels[1].resumeProducing()
         line.clock.advance(1)
     assert [channel.transport.aborted for channel in channels] == [True, False]
+
+
+def test_all_connections_together_give_way(wire):
+    line = wire(handler=full)
+    turn = line.site.turn
+    turn.take(TOGETHER_BYTES)
+    assert turn.over
+    assert len(line.send(get())) < SLICE, "its head at most"
+    line.clock.advance(0)
+    assert not turn.over
+    assert len(line.take()) >= SLICE

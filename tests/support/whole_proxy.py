@@ -291,9 +291,16 @@ class WholeProxy:
         return answer
 
     def pump(self) -> None:
-        """Move every byte that can move."""
-        while sum(wire.step(None) for wire in list(self.wires)):
+        """Move every byte that can move, and give everything its turn that waits for the next one."""
+        while sum(wire.step(None) for wire in list(self.wires)) or self._next_turn():
             pass
+
+    def _next_turn(self) -> bool:
+        """One turn of the loop, if something is due; whether anything was."""
+        due = any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls())
+        if due:
+            self.clock.advance(0)
+        return due
 
     def pass_time(self, seconds: float) -> None:
         """Second by second, since deadlines are looked at once a second."""

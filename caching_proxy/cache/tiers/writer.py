@@ -9,6 +9,7 @@ when it is over.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
@@ -26,6 +27,9 @@ from caching_proxy.rules.codec import encode
 from caching_proxy.rules.entry import CacheEntry
 
 MAX_PENDING_BYTES = 64 * 1024 * 1024
+
+LARGE_BYTES = 1024 * 1024
+"""Entries from this size on are encoded one in a turn of the event loop."""
 
 CALM_SECONDS = 10.0
 """Writes work again when one did and none has failed for so long: a store that wavers does not fill the log."""
@@ -59,6 +63,8 @@ class Writer:
         self._burst = burst
         self._store = store
         self._leases = leases
+        self._clock = clock
+        self._large: deque[tuple[CacheEntry, Lease, Callable[[], None], int]] = deque()
         self._now: Callable[[], float] = clock.seconds
         self._forsake = purge_key
         self._varying = varying
@@ -130,6 +136,21 @@ class Writer:
         if not lease.valid or ttl_ms <= 0:
             self._ended(entry.key, over, entry.size)
             return
+        if entry.size < LARGE_BYTES:
+            self._send(entry, lease, over, ttl_ms)
+            return
+        self._large.append((entry, lease, over, ttl_ms))
+        if len(self._large) == 1:
+            self._clock.callLater(0, self._write_large)
+
+    def _write_large(self) -> None:
+        """One in a turn of the loop: to encode ten megabytes takes many milliseconds."""
+        self._send(*self._large[0])
+        self._large.popleft()
+        if self._large:
+            self._clock.callLater(0, self._write_large)
+
+    def _send(self, entry: CacheEntry, lease: Lease, over: Callable[[], None], ttl_ms: int) -> None:
         try:
             write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms)
         except Exception:  # noqa: BLE001 a bug, which must not stand in the way of the key for ever; it is logged

@@ -15,6 +15,9 @@ pytestmark = pytest.mark.live
 
 SECRETS = ("s3cr3t", "c00kie", "b0dy", "p4ss", "t0ken", "key-of-many-characters-1234567890")
 
+FEW = {"MAX_CONNECTIONS": "16", "BACKEND_MAX_CONNECTIONS": "4"}
+"""Connections that fit under the usual limits on open files: with more, the start warns where the limit is low."""
+
 
 def traffic(proxy: ProxyProcess, backend: LiveBackend) -> None:
     """Requests full of secrets, good and bad."""
@@ -85,7 +88,7 @@ def test_access_lines(start_shared: StartProxy, backend: LiveBackend) -> None:
 
 def test_levels_and_the_access_log_can_be_turned_off(start_shared: StartProxy, backend: LiveBackend) -> None:
     quiet, silent = (
-        start_shared(BACKEND_URL=backend.url, **more) for more in ({"LOG_LEVEL": "error"}, {"ACCESS_LOG": "off"})
+        start_shared(BACKEND_URL=backend.url, **FEW, **more) for more in ({"LOG_LEVEL": "error"}, {"ACCESS_LOG": "off"})
     )
     for proxy in (quiet, silent):
         proxy.get("/quiet")

@@ -18,6 +18,7 @@ from caching_proxy.http.body import Body
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.outgoing_request import OutgoingRequest
 from caching_proxy.http.values import transient
+from caching_proxy.rules.bus_message import Invalidation
 
 
 class StoreError(Exception):
@@ -214,7 +215,20 @@ class ITokenVerifier(Interface):
 class IInvalidationBus(Interface):
     """Carries invalidations between proxies that share a store."""
 
-    origin = Attribute("A random identifier of this process, bytes.")
+    sent = Attribute("Messages that the store took from us, a count.")
+    received = Attribute("Messages of other proxies that were heard, a count.")
+    gaps = Attribute("Times that messages may have been missed, a count.")
+    subscribed = Attribute("Whether messages of others are heard now.")
 
-    def publish(patterns: Sequence[bytes]) -> Deferred[None]:
-        """Tell the others what was invalidated here."""
+    def start(on_invalidation: Callable[[Invalidation], object], on_gap: Callable[[], object]) -> None:
+        """Begin to listen, and never give up.
+
+        ``on_invalidation`` hears what other proxies invalidated, ``on_gap`` that messages may have been missed; it is
+        called before the first message too.
+        """
+
+    def publish(invalidation: Invalidation) -> None:
+        """Tell the others what was invalidated here. Never fails: trouble is made good later."""
+
+    def stop() -> Deferred[None]:
+        """Tell and hear nothing more; fires when the connection is closed."""

@@ -19,12 +19,13 @@ from caching_proxy.app.descriptors import ADMIN_CONNECTIONS
 from caching_proxy.app.instruments import (
     BackendMeter,
     count_invalidation,
-    on_phase,
+    watch_bus,
     watch_store,
     watch_tiers,
     watch_writer,
 )
 from caching_proxy.app.rules_file import RulesFile
+from caching_proxy.app.store_parts import make_bus, make_store
 from caching_proxy.auth.keys import TokenConfig
 from caching_proxy.auth.verifier import TokenVerifier, token_verifier
 from caching_proxy.cache.backend.fetch import Fetcher
@@ -44,7 +45,7 @@ from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames
 from caching_proxy.cache.tiers.writer import Writer
-from caching_proxy.interfaces import IStore, IUpstream
+from caching_proxy.interfaces import IInvalidationBus, IStore, IUpstream
 from caching_proxy.rules.invalidation_rules import RulesError, spellings
 from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.policy import CachePolicy
@@ -55,14 +56,10 @@ from caching_proxy.server.site import ProxySite
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.store.breaker import Phase
-from caching_proxy.store.build import StoreConfig, build_store
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
-from caching_proxy.store.url import RedisTopology, parse_cache_url
 from caching_proxy.telemetry.access_log import AccessLog, make_access_log
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.telemetry.metrics.path_labels import PathLabels
-from caching_proxy.transport.endpoint import NativeEndpoint
-from caching_proxy.transport.native import native_loop
 from caching_proxy.transport.tls import VerifyingPolicy
 from caching_proxy.upstream.backend import Backend
 from caching_proxy.upstream.pool import Upstream
@@ -84,6 +81,7 @@ class Proxy:
 
     settings: Settings
     store: IStore
+    bus: IInvalidationBus | None
     upstream: Upstream
     rules: RulesFile
     invalidator: Invalidator
@@ -125,10 +123,12 @@ def compose(
     """
     wall = wall if wall is not None else reactor
     metrics = Metrics(settings.metrix_prefix, settings.metrix_prefix)
-    store = _store(reactor, settings, metrics)
+    store = make_store(reactor, settings, metrics)
     rules = _rules(settings)
     upstream = _upstream(reactor, settings, metrics)
-    cache = _cache(wall, settings, store, metrics)
+    bus = make_bus(reactor, settings, store, random(8).hex().encode())
+    watch_bus(metrics, bus)
+    cache = _cache(wall, settings, store, metrics, bus)
     verifier = _verifier(reactor, settings, wall)
     access = make_access_log(settings, stream, wall)
     new_request_id = request_ids(random)
@@ -147,6 +147,7 @@ def compose(
     return Proxy(
         settings=settings,
         store=store,
+        bus=bus,
         upstream=upstream,
         rules=rules,
         invalidator=cache.invalidator,
@@ -184,7 +185,7 @@ def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
     return upstream
 
 
-def _cache(wall: Any, settings: Settings, store: IStore, metrics: Metrics) -> Cache:
+def _cache(wall: Any, settings: Settings, store: IStore, metrics: Metrics, bus: IInvalidationBus | None) -> Cache:
     hot = HotTier(
         settings.hot_cache_max_entries,
         settings.hot_cache_max_bytes,
@@ -197,7 +198,8 @@ def _cache(wall: Any, settings: Settings, store: IStore, metrics: Metrics) -> Ca
     )
     patience = settings.backend_timeout + settings.backend_connect_timeout
     varying, leases, flights = VaryNames(), Leases(), SingleFlight(wall, patience)
-    invalidator = Invalidator(hot, burst, leases, flights, store, wall, count_invalidation(metrics))
+    told = [] if bus is None else [bus.publish]
+    invalidator = Invalidator(hot, burst, leases, flights, store, wall, count_invalidation(metrics), *told)
     writer = Writer(hot, burst, store, leases, wall, invalidator.purge_key, varying)
     watch_tiers(metrics, hot, burst, flights)
     watch_store(metrics, store)
@@ -304,39 +306,6 @@ def _rules(settings: Settings) -> RulesFile:
         allowed = f"a JSON file of invalidation rules ({problem})"
         raise SettingsError("INVALIDATION_CONFIG", settings.invalidation_config, allowed) from problem
     return rules
-
-
-def _store(reactor: IReactorTime, settings: Settings, metrics: Metrics) -> IStore:
-    return build_store(
-        reactor,
-        settings.cache_url,
-        StoreConfig(
-            memory_max_bytes=settings.memory_store_max_bytes,
-            max_variants=settings.max_variants,
-            max_variant_bytes=settings.max_variant_bytes,
-            pool_min=settings.redis_pool_min,
-            pool_max=settings.redis_pool_max,
-            connect_timeout=settings.redis_connect_timeout,
-            command_timeout=settings.redis_command_timeout,
-            max_pending=settings.redis_max_pending,
-            breaker_threshold=settings.breaker_failure_threshold,
-            breaker_recovery=settings.breaker_recovery_seconds,
-            on_phase=on_phase(metrics),
-            on_acquired=metrics.histogram("redis_pool_acquisition_seconds").observe,
-            endpoint=_native_endpoint(reactor, settings),
-            tls=settings.cache_tls,
-        ),
-    )
-
-
-def _native_endpoint(reactor: IReactorTime, settings: Settings) -> NativeEndpoint | None:
-    """The short way to a Redis without TLS, where the reactor has a native loop; None leaves it to Twisted."""
-    topology = parse_cache_url(settings.cache_url)
-    if native_loop(reactor) is None or not isinstance(topology, RedisTopology) or topology.tls:
-        return None
-    return NativeEndpoint(
-        reactor, topology.host, topology.port, settings.redis_connect_timeout, path=topology.unix_path
-    )
 
 
 def _verifier(reactor: Any, settings: Settings, wall: IReactorTime) -> TokenVerifier:

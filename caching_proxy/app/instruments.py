@@ -10,7 +10,7 @@ from caching_proxy.cache.flights import SingleFlight
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.writer import Writer
-from caching_proxy.interfaces import IStore, UpstreamError
+from caching_proxy.interfaces import IInvalidationBus, IStore, UpstreamError
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.telemetry.failure_log import FailureLog
@@ -40,6 +40,13 @@ def watch_store(metrics: Metrics, store: IStore) -> None:
     pool = getattr(store.store, "pool", None)
     for what in ("size", "in_use", "waiting"):
         metrics.watch(f"redis_pool_{what}", _attribute(pool, what))
+
+
+def watch_bus(metrics: Metrics, bus: IInvalidationBus | None) -> None:
+    """What is told to and heard from other proxies; without a bus all is 0."""
+    metrics.watch("bus_subscribed", _attribute(bus, "subscribed") if bus else lambda: 0)
+    for what in ("sent", "received", "gaps"):
+        metrics.watch(f"bus_{what}_total", _attribute(bus, what) if bus else lambda: 0)
 
 
 def watch_writer(metrics: Metrics, writer: Writer) -> None:

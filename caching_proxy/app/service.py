@@ -56,6 +56,8 @@ class ProxyService(Service):
     def startService(self) -> None:
         Service.startService(self)
         self._proxy.store.start()
+        if self._proxy.bus is not None:
+            self._proxy.bus.start(self._proxy.invalidator.carried_out_elsewhere, self._proxy.invalidator.forget)
         self._proxy.verifier.start()
         self._proxy.steps.start()
         if hasattr(signal, "SIGHUP"):
@@ -97,6 +99,8 @@ class ProxyService(Service):
             self._log.warn("{n} invalidations never reached the store", n=proxy.invalidator.pending)
         proxy.invalidator.stop()
         await self._in_time(proxy.writer.drain(), until, "writes to the store")
+        if proxy.bus is not None:
+            await self._in_time(proxy.bus.stop(), until, "the bus")
         await self._in_time(proxy.store.stop(), until, "connections to the store")
         proxy.verifier.stop()
         proxy.steps.stop()

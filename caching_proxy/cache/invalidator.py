@@ -5,6 +5,9 @@ covers, and until the store has carried it out too, whatever the store still giv
 moment is hidden. Should the store be down, the invalidation waits here and is tried again until it succeeds: nothing
 is lost, and nobody is served what was invalidated.
 
+Once the store has carried it out, the other proxies on the same store are told; what they tell is dropped from
+memory and from work under way, and leaves the store alone.
+
 What is named, a key or one target for every role, is looked up in the store. Patterns need a walk over all keys: all
 that wait share one, and it goes in slices, so that nobody stands behind it.
 """
@@ -30,6 +33,7 @@ from caching_proxy.cache.pending import (
     Swept,
     Waiting,
     hidden_since,
+    invalidation_of,
     of_key,
     of_patterns,
     of_target,
@@ -38,6 +42,7 @@ from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.sweeper import Sweeper
 from caching_proxy.interfaces import SCAN_ENDS, IStore, StoreError
+from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import literal
 from caching_proxy.rules.invalidation_rules import target_for_all
 from caching_proxy.rules.key import target_in
@@ -66,6 +71,7 @@ class Invalidator:
         store: IStore,
         clock: IReactorTime,
         observe: Callable[[int], None] = lambda removed: None,
+        publish: Callable[[Invalidation], object] = lambda invalidation: None,
     ) -> None:
         self._hot = hot
         self._burst = burst
@@ -75,6 +81,7 @@ class Invalidator:
         self._store = store
         self._clock = clock
         self._observe = observe
+        self._publish = publish
         self._waiting = Waiting()  # those whose turn has not come
         self._working = Queue()  # named ones that the store is at
         self._passing: list[Pending] = []  # patterns that a walk over the keys is at
@@ -125,15 +132,26 @@ class Invalidator:
         or fails with.
         """
 
-        def matches(key: bytes) -> bool:
-            return key.endswith(target) and target_in(key) == target
-
-        removed = {*self._hot.remove_target(target), *self._burst.remove_target(target)}
-        self._add(of_target(target, self._void(matches), removed), on_done)
+        self._add(of_target(target, *self._drop_target(target)), on_done)
 
     def purge_key(self, key: bytes) -> None:
         """Remove one key that could not be put right in the store; tried until it succeeds."""
         self._invalidate_key(key, _nobody, counted=False)
+
+    def carried_out_elsewhere(self, invalidation: Invalidation) -> None:
+        """Another proxy had the store carry this out."""
+        for target in invalidation.targets:
+            self._drop_target(target)
+        for key in invalidation.keys:
+            self._drop_key(key)
+        if invalidation.patterns:
+            self._drop_matching(PatternSet(*invalidation.patterns))
+
+    def forget(self) -> None:
+        """Other proxies may have invalidated anything: empty the memory tiers, void all work under way."""
+        self._void(lambda key: True)
+        self._hot.clear()
+        self._burst.clear()
 
     def invalid_before(self, key: bytes) -> float:
         """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
@@ -197,19 +215,34 @@ class Invalidator:
             self._flights.forget(self._leases.void(matches, now))
         return now
 
+    def _drop_target(self, target: bytes) -> tuple[float, set[bytes]]:
+        """From when on it is gone from memory, and the keys that were there."""
+
+        def matches(key: bytes) -> bool:
+            return key.endswith(target) and target_in(key) == target
+
+        removed = {*self._hot.remove_target(target), *self._burst.remove_target(target)}
+        return self._void(matches), removed
+
+    def _drop_key(self, key: bytes) -> tuple[float, bool]:
+        """From when on it is gone from memory, and whether it was there."""
+        return self._void(key.__eq__), self._hot.remove(key) | self._burst.remove(key)
+
+    def _drop_matching(self, patterns: PatternSet) -> tuple[float, Swept]:
+        """From when on memory gives out nothing that matches, and the sweeps that remove it."""
+        now, swept = self._void(patterns), Swept(len(self._sweepers))
+        for sweeper in self._sweepers:
+            sweeper.begin(patterns, swept.over)
+        return now, swept
+
     def _invalidate_key(self, key: bytes, on_done: OnDone, counted: bool = True) -> None:
-        pending = of_key(key, self._void(key.__eq__), counted)
-        if self._hot.remove(key) | self._burst.remove(key):
-            pending.removed.add(key)
-        self._add(pending, on_done)
+        at, removed = self._drop_key(key)
+        self._add(of_key(key, at, {key} if removed else set(), counted), on_done)
 
     def _invalidate_groups(self, groups: list[tuple[tuple[bytes, ...], OnDone]]) -> None:
         """Each group of patterns is one invalidation; all are swept together."""
         union = PatternSet(*dict.fromkeys(chain.from_iterable(patterns for patterns, _ in groups)))
-        now = self._void(union)
-        swept = Swept(len(self._sweepers))
-        for sweeper in self._sweepers:
-            sweeper.begin(union, swept.over)
+        now, swept = self._drop_matching(union)
         for patterns, on_done in groups:
             pending = of_patterns(PatternSet(*patterns), now)
             pending.sweeps.append(swept)
@@ -294,6 +327,7 @@ class Invalidator:
 
     def _walked(self) -> None:
         over, self._passing, self._walk = self._passing, [], None
+        self._publish(invalidation_of(over))
         for pending in over:
             self._count(pending)
         self._carry_on()
@@ -308,6 +342,8 @@ class Invalidator:
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
         self._working.take(pending.name)
         pending.removed |= gone
+        if pending.counted:
+            self._publish(invalidation_of([pending]))
         self._count(pending)
         self._carry_on()
 

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import escape
 from caching_proxy.rules.invalidation_rules import directory, spellings, widened
 from caching_proxy.rules.key import GET_PREFIX, target_in
@@ -105,12 +106,25 @@ def of_target(target: bytes, at: float, removed: set[bytes]) -> Pending:
     return Pending(TARGET + target, target, at, removed)
 
 
-def of_key(key: bytes, at: float, counted: bool) -> Pending:
-    return Pending(KEY + key, key, at, set(), counted)
+def of_key(key: bytes, at: float, removed: set[bytes], counted: bool) -> Pending:
+    return Pending(KEY + key, key, at, removed, counted)
 
 
 def of_patterns(patterns: PatternSet, at: float) -> Pending:
     return Pending(b"\n".join(patterns.patterns), patterns, at, set())
+
+
+def invalidation_of(together: Iterable[Pending]) -> Invalidation:
+    """What other proxies are told of these."""
+    targets: list[bytes] = []
+    keys: list[bytes] = []
+    patterns: dict[bytes, None] = {}
+    for pending in together:
+        if isinstance(pending.subject, PatternSet):
+            patterns.update(dict.fromkeys(pending.subject.patterns))
+        else:
+            (targets if pending.name.startswith(TARGET) else keys).append(pending.subject)
+    return Invalidation(tuple(targets), tuple(keys), tuple(patterns))
 
 
 class Queue:

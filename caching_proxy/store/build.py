@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from caching_proxy.interfaces import IStore
+from caching_proxy.interfaces import IInvalidationBus, IStore
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.store.breaker import Breaker, Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
@@ -48,6 +48,25 @@ def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | Non
     if isinstance(topology, MemoryTopology):
         return MemoryStore(reactor, config.memory_max_bytes, config.max_variants, config.max_variant_bytes)
     return _redis(reactor, topology, config)
+
+
+def build_bus(
+    reactor: IReactorTime, cache_url: str, store: IStore, origin: bytes, config: StoreConfig | None = None
+) -> IInvalidationBus | None:
+    """The bus of the proxies on ``store``, made by :func:`build_store`; None for one that nobody shares.
+
+    ``origin`` is a name of this process that no other has.
+    """
+    config = config or StoreConfig()
+    topology = parse_cache_url(cache_url)
+    if isinstance(topology, MemoryTopology) or not isinstance(store, CircuitBreakerStore):
+        return None
+    from caching_proxy.store.redis.bus import RedisBus  # not above: see _redis
+    from caching_proxy.store.redis.store import RedisStore
+
+    assert isinstance(store.store, RedisStore)
+    endpoint = config.endpoint or endpoint_for(reactor, topology, config.connect_timeout, config.tls)
+    return RedisBus(reactor, topology, endpoint, store.store.pool, config.connect_timeout, origin)
 
 
 def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) -> IStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +18,8 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from zope.interface import implementer
 
 from caching_proxy.interfaces import IStore, StoreForbidden
-from caching_proxy.store.build import StoreConfig, build_store
+from caching_proxy.rules.bus_message import Invalidation
+from caching_proxy.store.build import StoreConfig, build_bus, build_store
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.redis.endpoint import endpoint_for
 from caching_proxy.store.url import RedisTopology, parse_cache_url
@@ -40,12 +42,12 @@ class Users:
     def __init__(self, server: RedisServer) -> None:
         self._server = server
         self.stores: list[IStore] = []
+        self.url = server.url.replace("redis://", f"redis://cachingproxy:{quote(PASSWORD, safe='')}@")
 
     def store(self, *rules: str) -> CircuitBreakerStore:
         """A store that logs in as a user with these rights."""
         self._server.cli("ACL", "SETUSER", "cachingproxy", "reset", "on", f">{PASSWORD}", *rules)
-        url = self._server.url.replace("redis://", f"redis://cachingproxy:{quote(PASSWORD, safe='')}@")
-        store = build_store(reactor, url, StoreConfig(pool_min=1))
+        store = build_store(reactor, self.url, StoreConfig(pool_min=1))
         assert isinstance(store, CircuitBreakerStore)
         store.start()
         self.stores.append(store)
@@ -79,6 +81,24 @@ async def everything(store: IStore) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_documented_rule_is_enough(users: Users) -> None:
     await everything(users.store(*documented()))
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_documented_rule_is_enough_for_the_bus(users: Users) -> None:
+    store = users.store(*documented())
+    await store.ping()
+    buses = [build_bus(reactor, users.url, store, name) for name in (b"a", b"b")]
+    subscribed: list[Deferred[None]] = [Deferred(), Deferred()]
+    heard: Deferred[Invalidation] = Deferred()
+    for bus, ready, hear in zip(buses, subscribed, (lambda _: None, heard.callback), strict=True):
+        bus.start(hear, partial(ready.callback, None))
+    for ready in subscribed:
+        await ready
+    told = Invalidation(targets=(b"/x",))
+    buses[0].publish(told)
+    assert await heard == told
+    for bus in buses:
+        await bus.stop()
 
 
 @pytest_twisted.ensureDeferred

@@ -1,0 +1,57 @@
+"""The store and the bus, as the settings say."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from caching_proxy.app.instruments import on_phase
+from caching_proxy.interfaces import IInvalidationBus, IStore
+from caching_proxy.settings.model import Settings
+from caching_proxy.store.build import StoreConfig, build_bus, build_store
+from caching_proxy.store.url import RedisTopology, parse_cache_url
+from caching_proxy.telemetry.metrics import Metrics
+from caching_proxy.transport.endpoint import NativeEndpoint
+from caching_proxy.transport.native import native_loop
+
+
+def make_store(reactor: IReactorTime, settings: Settings, metrics: Metrics) -> IStore:
+    """The store that the settings name; its pool and breaker are measured."""
+    config = attrs.evolve(
+        _store_config(reactor, settings),
+        on_phase=on_phase(metrics),
+        on_acquired=metrics.histogram("redis_pool_acquisition_seconds").observe,
+    )
+    return build_store(reactor, settings.cache_url, config)
+
+
+def make_bus(reactor: IReactorTime, settings: Settings, store: IStore, origin: bytes) -> IInvalidationBus | None:
+    """What tells the other proxies on ``store``, where this one is ``origin``; None if nobody can share it."""
+    return build_bus(reactor, settings.cache_url, store, origin, _store_config(reactor, settings))
+
+
+def _store_config(reactor: IReactorTime, settings: Settings) -> StoreConfig:
+    return StoreConfig(
+        memory_max_bytes=settings.memory_store_max_bytes,
+        max_variants=settings.max_variants,
+        max_variant_bytes=settings.max_variant_bytes,
+        pool_min=settings.redis_pool_min,
+        pool_max=settings.redis_pool_max,
+        connect_timeout=settings.redis_connect_timeout,
+        command_timeout=settings.redis_command_timeout,
+        max_pending=settings.redis_max_pending,
+        breaker_threshold=settings.breaker_failure_threshold,
+        breaker_recovery=settings.breaker_recovery_seconds,
+        endpoint=_native_endpoint(reactor, settings),
+        tls=settings.cache_tls,
+    )
+
+
+def _native_endpoint(reactor: IReactorTime, settings: Settings) -> NativeEndpoint | None:
+    """The short way to a Redis without TLS, where the reactor has a native loop; None leaves it to Twisted."""
+    topology = parse_cache_url(settings.cache_url)
+    if native_loop(reactor) is None or not isinstance(topology, RedisTopology) or topology.tls:
+        return None
+    return NativeEndpoint(
+        reactor, topology.host, topology.port, settings.redis_connect_timeout, path=topology.unix_path
+    )

@@ -223,8 +223,7 @@ class IInvalidationBus(Interface):
     def start(on_invalidation: Callable[[Invalidation], object], on_gap: Callable[[], object]) -> None:
         """Begin to listen, and never give up.
 
-        ``on_invalidation`` hears what other proxies invalidated, ``on_gap`` that messages may have been missed; it is
-        called before the first message too.
+        ``on_invalidation`` hears what other proxies invalidated, ``on_gap`` that messages may have been missed.
         """
 
     def publish(invalidation: Invalidation) -> None:

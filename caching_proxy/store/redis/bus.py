@@ -1,9 +1,9 @@
 """Invalidations between the proxies on one Redis, over its publish/subscribe.
 
 A subscribed connection takes no other commands, so it is one of its own; what is published goes through the store's
-pool. Redis keeps no message for those who are away: after every new subscription the listener is told that it may
-have missed some. The connection is pinged, as one that is cut half-way would stay silent for ever. A message that
-could not be published is made good by one that invalidates everything.
+pool. Redis keeps no message for those who are away: after every subscription but one that succeeds right at the
+start, the listener is told that it may have missed some. The connection is pinged, as one that is cut half-way would
+stay silent for ever. A message that could not be published is made good by one that invalidates everything.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class RedisBus:
         self._connection: Subscription | None = None
         self.subscribed = False
         self._heard = True
-        self._known = False
+        self._missed = False
         self._retry_seconds = RETRY_SECONDS
         self._timer: IDelayedCall | None = None
         self._making_good: IDelayedCall | None = None
@@ -173,7 +173,7 @@ class RedisBus:
 
     def _failed(self, failure: Failure) -> None:
         """The pool says in the log what is wrong with the server."""
-        self._attempt = None
+        self._attempt, self._missed = None, True
         if self._running:
             self._timer = self._clock.callLater(RETRY_SECONDS, self._connect)
         elif not failure.check(CancelledError):
@@ -188,9 +188,10 @@ class RedisBus:
             self._message(reply[2])
         elif isinstance(reply, list) and reply[0] == b"subscribe":
             self.subscribed = True
-            self.gaps += self._known
-            self._known = True
-            self._on_gap()
+            if self._missed:
+                self._missed = False
+                self.gaps += 1
+                self._on_gap()
 
     def _message(self, message: bytes) -> None:
         origin, invalidation = decode(message)
@@ -224,7 +225,7 @@ class RedisBus:
             self._connection.ping()
 
     def _lost(self, connection: RedisConnection, why: Failure) -> None:
-        self._connection, self.subscribed = None, False
+        self._connection, self.subscribed, self._missed = None, False, True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,18 +1,28 @@
-"""Reads a ``.env`` file the way Node's and Docker's users write them: quotes, trailing comments, ``export``.
+"""Reads a ``.env`` file as Node's dotenv 16 does: three kinds of quotes, comments, ``export``, ``NAME: value``.
 
 Nothing is interpolated: ``$`` is a character like any other, so a password keeps it.
 """
 
 from __future__ import annotations
 
-import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from dotenv.parser import parse_stream
-
 LIMIT = 1024 * 1024
 """No ``.env`` is longer; whatever is, is something else."""
+
+# JavaScript's \s, so that the same characters separate here as there.
+_SPACE = r"[\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]"
+_BLANK = _SPACE.replace(r"\t-\r", r"\t\v-\r")  # all but the line end: a run of empty lines is walked once
+_ASSIGNMENT = re.compile(
+    rf"^{_BLANK}*(?:export{_SPACE}+)?([A-Za-z0-9_.-]+)(?:{_SPACE}*={_SPACE}*?|:{_SPACE}+?)"
+    rf"({_SPACE}*'(?:\\'|[^'])*'|{_SPACE}*\"(?:\\\"|[^\"])*\"|{_SPACE}*`(?:\\`|[^`])*`|[^#\r\n]+)?"
+    rf"{_SPACE}*(?:#.*)?$",
+    re.MULTILINE,
+)
+_QUOTED = re.compile(r"^(['\"`])([\s\S]*)\1$", re.MULTILINE)
+_BLANKS = re.compile(rf"\A{_SPACE}+|{_SPACE}+\Z")
 
 
 def parse(text: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
@@ -20,14 +30,37 @@ def parse(text: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
 
     Warnings name the line and never show it: it may hold a secret.
     """
+    text = re.sub(r"\r\n?", "\n", text.removeprefix("\ufeff"))
     values: dict[str, str] = {}
     warnings: list[str] = []
-    for binding in parse_stream(io.StringIO(text.removeprefix("\ufeff"))):
-        if binding.error:
-            warnings.append(f".env line {binding.original.line} is not NAME=value: ignored")
-        elif binding.key is not None and binding.value is not None:
-            values[binding.key] = binding.value
-    return values, tuple(warnings)
+    end = 0
+    for found in _ASSIGNMENT.finditer(text):
+        warnings += _not_understood(text, end, found.start())
+        values[found[1]], closed = _value(found[2] or "")
+        if not closed:
+            warnings.append(f".env line {_line(text, found.start(1))} has a quote that is not closed: taken as it is")
+        end = found.end()
+    return values, (*warnings, *_not_understood(text, end, len(text)))
+
+
+def _value(written: str) -> tuple[str, bool]:
+    """The value, and whether the quote that it begins with, if any, is closed at its end."""
+    trimmed = _BLANKS.sub("", written)
+    value = _QUOTED.sub(r"\2", trimmed)
+    closed = trimmed[:1] not in ("'", '"', "`") or value != trimmed
+    return (value.replace("\\n", "\n").replace("\\r", "\r") if trimmed.startswith('"') else value), closed
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _not_understood(text: str, start: int, end: int) -> list[str]:
+    return [
+        f".env line {number} is not NAME=value: ignored"
+        for number, line in enumerate(text[start:end].split("\n"), _line(text, start))
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
 
 
 def read(path: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:

@@ -56,6 +56,8 @@ def _line(text: str, position: int) -> int:
 
 
 def _not_understood(text: str, start: int, end: int) -> list[str]:
+    if not text[start:end].strip():
+        return []  # as between any two assignments: counting lines for each would be quadratic
     return [
         f".env line {number} is not NAME=value: ignored"
         for number, line in enumerate(text[start:end].split("\n"), _line(text, start))

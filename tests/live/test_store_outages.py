@@ -301,6 +301,7 @@ REPLIES = {
     b"SELECT": b"+OK\r\n",
     b"TIME": b"*2\r\n$1\r\n9\r\n$1\r\n0\r\n",
     b"PING": b"+PONG\r\n",
+    b"EVAL": b":1\r\n",
     b"HGETALL": b"*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
     b"PTTL": b":5000\r\n",
 }

@@ -1,9 +1,10 @@
 """Which keys a request makes obsolete: the operator's rules file and the keys of one target.
 
-A rule is a regular expression searched in path and query as sent, the methods that it is for, and the patterns
-(Redis globs, see ``core.glob``) to invalidate when it matches. ``$1``…``$9`` in a pattern stand for what the groups
-captured, escaped, so that a client cannot smuggle in a ``*``; a group that took no part is empty, and ``\\$`` is a
-plain ``$``. The file is checked whole when it is read: a rule that could never work is an error, not a surprise.
+A rule is a regular expression (RE2, see ``rules.linear_regex``) searched in path and query as sent, the methods that it
+is for, and the patterns (Redis globs, see ``rules.glob``) to invalidate when it matches. ``$1``…``$9`` in a pattern
+stand for what the groups captured, escaped, so that a client cannot smuggle in a ``*``; a group that took no part is
+empty, and ``\\$`` is a plain ``$``. The file is checked whole when it is read: a rule that could never work is an
+error, not a surprise.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import attrs
 from caching_proxy.http.methods import SAFE
 from caching_proxy.rules.glob import escape, literal, shorten
 from caching_proxy.rules.key import GET_PREFIX, PREFIX, key_bytes
+from caching_proxy.rules.linear_regex import Match, Regex, compile_regex
 
 MAX_PATTERN = 4096
 """Longest pattern in bytes. A longer one is an error in the file; one that captures made longer is cut and given a
@@ -36,7 +38,7 @@ class RulesError(ValueError):
 class Rule:
     """A match of ``regex`` in a target requested by one of ``methods`` invalidates ``patterns``."""
 
-    regex: re.Pattern[bytes]
+    regex: Regex
     patterns: tuple[bytes, ...]
     methods: frozenset[bytes] = _DEFAULT_METHODS
 
@@ -121,9 +123,9 @@ def _rule(number: int, item: object) -> Rule:
     if not isinstance(regex, str) or not regex:
         raise wrong("post_path_regex must be a string that is not empty")
     try:
-        compiled = re.compile(key_bytes(regex))
-    except (ValueError, re.error, OverflowError, RecursionError) as error:
-        raise wrong(f"post_path_regex {regex!r} is no regular expression: {error}") from error
+        compiled = compile_regex(regex)
+    except ValueError as error:
+        raise wrong(f"post_path_regex {error}") from error
     patterns = item.get("invalidate_patterns")
     if not isinstance(patterns, list) or not patterns:
         raise wrong("invalidate_patterns must be a list that is not empty")
@@ -166,7 +168,7 @@ def _methods(item: dict[str, object]) -> frozenset[bytes]:
     return frozenset(methods)
 
 
-def _expanded(pattern: bytes, match: re.Match[bytes]) -> bytes:
+def _expanded(pattern: bytes, match: Match) -> bytes:
     def fill(reference: re.Match[bytes]) -> bytes:
         if reference[1] is None:
             return reference[0]

@@ -41,7 +41,7 @@ from caching_proxy.auth.keys import (
     load_secret,
     trusted,
 )
-from caching_proxy.auth.memo import Memo
+from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import RequestHead
 from caching_proxy.interfaces import Identity, ITokenVerifier
 from caching_proxy.rules.role import ANONYMOUS, OPAQUE, UnclearRoles, isolated, role_of
@@ -50,6 +50,12 @@ __all__ = ["KeyConfigError", "TokenConfig", "TokenVerifier", "default_algorithms
 
 UNCLEAR_SECONDS = 60.0
 """How often a roles claim that is not understood is told of."""
+
+GOOD_SECONDS = 300.0
+"""How long a good token is remembered at most; refusals never are: keys may arrive and moments come."""
+
+GOOD_BYTES = 1 << 20
+"""What a generation of good tokens may take."""
 
 INVALID = Identity(None, "invalid")
 _ANONYMOUS = Identity(ANONYMOUS.identifier, ANONYMOUS.label)
@@ -85,6 +91,10 @@ def key_source(config: TokenConfig, clock: IReactorTime, client: HTTPClient | No
     return JwksKeys(fetch, clock, config.algorithms)
 
 
+def _weight(authorization: bytes) -> int:
+    return len(authorization) + 400  # with the identity and places in dictionaries
+
+
 def token_verifier(config: TokenConfig, clock: IReactorTime, client: HTTPClient | None = None) -> TokenVerifier:
     """A verifier with the keys that ``config`` names; raises :class:`KeyConfigError`."""
     return TokenVerifier(config, clock, key_source(config, clock, client))
@@ -98,14 +108,16 @@ class TokenVerifier:
         self._config = config
         self._now = clock.seconds
         self._source = source
-        self._memo = Memo()
+        self._good: Memo[bytes, tuple[float, Identity]] = Memo(GOOD_BYTES, _weight)  # until when, whose
         self._tell_unclear_from = float("-inf")
         self._log = Logger()
         if isinstance(source, JwksKeys):
-            source.on_change = self._memo.clear
+            source.on_change = self._good.clear
 
     def remembered(self, authorization: bytes) -> Identity | None:
-        return self._memo.get(authorization, self._now())
+        """Whose the exact field value ``authorization`` is, if that was found out and still holds."""
+        good = self._good[authorization]
+        return good[1] if good is not None and self._now() < good[0] else None
 
     def identify(self, request: RequestHead) -> Identity | Deferred[Identity]:
         values = request.fields.all(b"authorization")
@@ -188,7 +200,10 @@ class TokenVerifier:
         return self._remember(authorization, Identity(role.identifier, role.label), claims, now)
 
     def _remember(self, authorization: bytes, identity: Identity, claims: Claims, now: float) -> Identity:
-        self._memo.put(authorization, identity, claims.expires, now)
+        until = now + GOOD_SECONDS
+        if claims.expires is not None and claims.expires < until:
+            until = claims.expires
+        self._good.keep(authorization, (until, identity))
         return identity
 
     def _unclear(self, unclear: UnclearRoles, now: float) -> Identity:

@@ -21,7 +21,7 @@ from caching_proxy.server.batch import Answers
 from caching_proxy.server.refusal import CLIENT_LEFT, refusal
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Inbound
-from caching_proxy.server.request_head import END, ParsedHead, check_unfinished
+from caching_proxy.server.request_head import END, AnyHead, check_unfinished
 from caching_proxy.server.seams import Site
 from caching_proxy.server.sending import SendingHalf
 from caching_proxy.transport.native import BytesProtocol
@@ -179,7 +179,7 @@ class HTTPChannel(SendingHalf):
                 self.due = self.seconds() + self.limits.head_seconds
             check_unfinished(rest, self.limits, seen)
 
-    def _begin(self, parsed: ParsedHead) -> None:
+    def _begin(self, parsed: AnyHead) -> None:
         """Build the request, give it the part of its body that is here, and have it processed."""
         framing, limit = parsed.framing, self.limits.body_bytes
         if limit is not None and framing.length is not None and framing.length > limit:

@@ -12,11 +12,15 @@ import re
 from collections.abc import Sequence
 
 from caching_proxy.http.framing import BadMessage
+from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import Field
 from caching_proxy.rules.relevance import OWN, is_read
 
 MAX_BYTES = 1 << 20
 """What all remembered lines may take, their places in the dictionary included."""
+
+MAX_NAME_BYTES = 1 << 18
+"""What all remembered names may take."""
 
 MAX_LINE = 512
 """Bytes of a line beyond which it is not remembered."""
@@ -40,19 +44,23 @@ class _Name:
         self.left = 0 if counts in OWN else MAX_VALUES
 
 
-class FieldLines(dict[bytes, bytes]):
+def _weight(line: bytes) -> int:
+    return len(line) + _PLACE
+
+
+class FieldLines(Memo[bytes, bytes]):
     """Line → what it counts as: itself, or its name where only that is to be told by, or nothing.
 
     A line that is missing is understood on the way, and refused with :class:`BadMessage` if it is malformed.
     """
 
-    __slots__ = ("_names", "_own", "_size", "news")
+    __slots__ = ("_names", "_own", "_room", "news")
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(MAX_BYTES // 2, _weight)
         self._names: dict[bytes, _Name] = {}
+        self._room = MAX_NAME_BYTES
         self._own: list[Field] = []
-        self._size = 0
         self.news = False
         """Whether the lines read last have one that is not told by its name and was not remembered."""
 
@@ -65,6 +73,9 @@ class FieldLines(dict[bytes, bytes]):
         return counting, own
 
     def __missing__(self, line: bytes) -> bytes:
+        older = super().__missing__(line)
+        if older is not None:
+            return older
         name, colon, value = line.partition(b":")
         known = self._names.get(name) or self._named(name)
         if not colon or line.translate(None, _TEXT):  # RFC 9110 §5.5: no controls; CR and LF only as CRLF
@@ -78,7 +89,7 @@ class FieldLines(dict[bytes, bytes]):
         self.news = True
         if known.left and len(line) <= MAX_LINE:
             known.left -= 1
-            self._remember(line, counts)
+            self.keep(line, counts)
         return counts
 
     def _named(self, name: bytes) -> _Name:
@@ -87,21 +98,17 @@ class FieldLines(dict[bytes, bytes]):
         lower = name.lower()
         known = _Name(lower if lower in OWN else _SHARED if is_read(lower) else _NOTHING)
         if len(name) <= MAX_LINE:
-            self._take(len(name) + 2 * _PLACE)
+            if self._room <= 0:
+                self.turn()
+            self._room -= len(name) + 2 * _PLACE
             self._names[name] = known
         return known
 
-    def _remember(self, line: bytes, counts: bytes) -> None:
-        self._take(len(line) + _PLACE)
-        self[line] = counts
-
-    def _take(self, size: int) -> None:
-        """Make room for ``size`` bytes: when all is taken everything is forgotten, and soon learned again."""
-        self._size += size
-        if self._size > MAX_BYTES:
-            self.clear()
-            self._names.clear()
-            self._size = size
+    def turn(self) -> None:
+        """Begin a new generation, of names as well: each may have its number of lines again."""
+        super().turn()
+        self._names.clear()
+        self._room = MAX_NAME_BYTES
 
 
 def count_refusal(data: bytes) -> BadMessage:

@@ -23,7 +23,7 @@ from caching_proxy.http.framing import has_no_body
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.http.pieces import Content
 from caching_proxy.server.request_body import Inbound
-from caching_proxy.server.request_head import ParsedHead
+from caching_proxy.server.request_head import AnyHead
 from caching_proxy.server.seams import Channel, Site
 from caching_proxy.transport.native import BytesProtocol
 
@@ -45,7 +45,7 @@ class ProxyRequest(server.Request):
     _log = Logger()
     _interim = 0  # responses before the final one so far
 
-    def __init__(self, channel: Channel, parsed: ParsedHead, body: Body | None, inbound: Inbound | None = None) -> None:
+    def __init__(self, channel: Channel, parsed: AnyHead, body: Body | None, inbound: Inbound | None = None) -> None:
         # Not the base's __init__: it builds header objects and addresses that most requests never look at.
         head = parsed.head
         self.head: RequestHead = head

@@ -9,7 +9,7 @@ them. Nobody looks at the others unless a request walks the full path.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -21,25 +21,28 @@ from caching_proxy.http.framing import (
     keeps_alive,
     request_framing,
 )
+from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import Field, Fields, RequestHead
 from caching_proxy.server.field_lines import FieldLines, count_refusal
 from caching_proxy.server.limits import DEFAULT_LIMITS, Limits
-from caching_proxy.server.memo import Memo
-from caching_proxy.server.request_line import RequestLine, check_request_line, parse_request_line, valid_host
+from caching_proxy.server.request_line import L, RequestLine, check_request_line, parse_request_line, valid_host
 
 END: Final = b"\r\n\r\n"
 
 _TOKEN_FIRST = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+M = TypeVar("M")
+"""What the hot path keeps with a combination of lines."""
+
 _NOT_NOMINATED = frozenset((b"authorization", b"cookie", b"host", b"content-length", b"transfer-encoding"))
 
 
 @attrs.define(slots=True, eq=False)
-class Meaning:
+class Meaning(Generic[M]):
     """What the lines that count say, the same for all heads that are told by the same.
 
     ``fields`` are those lines less the ones that are told by their name alone. ``persistent``: HTTP/1.1 without body,
     Expect or Upgrade on a connection that persists. ``expects``: it waits for 100 Continue (RFC 9110 §10.1.1).
-    ``room`` is for the hot path.
+    ``room`` is for what the hot path makes of them.
     """
 
     fields: Fields
@@ -47,10 +50,10 @@ class Meaning:
     keep_alive: bool
     expects: bool
     persistent: bool
-    room: object = None
+    room: M | None = None
 
 
-class ParsedHead:
+class ParsedHead(Generic[L, M]):
     """A head with what follows from it for the connection.
 
     ``own`` are the lines that count and differ in every request: lower-case name and value. ``plain``: a GET or HEAD
@@ -60,7 +63,13 @@ class ParsedHead:
     __slots__ = ("_data", "_head", "_lines", "_news", "_parser", "line", "meaning", "own", "plain")
 
     def __init__(
-        self, line: RequestLine, meaning: Meaning, own: list[Field], lines: list[bytes], data: bytes, parser: HeadParser
+        self,
+        line: RequestLine[L],
+        meaning: Meaning[M],
+        own: list[Field],
+        lines: list[bytes],
+        data: bytes,
+        parser: HeadParser[L, M],
     ) -> None:
         self.line = line
         self.meaning = meaning
@@ -111,12 +120,16 @@ class ParsedHead:
         return lines
 
 
+AnyHead = ParsedHead[Any, Any]
+
+
 def parse_request_head(data: bytes, limits: Limits = DEFAULT_LIMITS) -> RequestHead:
     """The head in ``data``, as :meth:`HeadParser.parse` has it."""
-    return HeadParser(limits).parse(data).head
+    parser: HeadParser[None, None] = HeadParser(limits)
+    return parser.parse(data).head
 
 
-class HeadParser:
+class HeadParser(Generic[L, M]):
     """Parses heads, and remembers the last ones by their exact bytes, and request lines, field lines and what those
     that count come to by themselves: clients repeat themselves, and where they do not, their lines do.
 
@@ -126,43 +139,45 @@ class HeadParser:
     MEMO_BYTES = 2048
     """The longest head that is remembered as a whole."""
 
-    MEANINGS = 2048
-    """Combinations of lines that are remembered."""
+    MEANINGS = 1024
+    """Combinations of lines that a generation of them remembers."""
+
+    LINES_BYTES = 4 << 20
+    """What a generation of request lines may take, with what the hot path keeps beside them."""
 
     COUNTING_BYTES = 1024
     """The longest of them."""
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS, remembered: int = 2 << 20) -> None:
         self.limits = limits
-        self._heads: Memo[ParsedHead] = Memo(remembered)
-        self._blocks: Memo[Fields] = Memo(remembered)
+        self._heads: Memo[bytes, ParsedHead[L, M]] = Memo(remembered, _weight)
+        self._blocks: Memo[bytes, Fields] = Memo(remembered, _weight)
         self._field_lines = FieldLines()
-        self._request_lines: dict[bytes, RequestLine] = {}
-        self._request_line_bytes = 0
-        self._meanings: dict[tuple[bytes, ...], Meaning] = {}
+        self._request_lines: Memo[bytes, RequestLine[L]] = Memo(self.LINES_BYTES, _line_weight)
+        self._meanings: Memo[tuple[bytes, ...], Meaning[M]] = Memo(self.MEANINGS)
 
-    def parse(self, data: bytes) -> ParsedHead:
+    def parse(self, data: bytes) -> ParsedHead[L, M]:
         """The head in ``data``, which ends with an empty line, the first there.
 
         Raises :class:`BadMessage` (400, 413, 414, 431, 501, 505).
         """
-        parsed = self._heads.get(data)
+        parsed = self._heads[data]
         if parsed is not None:
             return parsed
         if len(data) > self.limits.head_bytes:
             _bounded(data, self.limits)
         lines = data[:-4].split(b"\r\n")
         start = lines.pop(0)
-        line = self._request_lines.get(start) or self._new_line(start)
+        line = self._request_lines[start] or self._new_line(start)
         if len(lines) > self.limits.field_count:
             raise count_refusal(data)
         counting, own = self._field_lines.read(lines)
-        meaning = self._meanings.get(counting) if line.minor else None
+        meaning = self._meanings[counting] if line.minor else None
         if meaning is None:
             meaning = self._new_meaning(counting, line)
         parsed = ParsedHead(line, meaning, own, lines, data, self)
         if not self.news and len(data) <= self.MEMO_BYTES:
-            self._heads.put(data, parsed)
+            self._heads.keep_repeated(data, parsed)
         return parsed
 
     @property
@@ -176,30 +191,33 @@ class HeadParser:
         if len(data) > self.MEMO_BYTES:
             return Fields.received(lines)
         block = data[data.find(b"\n") + 1 :]
-        fields = self._blocks.get(block)
+        fields = self._blocks[block]
         if fields is None:
             fields = Fields.received(lines)
-            self._blocks.put(block, fields)
+            self._blocks.keep_repeated(block, fields)
         return fields
 
-    def _new_line(self, start: bytes) -> RequestLine:
-        line = parse_request_line(start, self.limits)
+    def _new_line(self, start: bytes) -> RequestLine[L]:
+        line: RequestLine[L] = parse_request_line(start, self.limits)
         if len(start) <= self.COUNTING_BYTES:
-            self._request_line_bytes += len(start) + 1000  # what the hot path keeps with it, too
-            if self._request_line_bytes > 8 << 20:
-                self._request_lines.clear()
-                self._request_line_bytes = 0
-            self._request_lines[start] = line
+            self._request_lines.keep(start, line)
         return line
 
-    def _new_meaning(self, counting: tuple[bytes, ...], line: RequestLine) -> Meaning:
+    def _new_meaning(self, counting: tuple[bytes, ...], line: RequestLine[L]) -> Meaning[M]:
         fields = Fields.received([one for one in counting if b":" in one])
-        meaning = _meaning(RequestHead(line.method, line.target, fields, line.minor))
+        meaning: Meaning[M] = _meaning(RequestHead(line.method, line.target, fields, line.minor))
         if line.minor and sum(map(len, counting)) <= self.COUNTING_BYTES:
-            if len(self._meanings) >= self.MEANINGS:
-                self._meanings.clear()
-            self._meanings[counting] = meaning
+            self._meanings.keep(counting, meaning)
         return meaning
+
+
+def _weight(data: bytes) -> int:
+    """What a head takes with its lines, about, or a block of lines."""
+    return 3 * len(data) + 600
+
+
+def _line_weight(start: bytes) -> int:
+    return len(start) + 1000  # what the hot path keeps with it, too
 
 
 def check_unfinished(data: bytes, limits: Limits, since: int = 0) -> None:
@@ -226,7 +244,7 @@ def _bounded(data: bytes, limits: Limits) -> None:
         raise BadMessage(431, "request head too large")
 
 
-def _meaning(head: RequestHead) -> Meaning:
+def _meaning(head: RequestHead) -> Meaning[Any]:
     """What the lines that count say; raises :class:`BadMessage` (400, 413, 501)."""
     fields = head.fields
     if any(len(value) > 19 and len(value.lstrip(b"0")) > 19 for value in fields.all(b"content-length")):

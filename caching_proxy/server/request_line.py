@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -16,16 +17,19 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
 # RFC 3986 §3.2.2 and 3.2.3, less the comma (it would join two Host lines) and an empty host
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=]+)(?::([0-9]{0,5}))?")
 
+L = TypeVar("L")
+"""What the hot path keeps with a request line."""
+
 _PLAIN_METHODS = frozenset((b"GET", b"HEAD"))
 
 
 @attrs.define(slots=True, eq=False)
-class RequestLine:
+class RequestLine(Generic[L]):
     """A request line that was found valid.
 
     ``target`` is in origin-form or ``*``; ``authority`` is that of an absolute-form target, which takes the place of
-    Host. ``minor`` is the HTTP/1 minor version. ``plain``: GET or HEAD of a path. ``room`` is for the hot path, as
-    lines repeat.
+    Host. ``minor`` is the HTTP/1 minor version. ``plain``: GET or HEAD of a path. ``room`` is for what the hot
+    path makes of it, as lines repeat.
     """
 
     method: bytes
@@ -33,7 +37,7 @@ class RequestLine:
     minor: int
     authority: bytes | None = None
     plain: bool = False
-    room: object = None
+    room: L | None = None
 
 
 def check_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, int]:
@@ -53,7 +57,7 @@ def check_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, int]:
     return method, target, int(minor)
 
 
-def parse_request_line(line: bytes, limits: Limits) -> RequestLine:
+def parse_request_line(line: bytes, limits: Limits) -> RequestLine[Any]:
     """The request line ``line``, which stands without its CRLF; raises :class:`BadMessage` (400, 414, 501, 505)."""
     method, target, minor = check_request_line(line, limits)
     if target.startswith(b"/"):

@@ -17,11 +17,11 @@ from caching_proxy.server.connections import ConnectionSet
 from caching_proxy.server.limits import Limits
 from caching_proxy.server.pinned import Pinned
 from caching_proxy.server.request_body import Budget
-from caching_proxy.server.request_head import HeadParser, ParsedHead
+from caching_proxy.server.request_head import AnyHead, HeadParser
 from caching_proxy.server.turn import Turn
 from caching_proxy.transport.native import BytesProtocol
 
-Hot = Callable[[ParsedHead, Any], HotAnswer | None]
+Hot = Callable[[AnyHead, Any], HotAnswer | None]
 """Answers a plain GET or HEAD with the exact bytes of a whole response, or None to decline. It is given the channel."""
 
 
@@ -33,7 +33,7 @@ class Site(Protocol):
     limits: Limits
     hot: Hot | None
     on_refused: Callable[[int, bytes], None] | None
-    heads: HeadParser
+    heads: HeadParser[Any, Any]
     connections: ConnectionSet
     pinned: Pinned
     turn: Turn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from email.utils import formatdate
+from typing import Any
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
@@ -52,7 +53,7 @@ class ProxySite(Factory):
         self.limits = limits
         self.hot = hot
         self.on_refused = on_refused
-        self.heads = HeadParser(limits)
+        self.heads: HeadParser[Any, Any] = HeadParser(limits)
         self.connections = ConnectionSet(clock, max_connections, max_per_peer)
         self.requestFactory: type[ProxyRequest] = ProxyRequest
         self.pinned = Pinned()

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-
 from caching_proxy.cache.tiers.hot import HotRecord, HotTier
+from caching_proxy.cache.tiers.renderings import Rendering, Shown
 from caching_proxy.http.messages import Fields, RequestHead
-from caching_proxy.http.pieces import SHARED_BYTES, Content
+from caching_proxy.http.pieces import SHARED_BYTES
 from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.interfaces import ITokenVerifier
 from caching_proxy.rules.conditional import not_modified
@@ -34,17 +33,10 @@ from caching_proxy.rules.stored_response import answer
 from caching_proxy.rules.variance import variant_of
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
-from caching_proxy.server.request_head import ParsedHead
 from caching_proxy.web.hosts import HostPolicy
-from caching_proxy.web.hot_reading import Bearing, Reading, Route, conditions, request_id, several_parts
+from caching_proxy.web.hot_reading import Bearing, Head, Reading, conditions, request_id, several_parts
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
-
-CHOICES = 32
-"""Combinations of the fields that ``Vary`` names for which a record remembers what answers them."""
-
-FORMS = 16
-"""Answers of one entry that are kept for a second: to GET, to HEAD, to some conditions."""
 
 MAX_REMEMBERED = 128
 """Bytes of a request's values beyond which no choice or form is remembered under them."""
@@ -52,48 +44,6 @@ MAX_REMEMBERED = 128
 _GET = b"GET"
 _HTTP = b"http"
 _HIT = Use.HIT
-
-
-@attrs.define(slots=True, eq=False)
-class Rendering:
-    """An answer's head as bytes and its body."""
-
-    status: int
-    head: bytes
-    body: Content
-
-
-@attrs.define(slots=True, eq=False)
-class Shown:
-    """An entry that answers, and the answers made from it while its age in whole seconds is ``age``.
-
-    ``whole`` is the one to a GET without conditions: most entries are asked for nothing else.
-    """
-
-    entry: CacheEntry
-    age: int = -1
-    whole: Rendering | None = None
-    _others: dict[object, Rendering] | None = None
-
-    def renew(self, age: int) -> None:
-        """A second has passed: ``Age`` and its like say something else."""
-        self.age = age
-        self.whole = self._others = None
-
-    def find(self, form: object) -> Rendering | None:
-        """The answer of a ``form``: a method, a status, or what the request said."""
-        if form == _GET:
-            return self.whole
-        return None if self._others is None else self._others.get(form)
-
-    def keep(self, form: object, rendering: Rendering) -> None:
-        """Keep an answer for the rest of the second."""
-        if form == _GET:
-            self.whole = rendering
-        elif self._others is None:
-            self._others = {form: rendering}
-        elif len(self._others) < FORMS:
-            self._others[form] = rendering
 
 
 class HotPath:
@@ -120,9 +70,9 @@ class HotPath:
         self._peers = peers
         self._trusting = peers.any
 
-    def __call__(self, parsed: ParsedHead, channel: HTTPChannel) -> HotAnswer | None:
+    def __call__(self, parsed: Head, channel: HTTPChannel) -> HotAnswer | None:
         bearing = parsed.meaning.room
-        if not isinstance(bearing, Bearing):
+        if bearing is None:
             bearing = self._reading.bearing(parsed)
         if bearing.declined:
             return None
@@ -130,7 +80,7 @@ class HotPath:
         if identity is None or identity.role is None:
             return None
         route = parsed.line.room
-        if not isinstance(route, Route):
+        if route is None:
             route = self._reading.route(parsed)
         if route.declined:
             return None
@@ -163,7 +113,7 @@ class HotPath:
 
     # -- once for each record, and each second of an entry's age ---------------------------------
 
-    def _shown(self, parsed: ParsedHead, bearing: Bearing, record: HotRecord, view: View, now: float) -> Shown | None:
+    def _shown(self, parsed: Head, bearing: Bearing, record: HotRecord, view: View, now: float) -> Shown | None:
         """The entry that answers, with room for its answers; None where the full path has to look."""
         name: object = view.scope
         if record.named:
@@ -174,10 +124,10 @@ class HotPath:
         if bearing.ranged:
             name = shown = None
         elif record.named or view is not PLAIN_VIEW:
-            shown = record.renderings.get(name)
+            shown = record.renderings[name]
         else:
             shown = record.shown
-        if not isinstance(shown, Shown):
+        if shown is None:
             shown = self._chosen(parsed, bearing, record, view, now)
             if shown is None:
                 return None
@@ -189,15 +139,15 @@ class HotPath:
             shown.renew(age)
         return shown
 
-    def _chosen(self, parsed: ParsedHead, bearing: Bearing, record: HotRecord, view: View, now: float) -> Shown | None:
+    def _chosen(self, parsed: Head, bearing: Bearing, record: HotRecord, view: View, now: float) -> Shown | None:
         head = parsed.head if record.named else self._asking(parsed, bearing)
         lookup = choose(head, NO_DIRECTIVES, record.entries, now, view)
         if lookup.use is not _HIT or lookup.entry is None or lookup.entry.missing is not None:
             return None
         if MARKED in lookup.entry.head:  # it names the host that each client came by
             return None
-        shown = record.renderings.get((None, variant_of(lookup.entry)))
-        return shown if isinstance(shown, Shown) and shown.entry is lookup.entry else Shown(lookup.entry)
+        shown = record.renderings[(None, variant_of(lookup.entry))]
+        return shown if shown is not None and shown.entry is lookup.entry else Shown(lookup.entry)
 
     def _remember(self, record: HotRecord, name: object, shown: Shown, now: float) -> None:
         """Keep a choice from the second time in a second on: thousands of entries that are asked for now and then
@@ -207,17 +157,17 @@ class HotPath:
             record.shown = shown
         elif record.rendered_at == age and name is not None:
             if record.named:  # other choices may come to the same entry
-                record.remember((None, variant_of(shown.entry)), shown, CHOICES)
-            record.remember(name, shown, CHOICES)
+                record.remember((None, variant_of(shown.entry)), shown)
+            record.remember(name, shown)
         record.rendered_at = age
 
-    def _asking(self, parsed: ParsedHead, bearing: Bearing) -> RequestHead:
+    def _asking(self, parsed: Head, bearing: Bearing) -> RequestHead:
         """The head as far as an answer depends on it."""
         line = parsed.line
         fields = Fields(conditions(parsed)) if bearing.particular else parsed.meaning.fields
         return RequestHead(line.method, line.target, fields)
 
-    def _rendering(self, parsed: ParsedHead, bearing: Bearing, shown: Shown, now: float) -> Rendering:
+    def _rendering(self, parsed: Head, bearing: Bearing, shown: Shown, now: float) -> Rendering:
         """The answer, made anew unless one for the same conditions, or that comes to the same, was kept."""
         method = parsed.line.method
         if not bearing.particular:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import attrs
 
 from caching_proxy.http.hop_by_hop import incoming_request_id
+from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import Field, Fields, RequestHead
 from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.interfaces import Identity, ITokenVerifier
@@ -25,11 +26,11 @@ _NOT_IN_TERMS = frozenset((b"cookie", b"x-request-id", b"forwarded"))  # judged 
 
 _DECIDING = NOTABLE | {b"authorization"}  # an operator may have these taken away before anybody looks
 
-NAMED = 1024
-"""Combinations of names in ``Vary`` of which it is remembered whether they are steered."""
+NAMED = 512
+"""Combinations of names in ``Vary`` of which a generation is remembered, and whether they are steered."""
 
-VIEWS = 16
-"""Views remembered for one combination of lines."""
+VIEWS = 8
+"""Views that a generation remembers for one combination of lines."""
 
 
 @attrs.define(slots=True, eq=False)
@@ -74,7 +75,10 @@ class Bearing:
     particular: bool
     ranged: bool
     personal: bool
-    views: dict[tuple[bytes, bytes, bool], View]
+    views: Memo[tuple[bytes, bytes, bool], View]
+
+
+Head = ParsedHead[Route, Bearing]
 
 
 class Reading:
@@ -88,10 +92,10 @@ class Reading:
         self._keys = keys
         self._hosts = hosts
         self._steering = steering
-        self._steered: dict[tuple[bytes, ...], bool] = {}
+        self._steered: Memo[tuple[bytes, ...], bool] = Memo(NAMED)
         self._traits = traits_under(policy)
 
-    def route(self, parsed: ParsedHead) -> Route:
+    def route(self, parsed: Head) -> Route:
         """Where the request line leads, the first time."""
         target = parsed.line.target
         of_key = None if self._keys.host_in_key else target_of(target, self._keys)
@@ -99,11 +103,11 @@ class Reading:
         parsed.line.room = route
         return route
 
-    def key(self, parsed: ParsedHead, bearing: Bearing, role: bytes) -> bytes:
+    def key(self, parsed: Head, bearing: Bearing, role: bytes) -> bytes:
         """The key where Host has a part in it."""
         return build_key(role, target_of(parsed.line.target, self._keys, bearing.host))
 
-    def bearing(self, parsed: ParsedHead) -> Bearing:
+    def bearing(self, parsed: Head) -> Bearing:
         """What the lines decide, the first time."""
         shared, own = parsed.meaning.fields, parsed.own
         names = {name for name, _ in own}
@@ -123,7 +127,7 @@ class Reading:
             particular=not PARTICULAR.isdisjoint(names),
             ranged=b"range" in names,
             personal=cookies or credentials,
-            views={},
+            views=Memo(VIEWS),
         )
         parsed.meaning.room = bearing
         return bearing
@@ -148,16 +152,15 @@ class Reading:
 
     def steered(self, names: tuple[bytes, ...]) -> bool:
         """Whether one of ``names``, which a ``Vary`` has, counts only from a trusted proxy: for the full path."""
-        known = self._steered.get(names)
+        known = self._steered[names]
         if known is None:
-            if len(self._steered) >= NAMED:
-                self._steered.clear()
-            known = self._steered[names] = any(map(self._steering.unseen, names))
+            known = any(map(self._steering.unseen, names))
+            self._steered.keep(names, known)
         return known
 
     # -- in each request -------------------------------------------------------------------------
 
-    def who(self, parsed: ParsedHead, bearing: Bearing) -> Identity | None:
+    def who(self, parsed: Head, bearing: Bearing) -> Identity | None:
         """Whose request it is, where cookies or credentials come with it; None: for the full path to find out."""
         if bearing.cookies and names_session(_values_of(parsed.own, b"cookie"), self._policy):
             return None
@@ -166,32 +169,30 @@ class Reading:
         identity = self._verifier.remembered(_values_of(parsed.own, b"authorization")[0])
         return identity if identity is not None and _establishes(identity) else None
 
-    def view(self, parsed: ParsedHead, bearing: Bearing, route: Route, scheme: bytes, trusted: bool) -> View:
+    def view(self, parsed: Head, bearing: Bearing, route: Route, scheme: bytes, trusted: bool) -> View:
         """What the request may see, where a trusted proxy or TLS has a say in that."""
         target = parsed.line.target
         if bearing.forwarded and trusted:  # it tells where the client is, so it differs in every request
             return view_of(scope_of(target, parsed.head.fields, scheme, trusted), False)
         name = (route.view.scope, scheme, trusted)  # the target has a say by its slash alone, as in route.view
-        view = bearing.views.get(name)
+        view = bearing.views[name]
         if view is None:
-            if len(bearing.views) >= VIEWS:
-                bearing.views.clear()
             view = view_of(scope_of(target, parsed.meaning.fields, scheme, trusted), False)
-            bearing.views[name] = view
+            bearing.views.keep(name, view)
         return view
 
 
-def request_id(parsed: ParsedHead) -> bytes | None:
+def request_id(parsed: Head) -> bytes | None:
     """The identifier that a trusted proxy gave the request."""
     return incoming_request_id(Fields(parsed.own), True)
 
 
-def conditions(parsed: ParsedHead) -> tuple[Field, ...]:
+def conditions(parsed: Head) -> tuple[Field, ...]:
     """The lines that ask for a part, or only for what has changed."""
     return tuple([pair for pair in parsed.own if pair[0] in PARTICULAR])
 
 
-def several_parts(parsed: ParsedHead) -> bool:
+def several_parts(parsed: Head) -> bool:
     """Whether it asks for several ranges: the parts of such an answer are set apart by a secret."""
     return any(name == b"range" and b"," in value for name, value in parsed.own)
 

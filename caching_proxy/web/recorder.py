@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -91,7 +92,7 @@ class Recorder:
         """A request whose head could not be read, from ``peer``."""
         self.refused(status, None, peer)
 
-    def hot_meter(self, line: RequestLine, status: int, role: str) -> HotMeter:
+    def hot_meter(self, line: RequestLine[Any], status: int, role: str) -> HotMeter:
         """What records the hot hits of requests with this ``line``; ``role`` is the label."""
         path, hit = self._paths.label(line.target), CacheStatus.HOT_HIT.text
         meter = self._metrics.request_children(normalise_method(line.method), path, status, hit, role)

@@ -99,6 +99,18 @@ def test_remembered_until_exp():
     assert subject.identify(request(value)) == INVALID
 
 
+def test_what_is_remembered_of_good_tokens_is_bounded_in_bytes(monkeypatch):
+    monkeypatch.setattr("caching_proxy.auth.verifier.GOOD_BYTES", 20_000)
+    clock = clock_at()
+    subject = verifier(clock, secret=SECRET)
+    values = [b"Bearer " + token(exp=int(NOW) + 60, jti=str(n)) for n in range(200)]
+    for value in values:
+        assert subject.identify(request(value)).role == b"editor"
+    held = [value for value in values if subject.remembered(value)]
+    assert 0 < sum(len(value) for value in held) <= 40_000
+    assert values[-1] in held
+
+
 def test_remembered_for_five_minutes_and_then_judged_again():
     clock = clock_at()
     subject = verifier(clock, secret=SECRET)

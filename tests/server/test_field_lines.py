@@ -102,8 +102,8 @@ def test_memory_is_bounded(line):
     lines = FieldLines()
     for n in range(12_000):
         lines.read([line(n)])
-    held = [*lines, *lines._names]
-    places = sys.getsizeof(lines) + sys.getsizeof(lines._names)
+    held = [*lines, *lines._older, *lines._names]
+    places = sys.getsizeof(lines) + sys.getsizeof(lines._older) + sys.getsizeof(lines._names)
     assert sum(map(sys.getsizeof, held)) + places < 2 * field_lines.MAX_BYTES
     assert max(map(len, held), default=0) <= field_lines.MAX_LINE
 
@@ -113,7 +113,8 @@ def test_a_name_that_always_differs_does_not_push_out_the_others():
     lines.read([b"Accept: */*"])
     for n in range(20_000):
         lines.read([b"Referer: /%d" % n])
-    assert b"Accept: */*" in lines
+        lines.read([b"Accept: */*"])
+        assert not lines.news
 
 
 def test_whole_heads_that_never_repeat_are_not_kept():
@@ -121,8 +122,8 @@ def test_whole_heads_that_never_repeat_are_not_kept():
     for n in range(3000):
         parser.parse(b"GET /%d HTTP/1.1\r\nHost: a%d\r\nX-Forwarded-Host: %d\r\nX: %d\r\n\r\n" % (n, n, n, n))
     assert len(parser._meanings) <= parser.MEANINGS
-    assert not parser._heads._young
-    assert len(parser._request_lines) == 3000
+    assert not parser._heads.held
+    assert parser._request_lines.held == 3000
     for n in range(10_000):
         parser.parse(b"GET /%d%b HTTP/1.1\r\nHost: a\r\n\r\n" % (n, b"x" * 900))
-    assert len(parser._request_lines) < 10_000
+    assert parser._request_lines.held < 10_000

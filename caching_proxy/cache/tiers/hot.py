@@ -10,13 +10,14 @@ A record knows every variant of its key that the store has: with some of them al
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import inf
-from types import MappingProxyType
 
+from caching_proxy.cache.tiers.renderings import Shown
 from caching_proxy.cache.tiers.sweeper import Sweep
 from caching_proxy.cache.tiers.target_index import ByTarget
 from caching_proxy.cache.tiers.variants import arranged, field_name
+from caching_proxy.http.memo import Memo
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.rules.variance import outline_of
@@ -24,7 +25,10 @@ from caching_proxy.rules.variance import outline_of
 OVERHEAD = 700
 """Bytes that an entry costs beside its key, head and body (objects, dictionary slots), as measured."""
 
-NOTHING: Mapping[object, object] = MappingProxyType({})
+CHOICES = 16
+"""Combinations of the fields that ``Vary`` names for which a generation of a record remembers what answers them."""
+
+_NONE: Memo[object, Shown] = Memo(0)  # keeps nothing, and is shared: most records are never asked for twice
 
 
 class HotRecord:
@@ -47,15 +51,15 @@ class HotRecord:
             self.size += entry.weight
             if entry.missing is None:
                 self.whole += 1
-        self.renderings: Mapping[object, object] = NOTHING  # most records are never asked for twice
+        self.renderings = _NONE
         self.rendered_at = -1
-        self.shown: object = None
+        self.shown: Shown | None = None
 
-    def remember(self, name: object, value: object, limit: int) -> None:
-        """Put ``value`` into ``renderings``, of which there are ``limit`` at most."""
-        if not isinstance(self.renderings, dict) or len(self.renderings) >= limit:
-            self.renderings = {}
-        self.renderings[name] = value
+    def remember(self, name: object, shown: Shown) -> None:
+        """Put ``shown`` into ``renderings``."""
+        if self.renderings is _NONE:
+            self.renderings = Memo(CHOICES)
+        self.renderings.keep(name, shown)
 
 
 def _named(entries: Sequence[CacheEntry]) -> tuple[bytes, ...]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from caching_proxy.http.memo import Memo
+
 MAX_LENGTH = 120
 OTHER_PATH = ":other"
 OTHER_METHOD = "other"
@@ -48,28 +50,26 @@ class PathLabels:
 
     __slots__ = ("_labels", "_recent", "limit")
 
-    _MAX_RECENT = 1024
+    _RECENT = 512  # in a generation
     _MAX_REMEMBERED = 256  # bytes of a path worth remembering
 
     def __init__(self, limit: int = 200) -> None:
         self.limit = limit
         self._labels: set[str] = set()
-        self._recent: dict[bytes, str] = {}
+        self._recent: Memo[bytes, str] = Memo(self._RECENT)
 
     @property
     def remembered(self) -> int:
         """Raw paths held for speed."""
-        return len(self._recent)
+        return self._recent.held
 
     def label(self, path: bytes) -> str:
         """The label for ``path``, which may carry a query."""
-        label = self._recent.get(path)
+        label = self._recent[path]
         if label is None:
             label = self._admitted(normalise_path(path))
             if len(path) <= self._MAX_REMEMBERED:
-                if len(self._recent) >= self._MAX_RECENT:
-                    self._recent.clear()
-                self._recent[path] = label
+                self._recent.keep(path, label)
         return label
 
     def _admitted(self, label: str) -> str:

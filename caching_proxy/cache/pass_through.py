@@ -59,7 +59,7 @@ class PassThrough:
         head = client_request.head
         if head.method in _COUNTED and max_forwards(head.fields) == 0:
             return self._responses.final_recipient(client_request)
-        response = self._send(client_request, cacheable=False)
+        response = self._send(client_request)
         return response.addCallbacks(
             self._forwarded,
             self._failed,
@@ -69,18 +69,18 @@ class PassThrough:
 
     def bypass(self, client_request: ClientRequest, identity: Identity) -> Deferred[CacheResponse]:
         """A GET or HEAD for which the cache is neither read nor written."""
-        response = self._send(client_request, cacheable=True)
+        response = self._send(client_request)
         return response.addCallbacks(
             self._bypassed, self._failed, callbackArgs=(client_request, identity), errbackArgs=(identity,)
         )
 
-    def _send(self, client_request: ClientRequest, cacheable: bool) -> Deferred[UpstreamResponse]:
+    def _send(self, client_request: ClientRequest) -> Deferred[UpstreamResponse]:
         body = client_request.body
         if body.length == 0:
             if upgrade_wish(client_request.head) is not None:
                 return self._route.upgrade(client_request)
-            return self._route.fetch(client_request, client_request.head, None, cacheable=cacheable)
-        return self._route.fetch(client_request, client_request.head, body, cacheable=cacheable)
+            return self._route.fetch(client_request, client_request.head, None)
+        return self._route.fetch(client_request, client_request.head, body)
 
     def _forwarded(
         self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity, asked_at: float

@@ -25,7 +25,6 @@ from caching_proxy.rules.make_entry import make_entry
 from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.references import describes_target, origin_of
-from caching_proxy.rules.scope import scope_of
 from caching_proxy.rules.storability import judge_post
 
 
@@ -122,10 +121,7 @@ class PostKeeper:
         if verdict.refusal is not None or (response.length is not None and response.length > self._policy.max_body):
             return None
         key = build_key(identity.role, target_of(request.target, self._keys, host))
-        scope = scope_of(
-            request.target, request.fields, client_request.scheme, client_request.trusted, client_request.port
-        )
-        return make_entry(key, request, response.head, b"", verdict, self._policy, now, scope)
+        return make_entry(key, request, response.head, b"", verdict, self._policy, now, client_request.scope)
 
     def _describes(self, request: RequestHead, response: UpstreamResponse, scheme: bytes, host: bytes) -> bool:
         return describes_target(request, response.head, {origin_of(scheme, host), self._origin})

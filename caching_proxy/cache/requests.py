@@ -38,7 +38,7 @@ class ClientRequest:
     ``client_ip`` is the peer's address as text; ``peer`` is that of the client whose share of the backend is used;
     ``trusted`` says that the peer is one of ``TRUSTED_PROXIES``; ``scheme`` is how it reached us. ``on_interim`` takes
     each 1xx on its way to the client. ``port`` is that of the client's Host, as ``:8080``, where the backend gets to
-    see it beside the head's Host.
+    see it beside the head's Host. ``steered`` is what a trusted peer says in fields of ``STEERING_FIELDS``.
     """
 
     head: RequestHead
@@ -50,6 +50,12 @@ class ClientRequest:
     on_interim: Callable[[ResponseHead], None] | None = None
     peer: bytes = b""
     port: bytes = b""
+    steered: bytes = b""
+
+    @property
+    def scope(self) -> bytes:
+        """What beside key and ``Vary`` tells its answers apart."""
+        return scope_of(self.head.target, self.head.fields, self.scheme, self.trusted, self.port, self.steered)
 
 
 @transient(slots=True, eq=False)
@@ -108,8 +114,7 @@ class CacheRequest:
         """What decisions look at: a field that ends at this hop must not select a variant."""
         self.identity = identity
         self.key = key
-        scope = scope_of(head.target, head.fields, client_request.scheme, client_request.trusted, client_request.port)
-        self.view = view_of(scope, not identity.established)
+        self.view = view_of(client_request.scope, not identity.established)
         """Which of the key's variants may answer."""
         self.traits = traits
         self.control = traits.control

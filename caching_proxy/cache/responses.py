@@ -26,7 +26,10 @@ _WITHOUT_CONTENT = frozenset((204, 304))
 _NOT_ONLY_RELAYED = PROXY_AUTHENTICATION | {b"age", b"cache-status"}
 """Response fields that a client gets in another form than they are stored in."""
 
-_TOLD = {Refusal.SET_COOKIE: b"set-cookie"}
+_TOLD = {
+    refusal: refusal.value.encode()
+    for refusal in (Refusal.SET_COOKIE, Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.MEMORY)
+}
 """Refusals that Cache-Status names: the proxy's own choice, of which the response itself says nothing."""
 
 

@@ -14,10 +14,11 @@ def why_bypass(fields: Fields, policy: CachePolicy) -> Bypass | None:
     """The reason to neither read nor write the cache for a request with ``fields``, or None.
 
     If-Match and If-Unmodified-Since are for the backend to judge (RFC 9110 §13.1.1). A request's ``no-store`` is taken
-    at its word, which is stricter than RFC 9111 §5.2.1.5.
+    at its word, which is stricter than RFC 9111 §5.2.1.5. An ``Upgrade`` to what is never switched to (``h2c``, which
+    Java's client and curl offer with ordinary requests) is ignored.
     """
     index = fields.index
-    if b"upgrade" in index:
+    if b"upgrade" in index and any(b"websocket" in line.lower() for line in index[b"upgrade"]):
         return Bypass.UPGRADE
     if policy.cookie_bypass and b"cookie" in index and has_session_cookie(RequestHead(b"", b"", fields), policy):
         return Bypass.COOKIE

@@ -16,7 +16,7 @@ import attrs
 from caching_proxy.http.hop_by_hop import HOP_BY_HOP, hop_by_hop, incoming_request_id, max_forwards, upgrade_wish
 from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.http.outgoing_request import OutgoingRequest
-from caching_proxy.rules.steering import METHOD_FIELDS, steers
+from caching_proxy.rules.steering import steers
 
 _DROP = HOP_BY_HOP | {
     b"host",
@@ -58,17 +58,15 @@ def request_to_backend(
     request_id: bytes,
     proxy_name: bytes,
     trusted_peer: bool,
-    cacheable: bool,
     base_path: bytes,
 ) -> OutgoingRequest:
     """The request as the backend receives it, written anew; Host comes first.
 
     ``host`` is what the backend is to see in Host, ``base_path`` the prefix of its URL without a trailing ``/``.
-    ``trusted_peer``: the peer's forwarding fields are believed and extended, else they start here; ``cacheable``: the
-    method is what it says. ``request_id`` is
-    used unless a trusted peer sent one (:func:`incoming_request_id`).
+    ``trusted_peer``: the peer's forwarding fields are believed and extended, else they start here.
+    ``request_id`` is used unless a trusted peer sent one (:func:`incoming_request_id`).
     """
-    passing, hops = _passing_of(head, trusted_peer, cacheable)
+    passing, hops = _passing_of(head, trusted_peer)
     count = passing.count + 4
     forwarded = b""
     if client_ip:  # a peer on a Unix socket has no address
@@ -115,7 +113,6 @@ def upgrade_to_backend(
         request_id=request_id,
         proxy_name=proxy_name,
         trusted_peer=trusted_peer,
-        cacheable=True,  # a GET: nothing in a field says otherwise
         base_path=base_path,
     )
     protocol = upgrade_wish(head)
@@ -125,19 +122,19 @@ def upgrade_to_backend(
     return OutgoingRequest(sent.method, sent.target, lines, sent.count + 2)
 
 
-def _passing_of(head: RequestHead, trusted_peer: bool, cacheable: bool) -> tuple[_Passing, int | None]:
+def _passing_of(head: RequestHead, trusted_peer: bool) -> tuple[_Passing, int | None]:
     """What passes of the client's fields, and Max-Forwards where it counts (RFC 9110 §7.6.2), which then does not."""
     hops = max_forwards(head.fields) if head.method in _COUNTED else None
     if hops is None:
-        return head.fields.derived(_RULES[trusted_peer, cacheable]), None
-    return _passing(head.fields, trusted_peer, cacheable, _DROP | {b"max-forwards"}), hops
+        return head.fields.derived(_RULES[trusted_peer]), None
+    return _passing(head.fields, trusted_peer, _DROP | {b"max-forwards"}), hops
 
 
-def _passing(fields: Fields, trusted_peer: bool, cacheable: bool, drop: frozenset[bytes] = _DROP) -> _Passing:
+def _passing(fields: Fields, trusted_peer: bool, drop: frozenset[bytes] = _DROP) -> _Passing:
     ending = hop_by_hop(fields)
     gone = drop if ending is HOP_BY_HOP else ending | drop
     dropped = _known_dropped if gone is _DROP else _dropped
-    kept = Fields([pair for pair in fields.pairs if not dropped(pair[0], gone, trusted_peer, cacheable)])
+    kept = Fields([pair for pair in fields.pairs if not dropped(pair[0], gone, trusted_peer)])
     return _Passing(
         lines=kept.encoded(),
         count=len(kept),
@@ -148,14 +145,10 @@ def _passing(fields: Fields, trusted_peer: bool, cacheable: bool, drop: frozense
     )
 
 
-_RULES = {
-    (trusted_peer, cacheable): partial(_passing, trusted_peer=trusted_peer, cacheable=cacheable)
-    for trusted_peer in (False, True)
-    for cacheable in (False, True)
-}
+_RULES = {trusted_peer: partial(_passing, trusted_peer=trusted_peer) for trusted_peer in (False, True)}
 
 
-def _dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool, cacheable: bool) -> bool:
+def _dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool) -> bool:
     lower = name.lower()
     if lower in gone:
         return True
@@ -168,15 +161,15 @@ def _dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool, cacheable:
         return False
     if plain != lower:  # no proxy writes them so
         return True
-    return not trusted_peer and (cacheable or plain not in METHOD_FIELDS)
+    return not trusted_peer
 
 
 _remembered_dropped = lru_cache(1024)(_dropped)
 
 
-def _known_dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool, cacheable: bool) -> bool:
+def _known_dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool) -> bool:
     decide = _remembered_dropped if len(name) <= _REMEMBERED else _dropped
-    return decide(name, gone, trusted_peer, cacheable)
+    return decide(name, gone, trusted_peer)
 
 
 def _continued(existing: bytes | None) -> bytes:

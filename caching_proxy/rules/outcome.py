@@ -58,6 +58,7 @@ class Refusal(enum.Enum):
     COOKIE = "cookie"
     VARY_STAR = "vary-star"
     NO_FRESHNESS = "no-freshness"
+    MALFORMED = "malformed-cache-control"  # it seems to restrict, so no lifetime is guessed
     RANGE = "range"
     REQUEST_BODY = "request-body"
     TOO_LARGE = "too-large"

@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.rules.key import KeyPolicy, target_of
+from caching_proxy.rules.scope import ends_in_slash
 
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):(.*)", re.DOTALL)
 _AUTHORITY = re.compile(rb"//([^/?]*)(.*)", re.DOTALL)
@@ -49,9 +50,11 @@ def describes_target(request: RequestHead, response: ResponseHead, origins: Coll
 def redirects_to_own_key(
     request: RequestHead, response: ResponseHead, origins: Collection[bytes], keys: KeyPolicy
 ) -> bool:
-    """Whether a redirect leads to a target that differs from the request's but shares its key (``/x`` → ``/x/``).
+    """Whether a redirect leads to a target that differs from the request's but shares its answers (``/x?a`` → ``/x?b``
+    where the key leaves out what the query says).
 
-    Stored, it would answer the very request that it asks for, for ever.
+    Stored, it would answer the very request that it asks for, for ever. ``/x`` → ``/x/`` is none of them: one key has
+    both, but each is answered only with what was fetched for it.
     """
     if not 300 <= response.status < 400:
         return False
@@ -60,6 +63,7 @@ def redirects_to_own_key(
         if (
             target is not None
             and target != request.target
+            and ends_in_slash(target) == ends_in_slash(request.target)
             and target_of(target, keys) == target_of(request.target, keys)
         ):
             return True

@@ -47,37 +47,46 @@ def view_of(scope: bytes, credentials: bool) -> View:
     return _PLAIN_CREDENTIALS if credentials else PLAIN_VIEW
 
 
-def scope_of(target: bytes, fields: Fields, scheme: bytes = b"http", trusted: bool = False, port: bytes = b"") -> bytes:
+def scope_of(
+    target: bytes,
+    fields: Fields,
+    scheme: bytes = b"http",
+    trusted: bool = False,
+    port: bytes = b"",
+    steered: bytes = b"",
+) -> bytes:
     """The scope of a request for ``target``, empty for most.
 
     ``scheme`` is how it reached us, ``trusted`` whether its peer is believed about the client behind it, ``port`` that
-    of its Host (``:8080``) where the backend sees it though the key leaves it out.
+    of its Host (``:8080``) where the backend sees it though the key leaves it out, ``steered`` what a trusted peer says
+    in fields of ``STEERING_FIELDS`` (:meth:`~caching_proxy.rules.steering.Steering.told`).
     """
     if trusted or port or scheme != b"http":
-        return _scope(target, fields, scheme, fields.derived(_told) if trusted else b"", port)
+        return _scope(target, fields, scheme, fields.derived(_told) if trusted else b"", port, steered)
     if target[-1:] != b"/" and b"/?" not in target:  # a glance that suffices for most
         return b""
-    return b"/" if _ends_in_slash(target) else b""
+    return b"/" if ends_in_slash(target) else b""
 
 
-def _ends_in_slash(target: bytes) -> bool:
-    """Whether the key leaves out a slash."""
+def ends_in_slash(target: bytes) -> bool:
+    """Whether the key leaves out a slash that the scope tells apart."""
     end = target.find(b"?")
     if end < 0:
         end = len(target)
     return end > 1 and target[end - 1 : end] == b"/"
 
 
-def _scope(target: bytes, fields: Fields, scheme: bytes, told: bytes, port: bytes) -> bytes:
+def _scope(target: bytes, fields: Fields, scheme: bytes, told: bytes, port: bytes, steered: bytes) -> bytes:
     if told:
         scheme = fields.first(b"x-forwarded-proto") or scheme
-    parts = [b"/" if _ends_in_slash(target) else b""]
+    parts = [b"/" if ends_in_slash(target) else b""]
     if scheme != b"http":
         parts.append(b"x-forwarded-proto=" + scheme)
     if told != _ONLY_SCHEME:
         parts.append(told)
     if port:
         parts.append(b"host=" + port)
+    parts.append(steered)
     scope = b";".join(part for part in parts if part)
     return scope if len(scope) <= LONG else blake2b(scope, digest_size=16).hexdigest().encode()
 

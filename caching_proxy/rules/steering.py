@@ -18,7 +18,7 @@ from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.rules.glob import Matcher, compile_glob
 
 _IIS = "IIS and Zend take the path from it"
-_METHOD = "frameworks take the method from it; passes where the method of the request is not safe anyway"
+_METHOD = "frameworks take the method from it, and what it asks for would invalidate nothing"
 _HOST = "names the host that links and redirects are made for"
 _SCHEME = "says whether the client came over TLS"
 _ADDRESS = "says who the client is: allow-lists, rate limits and places depend on it"
@@ -27,8 +27,10 @@ _USER = "says who is signed in; only a gateway that has checked may set it"
 TABLE: dict[bytes, str] = {
     # path
     b"x-original-*": "host, path, method or address before a rewrite (IIS, Symfony, Envoy, ingress-nginx)",
-    b"x-rewrite-url": _IIS,
-    b"x-override-url": _IIS,
+    b"x-rewrite-*": _IIS,
+    b"x-override-*": _IIS,
+    b"x-rewritten-url": _IIS,
+    b"x-http-destinationurl": _IIS,
     b"x-base-url": "prefix of the links that are made",
     b"base-url": "prefix of the links that are made",
     b"http-url": _IIS,
@@ -43,15 +45,18 @@ TABLE: dict[bytes, str] = {
     b"x-script-name": "prefix of the links that are made",
     b"x-dest-uri": "target of a gateway",
     b"x-proxy-url": "target of a gateway",
+    b"x-envoy-original-path": "path before Envoy rewrote it",
     # method
     b"x-http-method": _METHOD,
     b"x-http-method-override": _METHOD,
     b"x-method-override": _METHOD,
+    b"x-method": _METHOD,
     # frameworks' own signals
     b"x-middleware-*": "Next.js: skips its middleware, and with it every check made there",
     b"x-invoke-*": "Next.js: path, query, status and error of an internal call",
     b"x-now-*": "Next.js on Vercel: which route matched",
     b"x-matched-path": "Next.js: which route matched",
+    b"x-nextjs-*": "Next.js: answers with data or an empty redirect in place of the page",
     b"x-vercel-*": _ADDRESS,
     b"x-prerender-revalidate": "Next.js: makes it render anew",
     b"x-react-router-prerender-data": "React Router: data of the page, given by the request",
@@ -72,6 +77,12 @@ TABLE: dict[bytes, str] = {
     b"x-backend-host": _HOST,
     b"x-gateway-host": _HOST,
     b"x-proxy-host": _HOST,
+    b"proxy-host": _HOST,
+    b"x-real-host": _HOST,
+    b"x-host-override": _HOST,
+    b"host-override": _HOST,
+    b"x-requested-host": _HOST,
+    b"x-httpd-host": _HOST,
     b"x-server-name": _HOST,
     b"x-http-host-override": _HOST,
     b"disguised-host": _HOST,
@@ -81,6 +92,8 @@ TABLE: dict[bytes, str] = {
     b"front-end-https": _SCHEME,
     b"x-url-scheme": _SCHEME,
     b"x-scheme": _SCHEME,
+    b"x-proto": _SCHEME,
+    b"x-real-proto": _SCHEME,
     b"x-https": _SCHEME,
     b"x-arr-ssl": _SCHEME,
     b"x-appservice-proto": _SCHEME,
@@ -98,6 +111,17 @@ TABLE: dict[bytes, str] = {
     b"x-proxyuser-ip": _ADDRESS,
     b"x-remote-ip": _ADDRESS,
     b"x-remote-addr": _ADDRESS,
+    b"x-forwarder-for": _ADDRESS,
+    b"x-cdn-src-ip": _ADDRESS,
+    b"cdn-real-ip": _ADDRESS,
+    b"cdn-src-ip": _ADDRESS,
+    b"fly-client-ip": _ADDRESS,
+    b"do-connecting-ip": _ADDRESS,
+    b"incap-client-ip": _ADDRESS,
+    b"ali-cdn-real-ip": _ADDRESS,
+    b"x-nf-client-connection-ip": _ADDRESS,
+    b"x-shopify-client-ip": _ADDRESS,
+    b"oxylabs-client-ip": _ADDRESS,
     b"remote-addr": _ADDRESS,
     b"x-originating-ip": _ADDRESS,
     b"x-source-ip": _ADDRESS,
@@ -114,13 +138,14 @@ TABLE: dict[bytes, str] = {
     b"cloudfront-viewer-*": _ADDRESS,
     b"x-azure-*": _ADDRESS,
     b"x-appengine-*": _ADDRESS,
-    b"x-envoy-original-path": "path before Envoy rewrote it",
     b"x-envoy-*": _ADDRESS,
     # the user, where a gateway signs in
     b"remote-user": _USER,
-    b"x-remote-user": _USER,
+    b"x-remote-user*": _USER,
     b"x-webauth-user": _USER,
     b"x-authenticated-user*": _USER,
+    b"x-proxy-user*": _USER,
+    b"x-iap-*": _USER,
     b"x-auth-request-*": _USER,
     b"x-amzn-oidc-*": _USER,
     b"x-goog-authenticated-user-*": _USER,
@@ -129,32 +154,22 @@ TABLE: dict[bytes, str] = {
     b"x-consumer-*": _USER,
     b"x-credential-*": _USER,
     b"cf-access-*": _USER,
-    b"x-ssl-client-*": _USER,
     b"x-client-cert*": _USER,
+    b"x-ssl-*": _USER,
+    b"ssl-*": _USER,
+    b"x-tls-client-*": _USER,
+    b"x-arr-clientcert": _USER,
     b"tailscale-user-*": _USER,
     b"x-authentik-*": _USER,
     b"x-vouch-*": _USER,
     b"x-userinfo": _USER,
     b"oidc-claim-*": _USER,
     b"x-token-*": _USER,
-    b"fly-client-ip": _ADDRESS,
-    b"do-connecting-ip": _ADDRESS,
-    b"incap-client-ip": _ADDRESS,
-    b"ali-cdn-real-ip": _ADDRESS,
-    b"x-nf-client-connection-ip": _ADDRESS,
-    b"x-shopify-client-ip": _ADDRESS,
-    b"oxylabs-client-ip": _ADDRESS,
-    b"x-real-host": _HOST,
-    b"x-host-override": _HOST,
-    b"proxy-host": _HOST,
-    b"ssl-client-*": _USER,
 }
 """Lower-case name, or its beginning with ``*``, and what it does."""
 
-METHOD_FIELDS = frozenset(name for name, reason in TABLE.items() if reason == _METHOD)
 _EXACT = frozenset(name for name in TABLE if not name.endswith(b"*"))
 _BEGINNINGS = tuple(name[:-1] for name in TABLE if name.endswith(b"*"))
-_SHARED = frozenset((b"GET", b"HEAD"))
 
 
 def steers(name: bytes) -> bool:
@@ -196,6 +211,16 @@ class Steering:
             return not self.underscores or self._listed(plain)  # no proxy writes them so
         return not trusted and self._listed(name)
 
+    def told(self, fields: Fields) -> bytes:
+        """What ``fields`` of a trusted peer say in those of ``more``: empty for most; it tells resources apart."""
+        if not self._more:
+            return b""
+        index = fields.index
+        return b";".join(sorted(b"%b=%b" % (name, b",".join(index[name])) for name in index if self._added(name)))
+
+    def _added(self, name: bytes) -> bool:
+        return any(matches(name) for matches in self._more) and not steers(name)
+
     def _listed(self, name: bytes) -> bool:
         return steers(name) or any(matches(name) for matches in self._more)
 
@@ -207,10 +232,8 @@ LONGEST = 64
 """How many names are remembered that pass, and how long in bytes."""
 
 
-def believed_under(
-    steering: Steering, trusted: bool, sparing: frozenset[bytes] = frozenset()
-) -> Callable[[Fields], Fields]:
-    """The function that takes from a request's fields what the backend must not see, but for the names in ``sparing``.
+def believed_under(steering: Steering, trusted: bool) -> Callable[[Fields], Fields]:
+    """The function that takes from a request's fields what the backend must not see.
 
     It gives the same object where nothing goes. Keep it, its results are remembered.
     """
@@ -221,7 +244,7 @@ def believed_under(
         if passing.issuperset(names):
             return fields
         unknown = [name for name in names if name not in passing]
-        gone = {name for name in unknown if name not in sparing and steering.unseen(name, trusted)}
+        gone = {name for name in unknown if steering.unseen(name, trusted)}
         if len(unknown) > len(gone):
             if len(passing) > REMEMBERED:
                 passing.clear()
@@ -232,19 +255,12 @@ def believed_under(
 
 
 class Door:
-    """What is left of a request's fields once it is known who sent it and for which method."""
+    """What is left of a request's fields once it is known who sent it."""
 
     def __init__(self, steering: Steering) -> None:
-        self._rules = {
-            (trusted, shared): believed_under(steering, trusted, frozenset() if shared else METHOD_FIELDS)
-            for trusted in (False, True)
-            for shared in (False, True)
-        }
+        self._believed = {trusted: believed_under(steering, trusted) for trusted in (False, True)}
 
     def admitted(self, head: RequestHead, trusted: bool) -> RequestHead:
-        """``head`` without the fields that its backend must not see; the same object where all may pass.
-
-        A form may say in a field which method it means, as long as its answer is not shared.
-        """
-        fields = self._rules[trusted, head.method in _SHARED](head.fields)
+        """``head`` without the fields that its backend must not see; the same object where all may pass."""
+        fields = self._believed[trusted](head.fields)
         return head if fields is head.fields else RequestHead(head.method, head.target, fields, head.minor)

@@ -154,13 +154,14 @@ def _freshness(case: Case) -> Refusal | None:
     """Something must allow storing (§3), and storing must be of use: now, after validation, or when stale."""
     status, freshness = case.response.status, case.freshness
     allowed = freshness.explicit or status in HEURISTIC_STATUSES or case.control.has(b"public")
+    nothing = Refusal.MALFORMED if case.control.misspelt and not freshness.explicit else Refusal.NO_FRESHNESS
     if not allowed and not (takes_default(status, case.policy) and freshness.lifetime):
-        return Refusal.NO_FRESHNESS
+        return nothing
     if 200 <= status < 300 and _has_validator(case):
         return None
     usable = not case.flags & Flag.NO_CACHE
     windows = 0 if case.flags & Flag.STRICT else freshness.stale_while_revalidate + freshness.stale_if_error
-    return None if usable and (freshness.lifetime or windows) else Refusal.NO_FRESHNESS
+    return None if usable and (freshness.lifetime or windows) else nothing
 
 
 def _has_validator(case: Case) -> bool:

@@ -93,7 +93,7 @@ class HotPath:
         if record is None or (record.named and self._reading.steered(record.named)):
             return None
         trusted = self._trusting and self._peers.trusts(channel.peer_host)
-        view = route.view
+        view: View | None = route.view
         if trusted or channel.scheme != _HTTP:
             view = self._reading.view(parsed, bearing, route, channel.scheme, trusted)
         shown = self._shown(parsed, bearing, record, view, now)
@@ -113,8 +113,10 @@ class HotPath:
 
     # -- once for each record, and each second of an entry's age ---------------------------------
 
-    def _shown(self, parsed: Head, bearing: Bearing, record: HotRecord, view: View, now: float) -> Shown | None:
+    def _shown(self, parsed: Head, bearing: Bearing, record: HotRecord, view: View | None, now: float) -> Shown | None:
         """The entry that answers, with room for its answers; None where the full path has to look."""
+        if view is None:
+            return None
         name: object = view.scope
         if record.named:
             lines = [line for field in record.named for line in parsed.lines_of(field)]

@@ -169,9 +169,15 @@ class Reading:
         identity = self._verifier.remembered(_values_of(parsed.own, b"authorization")[0])
         return identity if identity is not None and _establishes(identity) else None
 
-    def view(self, parsed: Head, bearing: Bearing, route: Route, scheme: bytes, trusted: bool) -> View:
-        """What the request may see, where a trusted proxy or TLS has a say in that."""
+    def view(self, parsed: Head, bearing: Bearing, route: Route, scheme: bytes, trusted: bool) -> View | None:
+        """What the request may see, where a trusted proxy or TLS has a say in that.
+
+        None, for the full path to find out, where the proxy steers by a field that only ``STEERING_FIELDS`` names:
+        such lines are not among those that are understood.
+        """
         target = parsed.line.target
+        if trusted and self._steering.more and self._steering.told(parsed.head.fields):
+            return None
         if bearing.forwarded and trusted:  # it tells where the client is, so it differs in every request
             return view_of(scope_of(target, parsed.head.fields, scheme, trusted), False)
         name = (route.view.scope, scheme, trusted)  # the target has a say by its slash alone, as in route.view

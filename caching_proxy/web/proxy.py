@@ -58,6 +58,7 @@ class ProxyResource(Resource):
         self._recorder = recorder
         self._new_request_id = new_request_id
         self._door = Door(steering)
+        self._steering = steering
         self._rewrite = rewrite
 
     def render(self, request: ProxyRequest) -> int:
@@ -83,6 +84,7 @@ class ProxyResource(Resource):
             request.write_interim,
             self._peers.client_behind(client_ip, head.fields) if trusted else client_ip,
             port,
+            self._steering.told(head.fields) if trusted else b"",
         )
         try:
             reply = self._pipeline.handle(client_request)

@@ -85,10 +85,26 @@ def test_what_a_post_names_is_invalidated_by_either_name(make_whole):
     assert whole.get("/item").cache == "MISS"
 
 
-def test_a_redirect_to_the_same_key_is_not_stored(make_whole):
-    whole = make_whole(lambda message: ok(b"", FRESH, b"Location: " + OWN + b"/x/", status=b"301 Moved Permanently"))
-    assert [whole.get("/x").cache, whole.get("/x").cache] == ["MISS", "MISS"]
-    assert whole.get("/x").get("location") == b"http://proxy.test/x/"
+def test_a_redirect_to_what_is_answered_by_the_same_entry_is_not_stored(make_whole):
+    def strip(message):
+        return ok(b"", FRESH, b"Location: " + OWN + b"/x?utm_a=2", status=b"301 Moved Permanently")
+
+    whole = make_whole(strip, CACHE_KEY_IGNORE_PARAMS="utm_*")
+    assert [whole.get("/x?utm_a=1").cache, whole.get("/x?utm_a=2").cache] == ["MISS", "MISS"]
+    assert whole.get("/x").get("location") == b"http://proxy.test/x?utm_a=2"
+
+
+def test_a_redirect_to_the_other_spelling_of_a_slash_answers_only_its_own(make_whole):
+    def add_slash(message):
+        if message.target.endswith(b"/"):
+            return ok(b"page", FRESH)
+        return ok(b"", FRESH, b"Location: " + OWN + b"/x/", status=b"301 Moved Permanently")
+
+    whole = make_whole(add_slash)
+    for _ in range(2):
+        assert whole.get("/x").get("location") == b"http://proxy.test/x/"
+        assert whole.get("/x/").body == b"page"
+    assert (whole.get("/x/").cache, len(whole.backend.requests)) == ("HOT_HIT", 2)
 
 
 def test_it_can_be_turned_off(make_whole):

@@ -225,3 +225,14 @@ def test_CONNECT_is_refused_unseen_by_the_backend(whole):
     assert answer.status == 501
     assert client.closed
     assert whole.backend.bytes == b""
+
+
+def test_an_offer_that_is_ignored_is_no_obstacle_to_the_cache(make_whole):
+    """Java's client offers h2c with each of its requests, ``curl --http2`` too."""
+    whole = make_whole(lambda message: ok(b"x", b"Cache-Control: max-age=60"))
+    offer = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")
+    assert [whole.get("/x", *offer).cache, whole.get("/x", *offer).cache, whole.get("/x").cache] == [
+        "MISS",
+        *(2 * ["HOT_HIT"]),
+    ]
+    assert whole.backend.requests[0].get("upgrade") is None

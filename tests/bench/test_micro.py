@@ -143,7 +143,6 @@ def test_request_to_backend(benchmark: BenchmarkFixture) -> None:
         request_id=b"id",
         proxy_name=b"p",
         trusted_peer=False,
-        cacheable=True,
         base_path=b"",
     )
     assert sent.count == 15

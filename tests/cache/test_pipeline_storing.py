@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from support.memory_proxy import MemoryProxy
 
+from caching_proxy.rules.key import KeyPolicy
+
 KEY = b"cache:GET:anonymous:/x"
 FRESH = "Cache-Control: max-age=900"
 
@@ -34,20 +36,23 @@ def test_B5_any_final_status_is_replayed(proxy: MemoryProxy, status: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("location", "cache"),
-    [
-        ("/x/", "MISS"),
-        ("http://proxy.test/x/", "MISS"),
-        ("/x", "HOT_HIT"),
-        ("/y/", "HOT_HIT"),
-        ("http://else/x/", "HOT_HIT"),
-    ],
+    "location",
+    ["/x/", "http://proxy.test/x/", "/x", "/y/", "http://else/x/"],
 )
-def test_a_redirect_to_its_own_key_is_not_stored(proxy: MemoryProxy, location: str, cache: str) -> None:
-    """``/x`` and ``/x/`` share a key: the stored redirect would answer what it sends the client to."""
+def test_a_redirect_between_slash_and_none_is_stored_for_its_own_spelling(proxy: MemoryProxy, location: str) -> None:
+    """``/x`` and ``/x/`` share a key, but neither is answered with what was fetched for the other."""
     proxy.says(FRESH, f"Location: {location}", status=301)
     proxy.get("/x")
-    assert proxy.get("/x").cache == cache
+    assert proxy.get("/x").cache == "HOT_HIT"
+    proxy.says(FRESH, body=b"where it leads")
+    assert (proxy.get("/x/").status, proxy.get("/x/").cache, proxy.get("/x").status) == (200, "HOT_HIT", 301)
+
+
+def test_a_redirect_that_would_answer_where_it_leads_is_not_stored() -> None:
+    proxy = MemoryProxy(keys=KeyPolicy(ignore_params=(b"utm_*",)))
+    proxy.says(FRESH, "Location: /x?utm_source=a", status=302)
+    proxy.get("/x")
+    assert proxy.get("/x").cache == "MISS"
 
 
 def test_B10_first_client_gets_the_private_field(proxy: MemoryProxy) -> None:
@@ -390,3 +395,11 @@ def test_cache_status_off(make_proxy: Callable[..., MemoryProxy]) -> None:
     proxy = make_proxy(name=None)
     proxy.says(FRESH)
     assert proxy.get()["Cache-Status"] is proxy.get()["Cache-Status"] is None
+
+
+def test_P5_a_restriction_that_cannot_be_read_is_named_where_it_keeps_an_answer_from_the_cache(
+    make_proxy: Callable[..., MemoryProxy],
+) -> None:
+    proxy = make_proxy(default_ttl=60)
+    proxy.says("Cache-Control: no-store; max-age=0")
+    assert [proxy.get().why for _ in range(2)] == ["fwd=uri-miss; detail=malformed-cache-control"] * 2

@@ -75,7 +75,6 @@ def request_head(data: bytes) -> None:
         request_id=b"id",
         proxy_name=b"proxy",
         trusted_peer=False,
-        cacheable=True,
         base_path=b"",
     )
     again = parse_request_head(

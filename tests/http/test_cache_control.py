@@ -175,7 +175,6 @@ def test_P14_forwarded_verbatim_both_ways() -> None:
         request_id=b"1",
         proxy_name=b"p",
         trusted_peer=False,
-        cacheable=True,
         base_path=b"",
     )
     assert line in sent.head.fields.pairs

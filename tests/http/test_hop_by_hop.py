@@ -26,7 +26,6 @@ def sent(
     target: bytes = b"/a%7Eb?x",
     minor: int = 1,
     trusted: bool = False,
-    cacheable: bool = True,
     base_path: bytes = b"",
 ) -> RequestHead:
     return request_to_backend(
@@ -37,7 +36,6 @@ def sent(
         request_id=b"fresh-id",
         proxy_name=b"caching-proxy",
         trusted_peer=trusted,
-        cacheable=cacheable,
         base_path=base_path,
     ).head
 
@@ -50,9 +48,9 @@ ADDED = (
 )
 
 
-def passed(*pairs: Field, trusted: bool = False, cacheable: bool = True) -> list[Field]:
+def passed(*pairs: Field, trusted: bool = False) -> list[Field]:
     """Which of ``pairs`` go on to the backend."""
-    fields = sent(*pairs, trusted=trusted, cacheable=cacheable).fields
+    fields = sent(*pairs, trusted=trusted).fields
     return [pair for pair in fields if pair in pairs]
 
 
@@ -208,31 +206,21 @@ METHODS = [
 
 
 @pytest.mark.parametrize("name", SPOOFED + METHODS)
-def test_steering_fields_are_dropped_where_answers_are_shared(name: bytes) -> None:
+def test_steering_fields_are_dropped(name: bytes) -> None:
     for spelling in (name, name.lower(), name.upper().replace(b"-", b"_")):
         assert passed((spelling, b"x")) == []
     assert passed((name, b"x"), trusted=True) == [(name, b"x")]
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_field_names_the_method_where_nothing_is_shared(name: bytes) -> None:
-    assert passed((name, b"x"), cacheable=False) == [(name, b"x")]
-
-
-@pytest.mark.parametrize("name", SPOOFED)
-def test_a_stranger_never_says_where_a_request_came_from(name: bytes) -> None:
-    assert passed((name, b"x"), cacheable=False) == []
-
-
 @pytest.mark.parametrize("name", [b"X_Forwarded_Host", b"X_Forwarded_For", b"Transfer_Encoding", b"Content_Length"])
 @pytest.mark.parametrize("trusted", [True, False])
 def test_underscored_aliases_never_pass(name: bytes, trusted: bool) -> None:
-    assert passed((name, b"x"), trusted=trusted, cacheable=False) == []
+    assert passed((name, b"x"), trusted=trusted) == []
 
 
 @pytest.mark.parametrize("name", [b"Cache-Refresh", b"X-Cache-Refresh", b"HTTP2-Settings", b"Proxy"])
 def test_fields_for_this_proxy_alone_are_dropped(name: bytes) -> None:
-    assert passed((name, b"true"), trusted=True, cacheable=False) == []
+    assert passed((name, b"true"), trusted=True) == []
 
 
 def test_upgrade_is_kept_where_asked_for() -> None:
@@ -282,7 +270,6 @@ def test_a_peer_without_an_address_is_not_named() -> None:
         request_id=b"id",
         proxy_name=b"p",
         trusted_peer=False,
-        cacheable=True,
         base_path=b"",
     ).head
     assert b"x-forwarded-for" not in sent.fields

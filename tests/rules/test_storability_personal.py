@@ -106,7 +106,7 @@ def test_Z1_nothing_is_guessed_where_a_restriction_was_meant(value: bytes) -> No
         for policy in (DEFAULT, PLAIN):
             found = verdict(cc(value), *more, policy=policy)
             assert found.freshness.lifetime == 0
-            assert found.refusal is (None if more else Refusal.NO_FRESHNESS)
+            assert found.refusal is (None if more else Refusal.MALFORMED)
             assert not found.storable or Flag.STRICT in found.flags, "never shown without asking"
     stated = verdict(cc(value), (b"Expires", format_date(NOW + 60)), policy=DEFAULT)
     assert stated.freshness.lifetime == 60, "by the letter it says nothing"
@@ -115,7 +115,7 @@ def test_Z1_nothing_is_guessed_where_a_restriction_was_meant(value: bytes) -> No
 @pytest.mark.parametrize("value", [b"no-cache max-age=0", b"No-Store", b"no-store=1", b"private, &&&", b"no_store;"])
 def test_T3_nothing_is_guessed_beside_a_discarded_restriction(value: bytes) -> None:
     field = (b"CDN-Cache-Control", value)
-    assert verdict(field, policy=DEFAULT).refusal is Refusal.NO_FRESHNESS
+    assert verdict(field, policy=DEFAULT).refusal is Refusal.MALFORMED
     assert verdict(field, cc(b"max-age=900"), policy=DEFAULT).freshness.lifetime == 900
     untargeted = attrs.evolve(DEFAULT, targets=())
     assert verdict(field, policy=untargeted).freshness.lifetime == 1800

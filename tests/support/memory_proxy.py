@@ -232,13 +232,20 @@ class Exchange:
 class MemoryProxy:
     """A proxy without sockets. ``says`` sets what the backend answers, ``get`` and friends ask the proxy."""
 
-    def __init__(self, *, name: bytes | None = b"caching-proxy", base_path: bytes = b"", **policy: Any) -> None:
+    def __init__(
+        self,
+        *,
+        name: bytes | None = b"caching-proxy",
+        base_path: bytes = b"",
+        keys: KeyPolicy | None = None,
+        **policy: Any,
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(START)
         self.store = GatedStore(self.clock)
         self.backend = FakeUpstream()
         self.policy = CachePolicy(**{"default_ttl": 0, **policy})
-        self.keys = KeyPolicy()
+        self.keys = KeyPolicy() if keys is None else keys
         self.rules: tuple[Rule, ...] = ()
         self.interims: list[ResponseHead] = []
         self.hot = HotTier(100, 1 << 20, 30.0)

@@ -8,15 +8,20 @@ from support.upstream_net import Net
 from caching_proxy.http.body import Body
 from caching_proxy.interfaces import UpstreamProtocolError
 
+WITH_BODY = (b"PUT", b"PROPFIND", b"QUERY")
 
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"])
+
+@pytest.mark.parametrize(
+    "method",
+    [*(b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"), *(b"PROPFIND", b"REPORT", b"SEARCH", b"QUERY")],
+)
 def test_M7_an_idempotent_request_is_sent_again_on_a_fresh_connection(method: bytes) -> None:
     net = Net()
     net.fetch()
     net.fetch()
     net.answer(0)
     net.answer(1)  # two idle ones, both dead as it turns out
-    fetch = net.fetch(method, Body.of(b"x") if method == b"PUT" else None)
+    fetch = net.fetch(method, Body.of(b"x") if method in WITH_BODY else None)
     sent = bytes(net.peers[1].data).rpartition(method + b" ")[2]
     net.peers[1].close()
     net.pump()

@@ -30,7 +30,7 @@ class Route:
     )
 
     def fetch(
-        self, client_request: ClientRequest, head: RequestHead, body: Body | None = None, *, cacheable: bool = True
+        self, client_request: ClientRequest, head: RequestHead, body: Body | None = None
     ) -> Deferred[UpstreamResponse]:
         """Send ``head``, which came with ``client_request``, and perhaps a body."""
         sent = request_to_backend(
@@ -41,7 +41,6 @@ class Route:
             request_id=client_request.request_id,
             proxy_name=self.proxy_name,
             trusted_peer=client_request.trusted,
-            cacheable=cacheable,
             base_path=self.base_path,
         )
         asked = self.upstream.fetch(sent, body, client_request.on_interim, client_request.peer)

@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "upstream": {"http", "interfaces", "transport"},
     "telemetry": {*VALUES, "settings"},
     "web": {*VALUES, "cache", "server", "telemetry"},
+    "workers": {*VALUES, "server", "telemetry"},
     "testing": {*VALUES, "transport"},
 }
 """What each room may import beside itself. ``app`` may import everything, and nothing imports it."""
@@ -95,9 +96,9 @@ def test_rules_are_pure(path: Path) -> None:
     assert found <= PURE_EXCEPTIONS
 
 
-def test_only_tap_touches_the_global_reactor() -> None:
+def test_only_entry_points_touch_the_global_reactor() -> None:
     users = {name for name, path in MODULES.items() if "twisted.internet import reactor" in path.read_text()}
-    assert users == {f"{NAME}.app.tap"}
+    assert users == {f"{NAME}.app.tap", f"{NAME}.app.worker"}
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=lambda path: path.parent.name)

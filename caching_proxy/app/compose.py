@@ -116,15 +116,17 @@ def compose(
     stream: TextIO = sys.stdout,
     random: Callable[[int], bytes] = os.urandom,
     wall: IReactorTime | None = None,
+    read: Callable[[Path], bytes] = Path.read_bytes,
 ) -> Proxy:
     """Build the whole proxy on ``reactor``; nothing is opened yet. Raises SettingsError or ValueError for bad ones.
 
-    ``wall`` dates what is stored, sent and logged; without it the reactor's own clock does.
+    ``wall`` dates what is stored, sent and logged; without it the reactor's own clock does. ``read`` gives the contents
+    of files of rules.
     """
     wall = wall if wall is not None else reactor
     metrics = Metrics(settings.metrix_prefix, settings.metrix_prefix)
     store = make_store(reactor, settings, metrics)
-    rules = _rules(settings)
+    rules = _rules(settings, read)
     upstream = _upstream(reactor, settings, metrics)
     bus = make_bus(reactor, settings, store, random(8).hex().encode())
     watch_bus(metrics, bus)
@@ -298,8 +300,8 @@ def _phase(store: IStore) -> str:
     return (store.phase if isinstance(store, CircuitBreakerStore) else Phase.CLOSED).name.lower().replace("_", "-")
 
 
-def _rules(settings: Settings) -> RulesFile:
-    rules = RulesFile(Path(settings.invalidation_config))
+def _rules(settings: Settings, read: Callable[[Path], bytes]) -> RulesFile:
+    rules = RulesFile(Path(settings.invalidation_config), read)
     try:
         rules.load()
     except RulesError as problem:

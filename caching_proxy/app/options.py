@@ -6,7 +6,6 @@ a ``UsageError``, so the line is raised as ``SystemExit``, whose text Python pri
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import NoReturn, cast
@@ -14,8 +13,8 @@ from typing import NoReturn, cast
 from twisted.python import usage
 
 from caching_proxy.app.reactors import install_reactor
+from caching_proxy.app.sources import Sources
 from caching_proxy.settings import dotenv
-from caching_proxy.settings.load import load
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.settings.table import TABLE, Variable
@@ -42,6 +41,7 @@ class Options(usage.Options):
     optParameters = [[row.flag, None, None, _help(row)] for row in TABLE]
 
     settings: Settings
+    sources: Sources
     warnings: tuple[str, ...]
 
     def postOptions(self) -> None:
@@ -49,7 +49,8 @@ class Options(usage.Options):
         given = {row.name: value for row in TABLE if (value := values[row.flag]) is not None}
         found, complaints = dotenv.read(Path(".env"))
         try:
-            self.settings, warnings = load(os.environ, found, given)
+            self.sources = Sources(given, found)
+            self.settings, warnings = self.sources.settings()
         except SettingsError as problem:
             fail(problem)
         self.warnings = (*complaints, *warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -14,8 +15,9 @@ class RulesFile:
 
     _log = Logger()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> None:
         self._path = path
+        self._read = read
         self._rules: tuple[Rule, ...] = ()
 
     def __call__(self) -> tuple[Rule, ...]:
@@ -25,7 +27,7 @@ class RulesFile:
     def load(self) -> None:
         """Read the file; raises :class:`RulesError`, which does not name the file, if it cannot be used."""
         try:
-            text = self._path.read_bytes()
+            text = self._read(self._path)
         except FileNotFoundError:
             self._rules = ()
             self._log.warn("{path} is missing: POST requests invalidate only their own target", path=str(self._path))

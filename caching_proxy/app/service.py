@@ -33,6 +33,11 @@ LAST_SECONDS = 1.0
 class ProxyService(Service):
     """Runs a composed proxy on ``reactor``; ``give_up`` ends the program when it cannot start."""
 
+    delays = True
+    """Whether ``DRAIN_DELAY_SECONDS`` is waited for at the end."""
+    linger_seconds = 0.0
+    """For so long idle connections may bring a last request, at the end."""
+
     _log = Logger()
 
     def __init__(self, reactor: Any, proxy: Proxy, give_up: Callable[[SettingsError], NoReturn]) -> None:
@@ -60,15 +65,21 @@ class ProxyService(Service):
             self._proxy.bus.start(self._proxy.invalidator.carried_out_elsewhere, self._proxy.invalidator.forget)
         self._proxy.verifier.start()
         self._proxy.steps.start()
-        if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._proxy.rules.reload))
+        self._handle_signals()
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
+    def _handle_signals(self) -> None:
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._proxy.rules.reload))
+
+    def _listen(self, where: str | tuple[str, int], site: ProxySite, prefix: str) -> Deferred[Listener]:
+        return listen(self._reactor, where, site)
+
     def _open(self, where: str | tuple[str, int], site: ProxySite, prefix: str = "") -> None:
-        opening = listen(self._reactor, where, site)
+        opening = self._listen(where, site, prefix)
         opened = opening.addCallbacks(self._listeners.append, self._cannot_listen, errbackArgs=(where, prefix))
         self._opening.append(opened)
 
@@ -84,15 +95,15 @@ class ProxyService(Service):
     async def _stop(self) -> None:
         proxy, settings = self._proxy, self._proxy.settings
         proxy.readiness.draining = True
-        if settings.drain_delay_seconds:
+        if settings.drain_delay_seconds and self.delays:
             self._log.info("draining: serving for {n} seconds more", n=settings.drain_delay_seconds)
             await deferLater(self._reactor, settings.drain_delay_seconds)
         grace = settings.shutdown_grace_seconds
         until = self._reactor.seconds() + grace
         await DeferredList(self._opening)
-        await DeferredList([listener.stop_accepting() for listener in self._listeners])
+        await self._stop_accepting()
         sites = [site for site in (proxy.site, proxy.admin_site) if site is not None]
-        await DeferredList([site.connections.drain(grace) for site in sites])
+        await DeferredList([site.connections.drain(grace, None, self.linger_seconds) for site in sites])
         await self._in_time(proxy.upstream.stop(), until, "answers of the backend")
         await self._in_time(proxy.invalidator.settled(), until, "invalidations")
         if proxy.invalidator.pending:
@@ -106,6 +117,9 @@ class ProxyService(Service):
         proxy.steps.stop()
         proxy.access.stop()
         self._log.info("stopped")
+
+    async def _stop_accepting(self) -> None:
+        await DeferredList([listener.stop_accepting() for listener in self._listeners])
 
     async def _in_time(self, ending: Deferred[None], until: float, what: str) -> None:
         """Wait for ``ending``, but not (much) longer than the grace time."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import Any, NoReturn, TextIO, cast
 
+import attrs
 from twisted.application.service import IService
 from twisted.logger import Logger
 
 from caching_proxy.app.options import Options, fail, server_options
+from caching_proxy.app.sources import Recording, Sources
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.logs import LoggedService, log_stream, make_observer
+from caching_proxy.workers.output import Relay
 
 __all__ = ["Options", "makeService"]
 
@@ -34,6 +39,7 @@ def makeService(options: Options) -> IService:
     from caching_proxy.app.gc_tuning import tune_gc
     from caching_proxy.app.reactors import exit_cleanly
     from caching_proxy.app.service import ProxyService
+    from caching_proxy.app.supervised import SupervisorService
 
     flags = server_options(options)
     stream = log_stream(flags)
@@ -41,15 +47,48 @@ def makeService(options: Options) -> IService:
     try:
         settings, cramped = fitted(options.settings, raised_limit())
         count_monotonically(reactor)
-        proxy = compose(reactor, settings, stream or sys.stdout, os.urandom, WallClock(reactor))
+        wall, recording = WallClock(reactor), Recording()
+        proxy = compose(reactor, settings, stream or sys.stdout, os.urandom, wall, recording)
     except (SettingsError, ValueError) as problem:  # KeyConfigError and bad URLs among them
         fail(problem)
     for warning in (*options.warnings, *cramped):
         _log.warn("{warning}", warning=warning)
     exit_cleanly(reactor)
     reactor.callWhenRunning(tune_gc)
-    top.addService(ProxyService(reactor, proxy, lambda problem: _give_up(problem, flags)))
+    give_up = partial(_give_up, flags=flags)
+    if settings.workers == 1:
+        top.addService(ProxyService(reactor, proxy, give_up))
+    else:
+        sources = attrs.evolve(options.sources, files=recording.files)
+        check, relay = partial(_checked, reactor), _relay(stream)
+        top.addService(SupervisorService(reactor, settings, sources, check, relay, give_up, partial(_end, reactor)))
     return cast("IService", top)
+
+
+def _checked(reactor: Any, sources: Sources) -> Sources:
+    """``sources`` with what their files hold; raises SettingsError or ValueError where no proxy can be made of them."""
+    from caching_proxy.app.compose import compose
+
+    settings, warnings = sources.settings()
+    recording = Recording()
+    compose(reactor, settings, read=recording)
+    for warning in warnings:
+        _log.warn("{warning}", warning=warning)
+    return attrs.evolve(sources, files=recording.files)
+
+
+def _relay(stream: TextIO | None) -> Callable[[], Relay] | None:
+    """What takes a worker's lines; None where they go to our own stdout."""
+    return None if stream is sys.stdout else partial(Relay, stream)
+
+
+def _end(reactor: Any, line: str) -> None:
+    """End a program that runs, with status 1 and one line on stderr."""
+    _log.critical("{line}", line=line)
+    if sys.__stderr__ is not None:
+        print(line, file=sys.__stderr__, flush=True)
+    reactor.addSystemEventTrigger("after", "shutdown", atexit.register, os._exit, 1)
+    reactor.stop()
 
 
 def _give_up(problem: Exception, flags: Mapping[str, object]) -> NoReturn:

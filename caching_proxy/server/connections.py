@@ -99,26 +99,37 @@ class ConnectionSet:
             self._log.info("client connections are taken again, after {n} were refused", n=self._refused)
             self._refused = 0
 
-    def drain(self, grace_seconds: float, clock: IReactorTime | None = None) -> Deferred[None]:
-        """Close idle connections now, busy ones after their answer, all after ``grace_seconds``.
+    def drain(
+        self, grace_seconds: float, clock: IReactorTime | None = None, linger_seconds: float = 0.0
+    ) -> Deferred[None]:
+        """Close idle connections, busy ones after their answer, all after ``grace_seconds``.
 
-        Fires when none is left; new connections are refused from now on.
+        Fires when none is left; new connections are refused from now on. For ``linger_seconds`` idle ones may still
+        bring a request, which is then their last: none is lost that was sent before its client heard of the end.
         """
         self.draining = True
-        for connection in list(self._open):
-            if connection.idle:
-                connection.close_idle()
+        if linger_seconds <= 0:
+            self._close_idle()
         if not self._open:
             return succeed(None)
         done: Deferred[None] = Deferred()
         self._emptied.append(done)
-        timer = (clock or self._clock).callLater(grace_seconds, self.abort_all)
+        timing = clock or self._clock
+        timers = [timing.callLater(grace_seconds, self.abort_all)]
+        if 0 < linger_seconds < grace_seconds:
+            timers.append(timing.callLater(linger_seconds, self._close_idle))
 
         def ended(result: None) -> None:
-            if timer.active():
-                timer.cancel()
+            for timer in timers:
+                if timer.active():
+                    timer.cancel()
 
         return done.addCallback(ended)
+
+    def _close_idle(self) -> None:
+        for connection in list(self._open):
+            if connection.idle:
+                connection.close_idle()
 
     def abort_all(self) -> None:
         """Drop every connection."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
@@ -81,16 +82,24 @@ def _through_endpoint(endpoint: IStreamServerEndpoint, factory: Factory) -> Defe
 
 
 def _stop(port: IListeningPort) -> Deferred[None]:
-    return maybeDeferred(port.stopListening).addCallback(lambda _: None)
+    return maybeDeferred(port.stopListening).addCallback(_nothing)
+
+
+def _nothing(_: object) -> None: ...
 
 
 async def _natively(
     loop: asyncio.AbstractEventLoop, host: str, port: int, factory: Factory, backlog: int, reuse_port: bool
 ) -> Listener:
-    try:  # before anything waits: a program that cannot start has to know at once, and may give up privileges then
-        sockets = _bound(host, port, backlog, reuse_port)
-    except OSError as problem:
-        raise CannotListenError(host, port, _socket_error(problem)) from None
+    # before anything waits: a program that cannot start has to know at once, and may give up privileges then
+    sockets = bound(host, port, backlog, reuse_port)
+    return await _served(loop, sockets, factory, backlog)
+
+
+async def _served(
+    loop: asyncio.AbstractEventLoop, sockets: list[socket.socket], factory: Factory, backlog: int
+) -> Listener:
+    """Accept from ``sockets``, which are closed with the listener."""
     running: Deferred[None] = Deferred()
     loop.call_soon(running.callback, None)
     await running  # a task made before the loop runs would be left behind if the program gave up now
@@ -115,8 +124,62 @@ async def _natively(
     return Listener(_text(bound[0], bound[1]), bound[1], stop)
 
 
+def adopt(
+    reactor: Any, sockets: Sequence[socket.socket], factory: Factory, backlog: int = BACKLOG
+) -> Deferred[Listener]:
+    """Accept connections for ``factory`` from copies of sockets that listen already; all or none are Unix sockets."""
+    loop = native_loop(reactor)
+    if loop is not None and all(one.family != socket.AF_UNIX for one in sockets):
+        return Deferred.fromCoroutine(_served(loop, [one.dup() for one in sockets], factory, backlog))
+    ports = [_adopted(reactor, one, factory) for one in sockets]
+    name = sockets[0].getsockname()
+    text, port = (_text(name[0], name[1]), name[1]) if isinstance(name, tuple) else (os.fsdecode(name), None)
+    return succeed(Listener(text, port, lambda: DeferredList([_stop(each) for each in ports]).addCallback(_nothing)))
+
+
+async def accept_waiting(reactor: Any, sockets: Sequence[socket.socket], factory: Factory) -> None:
+    """Take every connection that waits in ``sockets`` for somebody to accept it."""
+    loop = native_loop(reactor)
+    build = cast("BuildProtocol", factory.buildProtocol)
+    for one in sockets:
+        while (connection := _next_waiting(one)) is not None:
+            if loop is not None and one.family != socket.AF_UNIX:
+                accepting = loop.connect_accepted_socket(lambda: NativeProtocol(loop, build), connection)
+                await Deferred.fromFuture(asyncio.ensure_future(accepting, loop=loop))
+            else:
+                with connection:
+                    reactor.adoptStreamConnection(connection.fileno(), one.family, factory)
+
+
+def _next_waiting(one: socket.socket) -> socket.socket | None:
+    try:
+        connection, _ = one.accept()
+    except OSError:  # none is left
+        return None
+    connection.setblocking(False)
+    return connection
+
+
+def _adopted(reactor: Any, one: socket.socket, factory: Factory) -> IListeningPort:
+    port = reactor.adoptStreamPort(one.fileno(), one.family, factory)
+    if one.family == socket.AF_UNIX:
+        port._bindPath = "\0"  # its file is that of whoever bound it: Twisted would remove it,
+        port._shouldShutdown = False  # and end it for everybody
+    return cast("IListeningPort", port)
+
+
+def bound(host: str, port: int, backlog: int = BACKLOG, reuse_port: bool = False) -> list[socket.socket]:
+    """A listening socket for each address of ``host`` (empty: every interface; ``::``: IPv6 and IPv4 in one).
+
+    Raises ``CannotListenError``.
+    """
+    try:
+        return _bound(host, port, backlog, reuse_port)
+    except OSError as problem:
+        raise CannotListenError(host, port, _socket_error(problem)) from None
+
+
 def _bound(host: str, port: int, backlog: int, reuse_port: bool) -> list[socket.socket]:
-    """A listening socket for each address of ``host`` (empty: every interface; ``::``: IPv6 and IPv4 in one)."""
     flags = socket.AI_PASSIVE
     found = dict.fromkeys(socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags))
     with contextlib.ExitStack() as undo:

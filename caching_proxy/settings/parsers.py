@@ -7,6 +7,7 @@ A parser raises :class:`ValueError` for anything else; what it accepts stands in
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Callable
 from fnmatch import translate
@@ -75,6 +76,19 @@ def whole(least: int, most: int = MAX_SECONDS, unit: str = "") -> Parser[int]:
 
     bound = f"from {least} to {most}" if most < MAX_SECONDS else f"of at least {least}"
     return Parser(f"a whole number {bound}" + (f" ({unit})" if unit else ""), convert)
+
+
+MAX_WORKERS = 256
+
+
+def _workers(text: str) -> int:
+    if text.lower() == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(cores, MAX_WORKERS)
+    return whole(1, MAX_WORKERS).convert(text)
+
+
+workers = Parser(f"a whole number from 1 to {MAX_WORKERS}, or auto (one for each core)", _workers)
 
 
 def seconds(positive: bool = True) -> Parser[float]:

@@ -83,8 +83,8 @@ TABLE: tuple[Variable, ...] = (
         V(
             "WORKERS",
             "1",
-            p.Parser("1 (several workers are not supported yet)", p.whole(1, 1).convert),
-            "processes that share the port",
+            p.workers,
+            "processes that share the port; auto: one for each core. Memory bounds and pools are of each process",
         ),
         V("SHUTDOWN_GRACE_SECONDS", "8", p.seconds(False), "time to finish requests on SIGTERM or SIGINT"),
         V(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import attrs
@@ -113,8 +114,10 @@ REFUSED = [
     ("CACHE_TTL_SECONDS", "1.5"),
     ("LOG_LEVEL", "loud"),
     ("NODE_ENV", "prduction"),
-    ("WORKERS", "auto"),
-    ("WORKERS", "2"),
+    ("WORKERS", "0"),
+    ("WORKERS", "-1"),
+    ("WORKERS", "257"),
+    ("WORKERS", "many"),
     ("HOT_CACHE_MAX_BYTES", "1XB"),
     ("HOT_CACHE_MAX_BYTES", "-1"),
     ("MAX_REQUEST_BODY_BYTES", "infinite"),
@@ -176,6 +179,8 @@ TAKEN = [
     ("IGNORED_COOKIES", "_ga*,theme", (b"_ga*", b"theme")),
     ("METRICS_PREFIX", "shop", "shop"),
     ("WORKERS", "1", 1),
+    ("WORKERS", "256", 256),
+    ("WORKERS", "Auto", len(os.sched_getaffinity(0))),
     ("LISTEN", "systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
     ("CACHE_STATUS", "off", False),
     ("JWT_ROLES_CLAIM", "realm access.the-roles", "realm access.the-roles"),

@@ -99,6 +99,11 @@ class ProxyProcess:
         """The log as JSON objects; fails on a line that is none."""
         return [json.loads(line) for line in self.log.splitlines()]
 
+    def log_lines_so_far(self) -> list[dict[str, object]]:
+        """The same while the proxy runs: a line that is being written is left out."""
+        whole, _, _ = self.log.rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
     def wait_until_serving(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:

@@ -1,0 +1,157 @@
+"""``WORKERS`` above 1: the service that binds the ports, starts the workers and passes signals on to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from caching_proxy.app.listen_errors import listener_refused
+from caching_proxy.app.sources import Sources
+from caching_proxy.settings import dotenv
+from caching_proxy.settings.model import Settings
+from caching_proxy.settings.parsers import SettingsError
+from caching_proxy.workers.frames import Frame, pieces
+from caching_proxy.workers.output import Relay
+from caching_proxy.workers.process import FIRST_SOCKET, OnEnded, Process
+from caching_proxy.workers.sockets import SharedPort, share
+from caching_proxy.workers.supervisor import LAST_SECONDS, Supervisor, Worker
+
+MODULE = "caching_proxy.app.worker"
+
+
+class SupervisorService(Service):
+    """Runs ``settings.workers`` workers. ``check`` gives a proxy's sources what their files hold, or raises.
+
+    ``relay`` makes what takes the lines of a worker, None if they may go where ours go; ``give_up`` ends the program
+    before it runs, ``end`` when it runs already.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        sources: Sources,
+        check: Callable[[Sources], Sources],
+        relay: Callable[[], Relay] | None,
+        give_up: Callable[[SettingsError], NoReturn],
+        end: Callable[[str], object],
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._sources = sources
+        self._check = check
+        self._relay = relay
+        self._give_up = give_up
+        self._ports: dict[str, SharedPort] = {}
+        self._opening: list[Deferred[None]] = []
+        self._problem: SettingsError | None = None
+        self._lifeline, self._hold = os.pipe()
+        self._supervisor = Supervisor(reactor, settings.workers, self._spawn, end)
+
+    def privilegedStartService(self) -> None:
+        Service.privilegedStartService(self)
+        settings = self._settings
+        self._open(settings.listen or (settings.host, settings.port), "")
+        if settings.admin_port is not None:
+            self._open((settings.admin_host, settings.admin_port), "ADMIN_")
+        if self._problem is not None:
+            self._give_up(self._problem)
+
+    def startService(self) -> None:
+        Service.startService(self)
+        for name, act in (("SIGHUP", self._reload), ("SIGUSR1", self._reopen)):
+            number = getattr(signal, name, None)
+            if number is not None:
+                signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
+        DeferredList(self._opening).addCallback(self._run)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    def _open(self, where: str | tuple[str, int], prefix: str) -> None:
+        opening = share(self._reactor, where, self._settings.workers)
+        opened = opening.addCallback(lambda port: self._ports.__setitem__(prefix, port))
+        self._opening.append(opened.addErrback(self._cannot_listen, where, prefix))
+
+    def _cannot_listen(self, failure: Failure, where: str | tuple[str, int], prefix: str) -> None:
+        refusal = listener_refused(failure.value or RuntimeError("no reason given"), where, prefix)
+        self._log.critical("cannot listen: {problem}", problem=str(refusal))
+        self._problem = self._problem or refusal
+
+    def _run(self, _: object) -> None:
+        addresses = ", ".join(port.address for port in self._ports.values())
+        self._log.info("listening on {addresses}", addresses=addresses)
+        self._log.info("supervisor (pid {pid}) of {n} workers", pid=os.getpid(), n=self._settings.workers)
+        self._supervisor.start(self._sources)
+
+    def _spawn(
+        self, worker: Worker, sources: object, on_frame: Callable[[Frame], object], on_ended: OnEnded
+    ) -> Process:
+        assert isinstance(sources, Sources)
+        numbers: dict[int, int] = {}  # descriptor here → there
+        sockets: list[socket.socket] = []
+        for port in self._ports.values():
+            for one in (one for some in port.slots for one in some):
+                if one.fileno() not in numbers:
+                    numbers[one.fileno()] = FIRST_SOCKET + len(sockets)
+                    sockets.append(one)
+        shared = {
+            prefix: [[numbers[one.fileno()] for one in some] for some in port.slots]
+            for prefix, port in self._ports.items()
+        }
+        process = Process(self._reactor, on_frame, on_ended)
+        process.start(MODULE, self._lifeline, sockets, self._relay().take if self._relay is not None else None)
+        for piece in pieces(_json(sources.to_json())):
+            process.send({"do": "sources"}, piece)
+        kind = type(self._reactor).__module__
+        process.send({"do": "begin", "number": worker.number, "slot": worker.slot, "sockets": shared, "reactor": kind})
+        return process
+
+    def _reload(self) -> None:
+        """New workers with what ``.env`` and the files say now; nothing happens if that cannot be."""
+        found, complaints = dotenv.read(Path(".env"))
+        for complaint in complaints:
+            self._log.warn("{complaint}", complaint=complaint)
+        for name in self._sources.ignored(found):
+            self._log.warn("{name} in .env has changed: that needs a restart", name=name)
+        try:
+            sources = self._check(self._sources.changed(found))
+        except (SettingsError, ValueError) as problem:
+            self._log.error("not reloaded, the old workers stay: {why}", why=" ".join(str(problem).split()))
+            return
+        self._log.info("reloading: {n} new workers start", n=self._settings.workers)
+        self._supervisor.reload(sources, self._settings.shutdown_grace_seconds + LAST_SECONDS)
+
+    def _reopen(self) -> None:
+        self._supervisor.signal(signal.SIGUSR1)
+
+    async def _stop(self) -> None:
+        supervisor, settings = self._supervisor, self._settings
+        supervisor.expect_no_more()
+        supervisor.tell({"do": "draining"})
+        if settings.drain_delay_seconds:
+            self._log.info("draining: serving for {n} seconds more", n=settings.drain_delay_seconds)
+            await deferLater(self._reactor, settings.drain_delay_seconds)
+        await DeferredList(self._opening)
+        await supervisor.concentrate()
+        await DeferredList([port.close() for port in self._ports.values()])
+        await supervisor.stop(settings.shutdown_grace_seconds + LAST_SECONDS)
+        self._log.info("all workers have ended")
+
+
+def _json(words: object) -> bytes:
+    return json.dumps(words).encode()

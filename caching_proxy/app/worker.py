@@ -1,0 +1,108 @@
+"""A worker's process: what the supervisor starts, once for each slot.
+
+It takes its settings from the control channel, serves the sockets of its slot, and ends when it is told to or when the
+supervisor is gone. Signals reach it through the supervisor; of those that a terminal or a service manager sends to
+every process at once it heeds SIGTERM only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any, TextIO, cast
+
+from twisted.python.reflect import namedModule
+
+from caching_proxy.app.reactors import install_reactor
+from caching_proxy.app.sources import Sources
+from caching_proxy.settings.model import Settings
+from caching_proxy.settings.parsers import SettingsError
+from caching_proxy.telemetry.logs import start_logging
+from caching_proxy.workers.frames import Frame, FrameReader
+from caching_proxy.workers.output import WholeLines
+from caching_proxy.workers.process import CONTROL, LIFELINE
+from caching_proxy.workers.supervisor import LAST_SECONDS
+
+
+def main() -> int:
+    """The whole life of a worker; its exit status."""
+    control = socket.socket(fileno=CONTROL)
+    begin, sources = _told(control)
+    try:
+        return _run(control, begin, sources)
+    except (SettingsError, ValueError) as problem:
+        line = " ".join(str(problem).split())
+        control.sendall(Frame({"say": "failed", "why": line}).encode())
+        return 1
+
+
+def _told(control: socket.socket) -> tuple[dict[str, Any], Sources]:
+    """What the supervisor says first."""
+    text, reader = bytearray(), FrameReader()
+    while data := control.recv(65536):
+        for frame in reader.feed(data):
+            if frame.words["do"] == "sources":
+                text += frame.blob
+            elif frame.words["do"] == "begin":
+                return frame.words, Sources.from_json(json.loads(text))
+    raise SystemExit(0)  # the supervisor is gone already
+
+
+def _run(control: socket.socket, begin: dict[str, Any], sources: Sources) -> int:
+    _install(begin["reactor"])
+    from twisted.internet import reactor  # only now, as above
+
+    from caching_proxy.app.clocks import WallClock, count_monotonically
+    from caching_proxy.app.compose import compose
+    from caching_proxy.app.descriptors import fitted, raised_limit
+    from caching_proxy.app.gc_tuning import tune_gc
+    from caching_proxy.app.reactors import exit_cleanly
+    from caching_proxy.app.worker_service import WorkerService
+
+    settings, _ = sources.settings()
+    settings, _ = fitted(settings, raised_limit())
+    stream = cast("TextIO", WholeLines(sys.stdout.fileno()))
+    start_logging(settings, stream)
+    count_monotonically(reactor)
+    proxy = compose(reactor, settings, stream, os.urandom, WallClock(reactor), sources.read)
+    exit_cleanly(reactor)
+    _watch_lifeline(settings)
+    service = WorkerService(reactor, proxy, begin, control)
+    reactor.callWhenRunning(tune_gc)
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.callWhenRunning(_heed_few_signals)
+    reactor.run()
+    return 0
+
+
+def _install(kind: str) -> None:
+    """The same reactor as the supervisor's, whose class comes from the module ``kind``."""
+    if kind == install_reactor.__module__:
+        install_reactor()
+    else:
+        namedModule(kind).install()
+
+
+def _heed_few_signals() -> None:
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _watch_lifeline(settings: Settings) -> None:
+    """A worker whose loop hangs does not see that the supervisor is gone: this thread does."""
+    grace = settings.drain_delay_seconds + settings.shutdown_grace_seconds + LAST_SECONDS
+
+    def watch() -> None:
+        os.read(LIFELINE, 1)
+        time.sleep(grace)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

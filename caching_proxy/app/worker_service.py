@@ -1,0 +1,140 @@
+"""The proxy in a worker: accepts from sockets that it was given, and does what the supervisor says."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, NoReturn
+
+from twisted.internet.defer import Deferred
+
+from caching_proxy.app.compose import Proxy
+from caching_proxy.app.service import ProxyService
+from caching_proxy.server.listener import Listener, accept_waiting, adopt
+from caching_proxy.server.site import ProxySite
+from caching_proxy.settings.parsers import SettingsError
+from caching_proxy.workers.channel import Channel, attach
+from caching_proxy.workers.frames import Frame
+
+LINGER_SECONDS = 1.0
+"""For so long clients whose connection is idle may have sent a request that has not arrived yet."""
+
+
+class WorkerService(ProxyService):
+    """``begin`` is what the supervisor said first, ``control`` the channel to it."""
+
+    linger_seconds = LINGER_SECONDS
+
+    def __init__(self, reactor: Any, proxy: Proxy, begin: dict[str, Any], control: socket.socket) -> None:
+        super().__init__(reactor, proxy, _give_up)
+        self._slot: int = begin["slot"]
+        self._number: int = begin["number"]
+        made: dict[int, socket.socket] = {}
+        self._sockets = {
+            prefix: [[made.setdefault(one, _socket(made, one)) for one in some] for some in slots]
+            for prefix, slots in begin["sockets"].items()
+        }
+        self._adopted: dict[int, list[Deferred[Listener]]] = {}
+        self._told_to_stop = False
+        self._channel = Channel(self._told, self._supervisor_gone)
+        self._control = control
+
+    def privilegedStartService(self) -> None:
+        attach(self._reactor, self._control, self._channel)
+        super().privilegedStartService()
+
+    def stopService(self) -> Deferred[None]:
+        if not self._told_to_stop:
+            self._say("leaving")
+        return super().stopService()
+
+    def _say(self, what: str, **words: object) -> None:
+        self._channel.send(Frame({"say": what, **words}))
+
+    # -- listening -----------------------------------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        """They come through the supervisor."""
+
+    def _listen(self, where: str | tuple[str, int], site: ProxySite, prefix: str) -> Deferred[Listener]:
+        return adopt(self._reactor, self._sockets[prefix][self._slot], site)
+
+    def _announce(self, _: object) -> None:
+        self._say("ready")
+
+    def _sites(self) -> dict[str, ProxySite]:
+        sites = {"": self._proxy.site, "ADMIN_": self._proxy.admin_site}
+        return {prefix: site for prefix, site in sites.items() if site is not None and prefix in self._sockets}
+
+    def _adopt(self, slot: int) -> None:
+        """Accept from another slot's sockets too."""
+        if slot in self._adopted or not self.running:
+            return
+        self._adopted[slot] = [
+            adopt(self._reactor, self._sockets[prefix][slot], site)
+            for prefix, site in self._sites().items()
+            if self._sockets[prefix][slot] is not self._sockets[prefix][self._slot]
+        ]
+
+    def _release(self, slot: int) -> None:
+        for adopting in self._adopted.pop(slot, ()):
+            adopting.addCallback(lambda listener: listener.stop_accepting())
+
+    def _concentrate(self) -> None:
+        """Let go of every socket but our own."""
+        for slot in list(self._adopted):
+            self._release(slot)
+        for slots in self._sockets.values():
+            for one in {id(one): one for some in slots for one in some if one not in slots[self._slot]}.values():
+                one.close()
+        self._say("concentrated")
+
+    async def _stop_accepting(self) -> None:
+        for slot in list(self._adopted):
+            self._release(slot)
+        await super()._stop_accepting()
+        if self._told_to_stop:  # nobody else has them: what waits in them is ours
+            sites = self._sites()
+            for prefix, site in sites.items():
+                await accept_waiting(self._reactor, self._sockets[prefix][self._slot], site)
+        for slots in self._sockets.values():
+            for one in slots[self._slot]:
+                one.close()
+
+    # -- the supervisor ------------------------------------------------------------------------------
+
+    def _told(self, frame: Frame) -> None:
+        words = frame.words
+        match words["do"]:
+            case "adopt":
+                self._adopt(words["slot"])
+            case "release":
+                self._release(words["slot"])
+            case "draining":
+                self._proxy.readiness.draining = True
+            case "concentrate":
+                self._concentrate()
+            case "stop":
+                self._end()
+
+    def _end(self) -> None:
+        self._told_to_stop, self.delays = True, False
+        if self.running:
+            self._reactor.stop()
+
+    def _supervisor_gone(self) -> None:
+        if self.running:
+            self._log.error("the supervisor is gone: this worker ends")
+            self._end()
+
+
+def _socket(made: dict[int, socket.socket], number: int) -> socket.socket:
+    """The socket with this descriptor, made once."""
+    if number in made:
+        return made[number]
+    one = socket.socket(fileno=number)
+    one.setblocking(False)
+    return one
+
+
+def _give_up(problem: SettingsError) -> NoReturn:
+    raise problem

@@ -1,0 +1,179 @@
+"""Several workers behind one port: their lives, signals, and what becomes of requests meanwhile."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.live_backend import LiveBackend
+from support.load_threads import Load
+from support.proxy_process import ROOT, ProxyProcess, StartProxy, wait_for
+from support.workers import alive, listeners, owner, serving, wait_for_workers, worker_pids
+
+pytestmark = pytest.mark.live
+
+
+def said(proxy: ProxyProcess, text: str) -> bool:
+    return any(text in str(line["msg"]) for line in proxy.log_lines_so_far())
+
+
+def test_two_workers_share_the_port_and_end_in_order(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2")
+    pids = wait_for_workers(proxy, 2)
+    assert len(pids) == 2
+    seen: set[int | None] = set()
+    connections = []
+    for _ in range(100):
+        connection = socket.create_connection(("127.0.0.1", proxy.port), 10)
+        connections.append(connection)
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        seen.add(owner(proxy, connection, pids))
+        if seen >= set(pids):
+            break
+    assert seen == set(pids)
+    for connection in connections:
+        connection.close()
+    assert proxy.stop() == 0
+    assert not any(map(alive, pids))
+    assert [line["msg"] for line in proxy.log_lines()].count("stopped") == 2
+    assert proxy.log_lines()[-1]["msg"] == "all workers have ended"
+
+
+def test_one_worker_has_no_supervisor(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="1")
+    assert proxy.get("/one").status == 200
+    assert worker_pids(proxy) == []
+
+
+def test_a_killed_worker_costs_its_own_connections_and_nothing_else(
+    start_proxy: StartProxy, backend: LiveBackend
+) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2")
+    pids = wait_for_workers(proxy, 2)
+    with Load(proxy.port, "/killed") as load:
+        wait_for(lambda: load.total > 200, "some load")
+        os.kill(pids[0], signal.SIGKILL)
+        wait_for(lambda: serving(proxy) >= 3, "another worker")
+        total = load.total
+        wait_for(lambda: load.total > total + 200, "load to go on")
+    tally = load.tally
+    assert set(tally.answered) == {200}
+    assert tally.refused == 0
+    assert len(tally.fresh) + len(tally.reused) + len(tally.cut) <= 4  # a thread has one connection at a time
+    now = worker_pids(proxy)
+    assert len(now) == 2
+    assert pids[1] in now
+    assert pids[0] not in now
+    [line] = [line for line in proxy.log_lines_so_far() if "is gone" in str(line["msg"])]
+    assert line["level"] == "warn"
+    assert "killed by SIGKILL; another one starts in 0.00 s" in str(line["msg"])
+
+
+def test_while_a_slot_is_empty_the_other_worker_answers_there(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2")
+    pids = wait_for_workers(proxy, 2)
+    os.kill(pids[0], signal.SIGKILL)
+    # Connections meant for the dead worker's socket are answered long before there is another: a worker takes a
+    # good part of a second to start, and each of these takes its turn.
+    for _ in range(40):
+        assert proxy.get("/health").status == 200
+    wait_for_workers(proxy, 3)
+
+
+def test_sigterm_under_load_loses_no_request(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2")
+    wait_for_workers(proxy, 2)
+    with Load(proxy.port, "/ending", count=6) as load:
+        wait_for(lambda: load.total > 300, "some load")
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait() == 0
+        wait_for(lambda: load.tally.refused > 0, "refused connections")
+    tally = load.tally
+    assert (tally.fresh, tally.reused, tally.cut) == ([], [], [])
+    assert set(tally.answered) == {200}
+
+
+def test_a_killed_supervisor_leaves_nothing(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="3")
+    pids = wait_for_workers(proxy, 3)
+    proxy.signal(signal.SIGKILL)
+    proxy.wait()
+    wait_for(lambda: not any(map(alive, pids)), "the workers to end")
+    assert listeners(proxy.port) == 0
+
+
+def test_a_worker_that_is_asked_to_end_ends_in_order_and_is_replaced(
+    start_proxy: StartProxy, backend: LiveBackend
+) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2")
+    pids = wait_for_workers(proxy, 2)
+    with Load(proxy.port, "/asked") as load:
+        wait_for(lambda: load.total > 100, "some load")
+        os.kill(pids[0], signal.SIGTERM)
+        wait_for_workers(proxy, 3)
+    tally = load.tally
+    assert (tally.fresh, tally.reused, tally.cut, tally.refused) == ([], [], [], 0)
+
+
+def test_a_port_in_use_ends_the_start_even_if_its_owner_shares_it(
+    start_proxy: StartProxy, backend: LiveBackend
+) -> None:
+    first = start_proxy(BACKEND_URL=backend.url, WORKERS="2")
+    second = start_proxy(wait=False, BACKEND_URL=backend.url, WORKERS="2", PORT=str(first.port))
+    assert second.wait() == 1
+    assert second.log.splitlines()[-1].startswith(f"PORT: '{first.port}' is not allowed")
+
+
+def test_a_socket_from_systemd_is_shared(tmp_path: Path, backend: LiveBackend) -> None:
+    activate = """
+import os, sys
+os.dup2(int(sys.argv.pop(1)), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="http", LISTEN_PID=str(os.getpid()))
+from twisted.scripts.twistd import run
+run()
+"""
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        process = subprocess.Popen(
+            [sys.executable, "-c", activate, str(given.fileno()), "-n", "--pidfile=", "cachingproxy"],
+            cwd=tmp_path,
+            env={
+                "LISTEN": "systemd:domain=INET:index=0",
+                "WORKERS": "2",
+                "BACKEND_URL": backend.url,
+                "PYTHONPATH": str(ROOT),
+            },
+            pass_fds=[given.fileno()],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            for _ in range(5):
+                connection = http.client.HTTPConnection("127.0.0.1", given.getsockname()[1], timeout=20)
+                connection.request("GET", "/systemd")
+                assert connection.getresponse().status == 200
+                connection.close()
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def test_a_unix_socket_is_shared_and_its_file_goes_with_the_supervisor(
+    start_proxy: StartProxy, backend: LiveBackend, tmp_path: Path
+) -> None:
+    path = tmp_path / "shared"
+    proxy = start_proxy(wait=False, BACKEND_URL=backend.url, WORKERS="2", LISTEN=f"unix:{path}")
+    pids = wait_for_workers(proxy, 2)
+    os.kill(pids[0], signal.SIGTERM)
+    wait_for_workers(proxy, 3)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /unix HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert proxy.stop() == 0
+    assert not path.exists()

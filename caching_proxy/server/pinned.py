@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-PINNED_BYTES = 64 * 1024 * 1024
-"""What they may come to before clients that take nothing are dropped early."""
+from caching_proxy.rules.slow_readers import KEPT_BYTES
+from caching_proxy.rules.slow_readers import too_slow as is_too_slow
 
 IMPATIENT_SECONDS = 2.0
 """For how long a client may take nothing of its answer then."""
@@ -14,7 +14,7 @@ class Pinned:
 
     __slots__ = ("_holders", "bytes", "most")
 
-    def __init__(self, most: int = PINNED_BYTES) -> None:
+    def __init__(self, most: int = KEPT_BYTES) -> None:
         self.most = most
         self.bytes = 0
         self._holders: dict[int, int] = {}  # identity of a body → connections; they keep it alive meanwhile
@@ -22,6 +22,10 @@ class Pinned:
     @property
     def too_many(self) -> bool:
         return self.bytes > self.most
+
+    def too_slow(self, taken: int, seconds: float) -> bool:
+        """Whether who took ``taken`` bytes of a body in ``seconds`` has to go, so that others have room."""
+        return is_too_slow(taken, seconds, self.bytes, self.most)
 
     def hold(self, body: bytes) -> None:
         """One more connection sends ``body``."""

@@ -46,6 +46,8 @@ class SendingHalf(PeerProtocol):
         self._pinned = pinned
         self._turn = turn
         self._pins: bytes | None = None  # the body of which there are slices in ``_rest``
+        self._pinned_at = 0.0
+        self._pinned_from = 0  # ``_written`` then
         self.full = False
         self.due = inf
         self._choked = False  # the transport said so
@@ -92,6 +94,7 @@ class SendingHalf(PeerProtocol):
             body = part.obj if isinstance(part, memoryview) else part
             if len(part) >= SHARED_BYTES and isinstance(body, bytes):  # all parts are of one body
                 self._pins = body
+                self._pinned_at, self._pinned_from = self.clock.seconds(), self._written
                 self._pinned.hold(body)
                 return
 
@@ -226,7 +229,7 @@ class SendingHalf(PeerProtocol):
         """Act upon deadlines that passed at ``now``; called about once a second."""
         if self._taken == self._written:
             self._taken_at = now
-        elif self._stalled(now):
+        elif self._stalled(now) or self._too_slow(now):
             self.abort()
             return
         if now >= self.due:
@@ -245,6 +248,12 @@ class SendingHalf(PeerProtocol):
         if self._pins is not None and self._pinned.too_many:
             patience = min(patience, IMPATIENT_SECONDS)
         return now - self._taken_at >= patience
+
+    def _too_slow(self, now: float) -> bool:
+        """Whether the client keeps a body that others need the room of."""
+        if self._pins is None:
+            return False
+        return self._pinned.too_slow(max(0, self._taken - self._pinned_from), now - self._pinned_at)
 
     def overdue(self, now: float) -> None:
         """``due`` passed; for the reading half."""

@@ -141,6 +141,31 @@ def test_herds_on_many_cold_urls(start_world, check):
     check(world.measure(attack))
 
 
+async def _trickle(client: Client) -> None:
+    for _ in range(60):
+        await client.reader.read(2000)
+        await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("stored", [STORED, "cc=max-age=0"])
+def test_clients_that_trickle_bodies_of_their_own(start_world, check, stored):
+    """Each takes a little now and then, of a body that the tiers have long let go of."""
+    world = start_world()
+
+    async def attack(world: World) -> None:
+        async with clients(world, 120, small=True) as slow:
+            for n, client in enumerate(slow):
+                await client.send(head(f"/slow{n}?size=9000000&{stored}"))
+                await asyncio.sleep(0.05)
+            trickling = [asyncio.create_task(_trickle(client)) for client in slow]
+            await asyncio.sleep(30)
+            for task in trickling:
+                task.cancel()
+            await asyncio.gather(*trickling, return_exceptions=True)
+
+    check(world.measure(attack))
+
+
 def test_pipelined_requests_of_a_client_that_does_not_read(start_world, check):
     world = start_world()
 

@@ -322,10 +322,79 @@ def test_whatever_the_end_nothing_stays_reserved(end: str) -> None:
 
 def test_without_room_it_streams_uncollected() -> None:
     tee = TeeEnds(limit=HIGH_WATER, budget=0)
-    assert tee.fills.take(tee.fills.left)
+    assert tee.fills.take(tee.fills.left, 0)
     tee.body.attach(tee.client)
     tee.upstream.feed(b"x")
     assert tee.done == [Refusal.MEMORY]
     tee.upstream.feed(b"y")
     tee.upstream.end()
     assert (tee.client.data, tee.client.ends) == (b"xy", ["ended"])
+
+
+# -- readers that are slower than the backend
+
+
+def behind(size: int, most: int) -> TeeEnds:
+    """A whole body of ``size`` bytes of which its reader takes nothing by itself, where ``most`` may be kept."""
+    tee = TeeEnds(limit=size, length=size, budget=size)
+    tee.fills.most_behind = most
+    tee.client.received = lambda data: tee.body.pause()  # type: ignore[method-assign]
+    tee.body.attach(tee.client)
+    tee.body.pause()
+    tee.upstream.feed(b"x" * size)
+    tee.upstream.end()
+    return tee
+
+
+SIZE = 100 * HIGH_WATER
+
+
+@pytest.mark.parametrize(("most", "dropped"), [(SIZE, False), (SIZE - 1, True)])
+def test_who_takes_nothing_is_dropped_where_too_much_is_kept(most: int, dropped: bool) -> None:
+    tee = behind(SIZE, most)
+    tee.clock.pump([1] * 9)
+    assert (tee.fills.behind, tee.client.ends) == (SIZE, []), "the average of some seconds counts"
+    tee.clock.pump([1] * 3)
+    assert (tee.fills.behind, tee.client.ends) == ((0, ["failed"]) if dropped else (SIZE, []))
+
+
+def test_who_is_fast_enough_stays() -> None:
+    tee = behind(SIZE, SIZE - 1)
+    for _ in range(30):
+        tee.body.resume()
+        tee.clock.advance(1)
+    assert (tee.fills.behind, tee.client.ends) == (SIZE, [])
+    while not tee.client.ends:
+        tee.body.resume()
+    assert (tee.fills.behind, tee.client.ends) == (0, ["ended"])
+    assert tee.clock.getDelayedCalls() == []
+
+
+def test_nothing_large_is_collected_while_too_much_is_kept() -> None:
+    tee = behind(SIZE, SIZE - 1)
+    tee.fills.give(SIZE)
+    for size, begun in ((HIGH_WATER, True), (HIGH_WATER + 1, False)):
+        assert (tee.fills.begin(Body(size, Backend()), tee.done.append) is not None) is begun
+    unknown = Body(None, Backend())
+    assert tee.fills.begin(unknown, tee.done.append) is not None
+    unknown.feed(b"x" * HIGH_WATER)
+    assert tee.done[1:] == []
+    unknown.feed(b"x")
+    assert tee.done[1:] == [Refusal.MEMORY]
+    tee.body.cancel()
+    assert tee.fills.begin(Body(HIGH_WATER + 1, Backend()), tee.done.append) is not None
+
+
+def test_what_outgrew_the_cache_counts_as_far_as_somebody_is_behind() -> None:
+    tee = TeeEnds(limit=2 * HIGH_WATER)
+    tee.body.attach(tee.client)
+    slow, _ = tee.join(slow=True)
+    for _ in range(3):
+        tee.upstream.feed(b"x" * HIGH_WATER)
+    assert tee.fills.behind == 3 * HIGH_WATER
+    tee.fills.most_behind = HIGH_WATER
+    tee.clock.pump([1] * 12)
+    assert (slow.ends, tee.client.ends, tee.fills.behind) == (["failed"], [], 0)
+    tee.upstream.end()
+    assert tee.client.ends == ["ended"]
+    assert tee.clock.getDelayedCalls() == []

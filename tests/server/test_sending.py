@@ -259,6 +259,18 @@ def test_who_takes_something_is_not_dropped_though_much_is_kept(wire):
     assert [channel.transport.aborted for channel in channels] == [True, False]
 
 
+@pytest.mark.parametrize(("most", "aborted"), [(len(BODY), False), (len(BODY) // 8, True)])
+def test_who_trickles_is_dropped_where_much_is_kept(wire, most, aborted):
+    line, [channel] = held_by(wire, [BODY])
+    line.site.pinned.most = most
+    for second in range(12):
+        assert channel.transport.aborted is (aborted and second >= 10), "the average of some seconds counts"
+        channel.resumeProducing()
+        line.clock.advance(1)
+    assert channel.transport.aborted is aborted
+    assert 0 < channel._written < len(BODY)
+
+
 def test_all_connections_together_give_way(wire):
     line = wire(handler=full)
     turn = line.site.turn

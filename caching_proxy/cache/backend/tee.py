@@ -5,7 +5,8 @@ collected bytes at its own pace: the one that it was fetched for, and those who 
 has outgrown the limit it merely streams: nobody can join any more, it goes on at the pace of the fastest reader, and
 a reader that falls behind by more than the limit is cut off rather than made everybody's pace.
 
-Bytes collected by all fills together are bounded. When the last client has left, a fetch goes on only for a moment:
+Bytes collected by all fills together are bounded, and so is what is kept for readers that are slower than the backend
+(``rules.slow_readers``). When the last client has left, a fetch goes on only for a moment:
 long enough for what is nearly here, not long enough to keep a backend connection busy for nobody (Squid's
 ``quick_abort``).
 """
@@ -17,13 +18,21 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from caching_proxy.cache.backend.tee_reader import TeeReader
 from caching_proxy.http.body import HIGH_WATER, Body
 from caching_proxy.http.messages import Fields
 from caching_proxy.interfaces import IncompleteBody
 from caching_proxy.rules.outcome import Refusal
+from caching_proxy.rules.slow_readers import KEPT_BYTES, too_slow
 
 BUDGET = 48 * 1024 * 1024
 """Bytes that all bodies on their way may hold for the cache. Past that they stream without being stored."""
+
+SMALL = 64 * 1024
+"""Bodies up to here are collected however much is kept for slow readers."""
+
+TICK = 1.0
+"""Seconds between two looks at them."""
 
 NEARLY_HERE = 64 * 1024
 """Bytes missing of a known length that count as little."""
@@ -43,7 +52,11 @@ class Fills:
         self.limit = limit
         self.patience = patience
         """Seconds that a fetch made for the cache alone may take."""
+        self.most_behind = max(KEPT_BYTES, 2 * limit)
+        """Bytes that may be kept for readers that are behind before nothing large is collected any more."""
         self._left = max(budget, 2 * limit)
+        self._behind: dict[Tee, None] = {}
+        self._ticking: IDelayedCall | None = None
 
     @property
     def left(self) -> int:
@@ -56,16 +69,21 @@ class Fills:
         ``done`` is called once, with the whole body or with the reason why there is none to store.
         """
         reserved = upstream.length or 0
-        if not self.take(reserved):
+        if not self.take(reserved, reserved):
             return None
         fill = Tee(self, upstream, done, reserved)
         body = fill.reader()
         upstream.attach(fill)
         return fill, body
 
-    def take(self, size: int) -> bool:
-        """Reserve ``size`` bytes; whether there was room."""
-        if size > self._left:
+    @property
+    def behind(self) -> int:
+        """Bytes that are kept only because some reader has not taken them yet."""
+        return sum(tee.kept for tee in self._behind)
+
+    def take(self, size: int, whole: int) -> bool:
+        """Reserve ``size`` bytes for a body of ``whole`` bytes so far; whether there was room."""
+        if size > self._left or (whole > SMALL and self._behind and self.behind > self.most_behind):
             return False
         self._left -= size
         return True
@@ -74,12 +92,33 @@ class Fills:
         """Return what was reserved."""
         self._left += size
 
+    def fell_behind(self, tee: Tee) -> None:
+        """``tee`` is kept for its readers alone from now on."""
+        self._behind[tee] = None
+        if self._ticking is None:
+            self._ticking = self.clock.callLater(TICK, self._tick)
+
+    def caught_up(self, tee: Tee) -> None:
+        """Nobody needs ``tee`` any more."""
+        self._behind.pop(tee, None)
+        if not self._behind and self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+
+    def _tick(self) -> None:
+        self._ticking = self.clock.callLater(TICK, self._tick)
+        now, kept = self.clock.seconds(), self.behind
+        if kept > self.most_behind:
+            for tee in list(self._behind):
+                tee.drop_slow(now, kept)
+
 
 class Tee:
     """One body being collected; the sink of the upstream body. Ends by itself, and holds nobody after its end."""
 
     __slots__ = (
         "_base",
+        "_behind_at",
         "_collecting",
         "_data",
         "_done",
@@ -109,8 +148,14 @@ class Tee:
         self._collecting = True
         self._over = False
         self._failure: Failure | None = None
-        self._readers: list[_Reader] = []
+        self._readers: list[TeeReader] = []
         self._timer: IDelayedCall | None = None
+        self._behind_at: float | None = None  # since when it is kept for its readers alone
+
+    @property
+    def kept(self) -> int:
+        """Bytes in memory."""
+        return len(self._data)
 
     @property
     def open(self) -> bool:
@@ -120,7 +165,7 @@ class Tee:
     def reader(self) -> Body:
         """The whole body for one more client, from its first byte on, as it comes; only while :attr:`open`."""
         self._stop_timer()
-        reader = _Reader(self)
+        reader = TeeReader(self)
         reader.body = Body(self.length, reader)
         self._readers.append(reader)
         reader.push()
@@ -153,7 +198,7 @@ class Tee:
         missing = self._size - self._reserved
         if missing > 0:
             step = max(missing, HIGH_WATER)
-            if self._fills.take(step):
+            if self._fills.take(step, self._size):
                 self._reserved += step
             else:
                 self._give_up(Refusal.MEMORY)
@@ -182,6 +227,30 @@ class Tee:
         self._reserved = 0
         for reader in list(self._readers):
             reader.push()
+        self._for_readers_alone()
+
+    def _for_readers_alone(self) -> None:
+        """What is still here is not for the cache."""
+        if self._readers and self._behind_at is None:
+            self._behind_at = self._fills.clock.seconds()
+            for reader in self._readers:
+                reader.behind_from = reader.at
+            self._fills.fell_behind(self)
+
+    def drop_slow(self, now: float, kept: int) -> None:
+        """Cut off readers for whom too much is kept, of all that is ``kept`` for readers of all fills."""
+        seconds = now - (self._behind_at if self._behind_at is not None else now)
+        for reader in list(self._readers):
+            behind = reader.at < self._size
+            if behind and too_slow(reader.at - reader.behind_from, seconds, kept, self._fills.most_behind):
+                self._remove(reader)
+                reader.cut(Failure(IncompleteBody("too slow, and others need the memory")))
+        self._trim()
+
+    def _remove(self, reader: TeeReader) -> None:
+        self._readers.remove(reader)
+        if not self._readers and self._behind_at is not None:
+            self._fills.caught_up(self)
 
     def _give_up(self, reason: Refusal) -> None:
         """Not for the cache any more."""
@@ -193,6 +262,7 @@ class Tee:
             done(reason)
         if not self._readers:
             self._drop()
+        self._for_readers_alone()
 
     def _drop(self) -> None:
         """Nobody wants the rest."""
@@ -211,12 +281,12 @@ class Tee:
         start = at - self._base
         return bytes(memoryview(self._data)[start : start + HIGH_WATER])
 
-    def finish(self, reader: _Reader) -> bool:
+    def finish(self, reader: TeeReader) -> bool:
         """Whether ``reader``, who has read all there is, is at the end; it is told so."""
         if not self._over:
             self._trim()
             return False
-        self._readers.remove(reader)
+        self._remove(reader)
         if self._failure is None:
             reader.body.end()
         else:
@@ -228,10 +298,10 @@ class Tee:
         if not self._collecting:
             self._trim()
 
-    def left(self, reader: _Reader) -> None:
+    def left(self, reader: TeeReader) -> None:
         """The client of ``reader`` is gone."""
         if reader in self._readers:
-            self._readers.remove(reader)
+            self._remove(reader)
         if self._over:
             return
         if self._readers:
@@ -265,8 +335,8 @@ class Tee:
             return
         for reader in [each for each in self._readers if self._size - each.at > self._fills.limit + HIGH_WATER]:
             if len(self._readers) > 1:
-                self._readers.remove(reader)
-                reader.body.fail(Failure(IncompleteBody("too far behind the others")))
+                self._remove(reader)
+                reader.cut(Failure(IncompleteBody("too far behind the others")))
         slowest = min(reader.at for reader in self._readers)
         assert isinstance(self._data, bytearray)
         del self._data[: slowest - self._base]
@@ -279,53 +349,3 @@ class Tee:
                 upstream.pause()
             else:
                 upstream.resume()
-
-
-class _Reader:
-    """One client's place in a fill; the source behind its body."""
-
-    __slots__ = ("_fill", "_paused", "_pushing", "at", "body")
-    body: Body
-
-    def __init__(self, fill: Tee) -> None:
-        self.at = 0
-        self._fill: Tee | None = fill
-        self._paused = False
-        self._pushing = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether the client takes more, and is not being handed older bytes just now."""
-        return not self._paused and not self._pushing
-
-    def push(self) -> None:
-        """Hand the client what is there, as far as it takes it."""
-        if self._pushing or self._fill is None:
-            return
-        self._pushing = True
-        fill = self._fill
-        while not self._paused and self._fill is not None:
-            data = fill.read(self.at)
-            if not data:
-                break
-            self.at += len(data)
-            self.body.feed(data)
-        self._pushing = False
-        if not self._paused and self._fill is not None and fill.finish(self):
-            self._fill = None
-
-    # -- Source ----------------------------------------------------------------------------------
-
-    def pause_body(self) -> None:
-        self._paused = True
-        if self._fill is not None:
-            self._fill.held()
-
-    def resume_body(self) -> None:
-        self._paused = False
-        self.push()
-
-    def cancel_body(self) -> None:
-        fill, self._fill = self._fill, None
-        if fill is not None:
-            fill.left(self)

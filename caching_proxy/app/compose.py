@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import attrs
 from treq.client import HTTPClient
@@ -24,7 +24,7 @@ from caching_proxy.app.instruments import (
     watch_tiers,
     watch_writer,
 )
-from caching_proxy.app.rules_file import RulesFile
+from caching_proxy.app.rules_file import CACHE_RULES_FILE, RulesFile, cache_rules_file, invalidation_rules_file
 from caching_proxy.app.store_parts import make_bus, make_store
 from caching_proxy.auth.keys import TokenConfig
 from caching_proxy.auth.verifier import TokenVerifier, token_verifier
@@ -46,11 +46,13 @@ from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.interfaces import IInvalidationBus, IStore, IUpstream
-from caching_proxy.rules.invalidation_rules import RulesError, spellings
+from caching_proxy.rules.cache_rules import CacheRule
+from caching_proxy.rules.invalidation_rules import Rule, RulesError, spellings
 from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.references import origin_of
 from caching_proxy.rules.steering import Steering
+from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.server.limits import Limits
 from caching_proxy.server.site import ProxySite
 from caching_proxy.settings.model import Settings
@@ -74,6 +76,8 @@ from caching_proxy.web.proxy import ProxyResource
 from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.root import Root
 
+T = TypeVar("T")
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Proxy:
@@ -83,7 +87,8 @@ class Proxy:
     store: IStore
     bus: IInvalidationBus | None
     upstream: Upstream
-    rules: RulesFile
+    rules: RulesFile[Rule]
+    cache_rules: RulesFile[CacheRule]
     invalidator: Invalidator
     writer: Writer
     verifier: TokenVerifier
@@ -108,6 +113,7 @@ class Cache:
     invalidator: Invalidator
     writer: Writer
     varying: VaryNames
+    terms: TermsByTarget
 
 
 def compose(
@@ -141,24 +147,29 @@ def compose(
     peers = TrustedPeers(settings.trusted_proxies)
     resource = ProxyResource(pipeline, peers, hosts, recorder, new_request_id, steering, settings.rewrite_location)
     name, now = _shown_name(settings), wall.seconds
-    hot_path = HotPath(cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, now, peers, steering)
+    hot_path = HotPath(
+        cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, now, peers, steering, cache.terms
+    )
     backend = upstream.backend
     readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
     admin = admin_children(_services(wall, settings, store, cache, readiness, metrics))
     apart = settings.admin_port is not None
+    site = _site(reactor, wall, settings, Root({} if apart else admin, resource), hot_path, recorder.refused_early)
+    cache_rules = _cache_rules(settings, cache.terms, site, read)
     return Proxy(
         settings=settings,
         store=store,
         bus=bus,
         upstream=upstream,
         rules=rules,
+        cache_rules=cache_rules,
         invalidator=cache.invalidator,
         writer=cache.writer,
         verifier=verifier,
         readiness=readiness,
         access=access,
         metrics=metrics,
-        site=_site(reactor, wall, settings, Root({} if apart else admin, resource), hot_path, recorder.refused_early),
+        site=site,
         admin_site=_site(reactor, wall, attrs.evolve(settings, max_connections=ADMIN_CONNECTIONS), Root(admin, None))
         if apart
         else None,
@@ -206,9 +217,11 @@ def _cache(wall: Any, settings: Settings, store: IStore, metrics: Metrics, bus: 
     watch_tiers(metrics, hot, burst, flights)
     watch_store(metrics, store)
     watch_writer(metrics, writer)
+    policy, keys = settings.policy(), _key_policy(settings)
     return Cache(
-        policy=settings.policy(),
-        keys=_key_policy(settings),
+        policy=policy,
+        keys=keys,
+        terms=TermsByTarget(policy, keys),
         hot=hot,
         burst=burst,
         leases=leases,
@@ -226,15 +239,15 @@ def _pipeline(
     cache: Cache,
     upstream: IUpstream,
     verifier: TokenVerifier,
-    rules: RulesFile,
+    rules: RulesFile[Rule],
 ) -> Pipeline:
-    varying = cache.varying
+    varying, terms = cache.varying, cache.terms
     policy, keys, leases, writer = cache.policy, cache.keys, cache.leases, cache.writer
     route = _route(settings, upstream)
     responses = Responses(_shown_name(settings), settings.development, os.urandom(16))
     uncacheable = HitForMiss()
     fills = Fills(wall, policy.max_body, patience=settings.backend_timeout)
-    posts = PostKeeper(policy, keys, route.origin, leases, writer, fills, wall)
+    posts = PostKeeper(policy.max_body, terms, route.origin, leases, writer, fills, wall)
     reader = StoreReader(store, cache.burst, leases, wall, cache.invalidator.invalid_before, varying)
     return Pipeline(
         Parts(
@@ -246,10 +259,13 @@ def _pipeline(
             flights=cache.flights,
             uncacheable=uncacheable,
             leases=leases,
-            fetcher=Fetcher(policy, keys, route, writer, uncacheable, responses, fills, wall, reader, varying),
-            passing=PassThrough(route, cache.invalidator, rules, keys, responses, posts, wall),
+            fetcher=Fetcher(
+                policy.max_body, terms, route, writer, uncacheable, responses, fills, wall, reader, varying
+            ),
+            passing=PassThrough(route, cache.invalidator, rules, terms, responses, posts, wall),
             responses=responses,
             varying=varying,
+            terms=terms,
             clock=wall,
             stale_wait=settings.stale_wait_seconds,
         )
@@ -300,13 +316,29 @@ def _phase(store: IStore) -> str:
     return (store.phase if isinstance(store, CircuitBreakerStore) else Phase.CLOSED).name.lower().replace("_", "-")
 
 
-def _rules(settings: Settings, read: Callable[[Path], bytes]) -> RulesFile:
-    rules = RulesFile(Path(settings.invalidation_config), read)
+def _rules(settings: Settings, read: Callable[[Path], bytes]) -> RulesFile[Rule]:
+    path = Path(settings.invalidation_config)
+    return _loaded(invalidation_rules_file(path, read), "INVALIDATION_CONFIG", settings.invalidation_config)
+
+
+def _cache_rules(
+    settings: Settings, terms: TermsByTarget, site: ProxySite, read: Callable[[Path], bytes]
+) -> RulesFile[CacheRule]:
+    named = settings.cache_rules
+
+    def use(rules: tuple[CacheRule, ...]) -> None:
+        terms.use(rules)
+        site.heads.forget()  # the hot path keeps with a request line what holds for it
+
+    path = Path(named or CACHE_RULES_FILE)
+    return _loaded(cache_rules_file(path, read, named is None, use), "CACHE_RULES", named or CACHE_RULES_FILE)
+
+
+def _loaded(rules: RulesFile[T], variable: str, value: str) -> RulesFile[T]:
     try:
         rules.load()
     except RulesError as problem:
-        allowed = f"a JSON file of invalidation rules ({problem})"
-        raise SettingsError("INVALIDATION_CONFIG", settings.invalidation_config, allowed) from problem
+        raise SettingsError(variable, value, f"a JSON file of {rules.what} ({problem})") from problem
     return rules
 
 

@@ -73,10 +73,14 @@ class ProxyService(Service):
 
     def _handle_signals(self) -> None:
         if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._proxy.rules.reload))
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
 
     def _listen(self, where: str | tuple[str, int], site: ProxySite, prefix: str) -> Deferred[Listener]:
         return listen(self._reactor, where, site)
+
+    def _reload(self) -> None:
+        self._proxy.rules.reload()
+        self._proxy.cache_rules.reload()
 
     def _open(self, where: str | tuple[str, int], site: ProxySite, prefix: str = "") -> None:
         opening = self._listen(where, site, prefix)

@@ -23,9 +23,10 @@ from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.methods import SAFE
 from caching_proxy.interfaces import Identity, StoreError, UpstreamError, UpstreamResponse
 from caching_proxy.rules.invalidation_rules import Rule, resolve
-from caching_proxy.rules.key import KeyPolicy, target_of
-from caching_proxy.rules.outcome import CacheStatus
+from caching_proxy.rules.key import target_of
+from caching_proxy.rules.outcome import Bypass, CacheStatus
 from caching_proxy.rules.references import origin_of, same_origin_target
+from caching_proxy.rules.terms_by_target import TermsByTarget
 
 _COUNTED = frozenset((b"OPTIONS", b"TRACE"))
 _NAMING = frozenset((b"location", b"content-location"))
@@ -41,7 +42,7 @@ class PassThrough:
         route: Route,
         invalidator: Invalidator,
         rules: Callable[[], tuple[Rule, ...]],
-        keys: KeyPolicy,
+        terms: TermsByTarget,
         responses: Responses,
         posts: PostKeeper,
         clock: IReactorTime,
@@ -49,7 +50,7 @@ class PassThrough:
         self._route = route
         self._invalidator = invalidator
         self._rules = rules
-        self._keys = keys
+        self._terms = terms
         self._responses = responses
         self._posts = posts
         self._clock = clock
@@ -67,11 +68,13 @@ class PassThrough:
             errbackArgs=(identity,),
         )
 
-    def bypass(self, client_request: ClientRequest, identity: Identity) -> Deferred[CacheResponse]:
-        """A GET or HEAD for which the cache is neither read nor written."""
+    def bypass(
+        self, client_request: ClientRequest, identity: Identity, reason: Bypass | None = None
+    ) -> Deferred[CacheResponse]:
+        """A GET or HEAD for which the cache is neither read nor written; ``reason`` if the client is to be told."""
         response = self._send(client_request)
         return response.addCallbacks(
-            self._bypassed, self._failed, callbackArgs=(client_request, identity), errbackArgs=(identity,)
+            self._bypassed, self._failed, callbackArgs=(client_request, identity, reason), errbackArgs=(identity,)
         )
 
     def _send(self, client_request: ClientRequest) -> Deferred[UpstreamResponse]:
@@ -103,9 +106,11 @@ class PassThrough:
             return self._responses.passed(method, identity, response, status, now)
         return self._responses.passed(method, identity, response, status, now, kept.body, kept.entry)
 
-    def _bypassed(self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity) -> CacheResponse:
+    def _bypassed(
+        self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity, reason: Bypass | None
+    ) -> CacheResponse:
         method, now = client_request.head.method, self._clock.seconds()
-        return self._responses.passed(method, identity, response, CacheStatus.BYPASS, now)
+        return self._responses.passed(method, identity, response, CacheStatus.BYPASS, now, reason=reason)
 
     def _failed(self, failure: Failure, identity: Identity) -> CacheResponse | Failure:
         if not isinstance(failure.value, UpstreamError):  # cancelled, or a bug
@@ -120,12 +125,15 @@ class PassThrough:
         if not 200 <= status < 400:
             return (), ()
         host = request.fields.first(b"host") or b""
-        targets: Collection[bytes] = (target_of(request.target, self._keys, host),)
+        targets: Collection[bytes] = (self._in_key(request.target, host),)
         if not _NAMING.isdisjoint(response.fields.index):
             named = self._named(client_request.scheme, host, request, response)
-            targets = {*targets, *(target_of(target, self._keys, host) for target in named)}
+            targets = {*targets, *(self._in_key(target, host) for target in named)}
         rules = self._rules()
         return targets, resolve(rules, request.method, request.target) if rules and status < 300 else ()
+
+    def _in_key(self, target: bytes, host: bytes) -> bytes:
+        return target_of(target, self._terms(target).keys, host)
 
     def _invalidated(self, targets: Collection[bytes], patterns: Collection[bytes]) -> Deferred[bool]:
         """Fires when the store has carried it out, with whether it could; never fails."""

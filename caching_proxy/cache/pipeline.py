@@ -21,7 +21,7 @@ from caching_proxy.cache.flights import Flight, FlightResult, Result, Shared, Si
 from caching_proxy.cache.hit_for_miss import HitForMiss
 from caching_proxy.cache.leases import Leases
 from caching_proxy.cache.pass_through import PassThrough
-from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest
+from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest, shared
 from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import Found, StoreReader
@@ -29,11 +29,12 @@ from caching_proxy.cache.tiers.variants import VaryNames, field_name, latest_of_
 from caching_proxy.http.values import transient
 from caching_proxy.interfaces import Identity, ITokenVerifier, UpstreamError
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.key import KeyPolicy, build_key, target_of
+from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.outcome import CacheStatus, Forward
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import RequestTraits, traits_under
 from caching_proxy.rules.reuse import Lookup, Use, choose, may_serve_on_error
+from caching_proxy.rules.terms_by_target import TermsByTarget
 
 CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
 _HIT = Use.HIT  # finding a member costs several times what a name of the module does
@@ -59,6 +60,7 @@ class Parts:
     passing: PassThrough
     responses: Responses
     varying: VaryNames
+    terms: TermsByTarget
     clock: IReactorTime
     stale_wait: float = 1.0
     """Seconds that a backend is waited for where a stale response may stand in for its error."""
@@ -106,8 +108,12 @@ class Pipeline:
             or p.keys.reserves(head.target)
         ):
             return p.passing.bypass(client_request, identity)
-        target = target_of(head.target, p.keys, head.fields.first(b"host") or b"")
-        return self._through_cache(CacheRequest(client_request, identity, build_key(identity.role, target), traits))
+        terms = p.terms(head.target)
+        if terms.bypass is not None:
+            return p.passing.bypass(client_request, identity, terms.bypass)
+        seen = shared(identity, terms.share, head)
+        key = terms.key(seen.role or b"", head.target, head.fields.first(b"host") or b"")
+        return self._through_cache(CacheRequest(client_request, seen, key, traits, terms))
 
     def _through_cache(self, cache_request: CacheRequest) -> CacheResponse | Deferred[CacheResponse]:
         p, now = self._p, self._now()

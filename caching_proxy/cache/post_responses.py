@@ -13,19 +13,18 @@ from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.backend.tee import Fills
 from caching_proxy.cache.leases import Lease, Leases
-from caching_proxy.cache.requests import ClientRequest
+from caching_proxy.cache.requests import ClientRequest, shared
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import end_to_end
 from caching_proxy.http.messages import RequestHead
 from caching_proxy.interfaces import Identity, UpstreamResponse
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.key import KeyPolicy, build_key, target_of
 from caching_proxy.rules.make_entry import make_entry
 from caching_proxy.rules.outcome import Refusal
-from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.references import describes_target, origin_of
 from caching_proxy.rules.storability import judge_post
+from caching_proxy.rules.terms_by_target import TermsByTarget
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -41,17 +40,17 @@ class PostKeeper:
 
     def __init__(
         self,
-        policy: CachePolicy,
-        keys: KeyPolicy,
+        max_body: int,
+        terms: TermsByTarget,
         origin: bytes,
         leases: Leases,
         writer: Writer,
         fills: Fills,
         clock: IReactorTime,
     ) -> None:
-        self._policy = policy
+        self._max_body = max_body
         self._fills = fills
-        self._keys = keys
+        self._terms = terms
         self._origin = origin
         self._leases = leases
         self._writer = writer
@@ -96,7 +95,7 @@ class PostKeeper:
                 return None
             return KeptPost(made, begun[1])
         body = response.body.take()
-        done(body if len(body) <= self._policy.max_body else Refusal.TOO_LARGE)
+        done(body if len(body) <= self._max_body else Refusal.TOO_LARGE)
         return KeptPost(made, body)
 
     def _made(
@@ -105,23 +104,25 @@ class PostKeeper:
         head = client_request.head
         if identity.role is None or not self.may_keep(client_request, identity, response):
             return None
-        if self._keys.reserves(head.target):
+        terms = self._terms(head.target)
+        if terms.keys.reserves(head.target) or terms.bypass is not None:
             return None
+        identity = shared(identity, terms.share, head)
         request = RequestHead(head.method, head.target, end_to_end(head.fields), head.minor)
         host, now = request.fields.first(b"host") or b"", self._now()
         verdict = judge_post(
             request,
             response.head,
-            policy=self._policy,
+            policy=terms.policy,
             established=identity.established,
             describes_target=self._describes(request, response, client_request.scheme, host),
             requested_at=asked_at,
             received_at=now,
         )
-        if verdict.refusal is not None or (response.length is not None and response.length > self._policy.max_body):
+        if verdict.refusal is not None or (response.length is not None and response.length > self._max_body):
             return None
-        key = build_key(identity.role, target_of(request.target, self._keys, host))
-        return make_entry(key, request, response.head, b"", verdict, self._policy, now, client_request.scope)
+        key = terms.key(identity.role or b"", request.target, host)
+        return make_entry(key, request, response.head, b"", verdict, terms.policy, now, client_request.scope)
 
     def _describes(self, request: RequestHead, response: UpstreamResponse, scheme: bytes, host: bytes) -> bool:
         return describes_target(request, response.head, {origin_of(scheme, host), self._origin})

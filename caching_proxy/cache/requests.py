@@ -20,6 +20,7 @@ from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.outcome import CacheStatus
 from caching_proxy.rules.request_traits import PARTICULAR, RequestTraits
 from caching_proxy.rules.scope import scope_of, view_of
+from caching_proxy.rules.terms import Share, Terms, shared_role
 from caching_proxy.rules.validation import vary_fields
 
 
@@ -83,6 +84,15 @@ class CacheResponse:
             self.tunnel.abort()
 
 
+def shared(identity: Identity, share: Share, head: RequestHead) -> Identity:
+    """Whose eyes a request has where the operator says who may ``share`` the answer; the label stays its own."""
+    if share is Share.ROLE or identity.role is None:
+        return identity
+    credentials = head.fields.all(b"authorization")
+    role = shared_role(share, identity.role, identity.established, credentials)
+    return Identity(role, identity.label)
+
+
 class CacheRequest:
     """An :class:`ClientRequest` on its way through the cache: whose it is, what it asks for, what happened so far."""
 
@@ -98,6 +108,7 @@ class CacheRequest:
         "plain",
         "reread",
         "stale",
+        "terms",
         "traits",
         "lease",
         "trouble",
@@ -105,7 +116,9 @@ class CacheRequest:
         "view",
     )
 
-    def __init__(self, client_request: ClientRequest, identity: Identity, key: bytes, traits: RequestTraits) -> None:
+    def __init__(
+        self, client_request: ClientRequest, identity: Identity, key: bytes, traits: RequestTraits, terms: Terms
+    ) -> None:
         self.client_request = client_request
         head = client_request.head
         if traits.passing is not None:
@@ -116,6 +129,8 @@ class CacheRequest:
         self.key = key
         self.view = view_of(client_request.scope, not identity.established)
         """Which of the key's variants may answer."""
+        self.terms = terms
+        """What the operator says of the target."""
         self.traits = traits
         self.control = traits.control
         self.plain = traits.plain
@@ -137,8 +152,9 @@ class CacheRequest:
 
     @property
     def shareable(self) -> bool:
-        """Whether the result of somebody else's fetch under way may answer: not if a fresh one was asked for."""
-        return self.head.method == b"GET" and not self.control.refresh
+        """Whether the result of somebody else's fetch under way may answer: not if a fresh one was asked for, or if
+        the operator wants none shared."""
+        return self.head.method == b"GET" and not self.control.refresh and self.terms.collapse
 
     @property
     def crowd(self) -> bytes:
@@ -193,7 +209,7 @@ class CacheRequest:
             plain=True,
             passing=None if passing is fields else passing,
         )
-        behind = CacheRequest(client_request, self.identity, self.key, traits)
+        behind = CacheRequest(client_request, self.identity, self.key, traits, self.terms)
         behind.known = self.known
         behind.unattended = True
         return behind

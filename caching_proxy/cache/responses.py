@@ -18,7 +18,7 @@ from caching_proxy.rules import explain as reply
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.error_response import error_response
 from caching_proxy.rules.make_entry import PROXY_AUTHENTICATION
-from caching_proxy.rules.outcome import CacheStatus, Forward, Refusal
+from caching_proxy.rules.outcome import Bypass, CacheStatus, Forward, Refusal
 from caching_proxy.rules.reuse import Lookup, may_serve_disconnected, may_serve_on_error
 from caching_proxy.rules.stored_response import answer
 
@@ -149,12 +149,14 @@ class Responses:
         now: float,
         body: bytes | Body | None = None,
         entry: CacheEntry | None = None,
+        reason: Bypass | None = None,
     ) -> CacheResponse:
         """The backend's answer to a request that was not looked up; ``entry`` is what is stored of it all the same,
-        ``body`` stands for the response's own then."""
+        ``body`` stands for the response's own then. ``reason`` is why the operator wants the cache passed by."""
         forward = Forward.METHOD if status is CacheStatus.NOT_APPLICABLE else Forward.BYPASS
         added = b"X-Cache-Status: %b\r\n%b" % (status.token, b"" if entry is None else reply.expiry(entry, now))
-        member = self._member(forward, None if entry is None else entry.ttl(now), entry is not None)
+        detail = None if reason is None else reason.value.encode()
+        member = self._member(forward, None if entry is None else entry.ttl(now), entry is not None, detail=detail)
         sent = response.body if body is None else body
         return self._relay(method, response, sent, added, member, status, identity.label, now)
 

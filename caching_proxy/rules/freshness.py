@@ -65,11 +65,6 @@ def assess(
     return Freshness(lifetime, initial_age(fields, requested_at, received_at), explicit, while_revalidate, if_error)
 
 
-def takes_default(status: int, policy: CachePolicy) -> bool:
-    """Whether the policy's default TTL, not the 10 % rule, is the guess for ``status``."""
-    return policy.default_ttl > 0 and 200 <= status < 300 and status != 206
-
-
 def age_field(fields: Fields) -> int:
     """The Age that came with a response: first member of the first line, 0 unless it is a number (§5.1)."""
     lines = fields.index.get(b"age")
@@ -114,8 +109,9 @@ def _guessed(
         return 0
     if control.misspelt:  # something was stated, only not in a way that can be read
         return 0
-    if takes_default(response.status, policy):
-        return policy.default_ttl if guess else 0
+    default = policy.default_of(response.status)
+    if default is not None:
+        return default if guess else 0
     if response.status in HEURISTIC_STATUSES or control.has(b"public"):
         return _tenth_since_modified(response.fields, policy, received_at)
     return 0

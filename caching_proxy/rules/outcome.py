@@ -67,9 +67,11 @@ class Refusal(enum.Enum):
 
 
 class Bypass(enum.Enum):
-    """Why a request's fields forbid to read or write the cache."""
+    """Why a request's fields, or the rule for its path, forbid to read or write the cache."""
 
     COOKIE = "cookie"
     NO_STORE = "no-store"
     UPGRADE = "upgrade"
     PRECONDITION = "precondition"
+    RULE = "rule"  # "share": "none"
+    AMBIGUOUS = "ambiguous-target"  # another rule holds for the target as a backend may understand it

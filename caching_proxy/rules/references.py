@@ -6,10 +6,9 @@ Targets are compared verbatim, as keys are; only what has to be resolved is chan
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from caching_proxy.http.messages import RequestHead, ResponseHead
-from caching_proxy.rules.key import KeyPolicy, target_of
 from caching_proxy.rules.scope import ends_in_slash
 
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):(.*)", re.DOTALL)
@@ -48,13 +47,14 @@ def describes_target(request: RequestHead, response: ResponseHead, origins: Coll
 
 
 def redirects_to_own_key(
-    request: RequestHead, response: ResponseHead, origins: Collection[bytes], keys: KeyPolicy
+    request: RequestHead, response: ResponseHead, origins: Collection[bytes], target_in_key: Callable[[bytes], bytes]
 ) -> bool:
     """Whether a redirect leads to a target that differs from the request's but shares its answers (``/x?a`` → ``/x?b``
     where the key leaves out what the query says).
 
     Stored, it would answer the very request that it asks for, for ever. ``/x`` → ``/x/`` is none of them: one key has
-    both, but each is answered only with what was fetched for it.
+    both, but each is answered only with what was fetched for it. ``target_in_key`` gives what stands for
+    a target in keys.
     """
     if not 300 <= response.status < 400:
         return False
@@ -64,7 +64,7 @@ def redirects_to_own_key(
             target is not None
             and target != request.target
             and ends_in_slash(target) == ends_in_slash(request.target)
-            and target_of(target, keys) == target_of(request.target, keys)
+            and target_in_key(target) == target_in_key(request.target)
         ):
             return True
     return False

@@ -72,6 +72,11 @@ def isolated(role: Role, token: bytes) -> Role:
     return Role(role.identifier + b"~" + _digest(token), role.label)
 
 
+def by_credentials(identifier: bytes, authorization: bytes) -> bytes:
+    """``identifier`` as seen only by who sends this very ``authorization`` (``"share": "token"`` in a rule)."""
+    return identifier + b"~" + _digest(authorization)
+
+
 def _find(claims: Mapping[str, object], path: str) -> object:
     """The claim at ``path``; names may hold dots themselves, as in ``https://example.org/roles``."""
     if path in claims:

@@ -15,8 +15,9 @@ from caching_proxy.rules.cookies import has_session_cookie
 from caching_proxy.rules.endless import is_endless
 from caching_proxy.rules.entry import NO_FLAGS, Flag, Selecting
 from caching_proxy.rules.entry_flags import flags_of
-from caching_proxy.rules.freshness import Freshness, assess
+from caching_proxy.rules.freshness import Freshness, assess, initial_age
 from caching_proxy.rules.outcome import Refusal
+from caching_proxy.rules.overriding import overridden
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.storability_checks import Case, clear_at_a_glance, first_refusal
 from caching_proxy.rules.variance import selecting_of
@@ -56,6 +57,10 @@ def judge(
     is about the request. Times are POSIX seconds.
     """
     control, use_expires = select_control(response.fields, policy.targets)
+    if policy.override is not None:
+        control = overridden(
+            control, policy.override, response, initial_age(response.fields, requested_at, received_at)
+        )
     clear = clear_at_a_glance(request, response, policy, control, established, has_body)
     personal = not clear and _may_be_personal(request, response.fields, policy, control)
     freshness = assess(response, control, use_expires, policy, requested_at, received_at, guess=not personal)
@@ -118,7 +123,7 @@ def _case(
         freshness=freshness,
         flags=flags_of(control) | Flag.PARTIAL if response.status == 206 else flags_of(control),
         drop=control.excluded,
-        selecting=selecting_of(request, response.fields),
+        selecting=selecting_of(request, response.fields, policy.vary),
     )
 
 

@@ -14,7 +14,7 @@ from caching_proxy.rules.client_induced_errors import client_induced
 from caching_proxy.rules.cookies import has_session_cookie
 from caching_proxy.rules.endless import is_endless
 from caching_proxy.rules.entry import Flag, Selecting
-from caching_proxy.rules.freshness import HEURISTIC_STATUSES, Freshness, takes_default
+from caching_proxy.rules.freshness import HEURISTIC_STATUSES, Freshness
 from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.ranges import parse_content_range
@@ -62,7 +62,7 @@ def clear_at_a_glance(
     Then nothing speaks against a guess about the lifetime either, no field is left out and none selects a variant.
     False says nothing at all: then the checks decide.
     """
-    if has_body or request.method != b"GET" or response.status not in _UNPROBLEMATIC_STATUSES:
+    if has_body or request.method != b"GET" or response.status not in _UNPROBLEMATIC_STATUSES or policy.vary:
         return False
     if not control.unobstructive:
         return False
@@ -155,7 +155,7 @@ def _freshness(case: Case) -> Refusal | None:
     status, freshness = case.response.status, case.freshness
     allowed = freshness.explicit or status in HEURISTIC_STATUSES or case.control.has(b"public")
     nothing = Refusal.MALFORMED if case.control.misspelt and not freshness.explicit else Refusal.NO_FRESHNESS
-    if not allowed and not (takes_default(status, case.policy) and freshness.lifetime):
+    if not allowed and not (case.policy.default_of(status) and freshness.lifetime):
         return nothing
     if 200 <= status < 300 and _has_validator(case):
         return None

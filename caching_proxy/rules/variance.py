@@ -62,15 +62,16 @@ Names = tuple[bytes, ...]
 """What a ``Vary`` names: lower case, sorted, each once."""
 
 
-def selecting_of(request: RequestHead, response_fields: Fields) -> Selecting | None:
-    """The request values that ``Vary`` names, sorted by name.
+def selecting_of(request: RequestHead, response_fields: Fields, more: Names = ()) -> Selecting | None:
+    """The request values that ``Vary`` names, and those of ``more`` fields (lower case), sorted by name.
 
     None where nothing can match: ``*``, and whatever else is no list of field names.
     """
-    lines = response_fields.index.get(b"vary")
-    if not lines:
+    lines = response_fields.index.get(b"vary", ())
+    if not lines and not more:
         return ()
     names = {name.strip(_BLANK).lower() for line in lines for name in line.split(b",")}
+    names.update(more)
     names.discard(b"")
     if b"*" in names or len(names) > MAX_NAMES or not all(map(is_token, names)):
         return None

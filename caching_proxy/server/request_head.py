@@ -180,6 +180,11 @@ class HeadParser(Generic[L, M]):
             self._heads.keep_repeated(data, parsed)
         return parsed
 
+    def forget(self) -> None:
+        """Forget heads and request lines, with what others keep of them: where they lead has changed."""
+        self._heads.clear()
+        self._request_lines.clear()
+
     @property
     def news(self) -> bool:
         """Whether the head parsed last has a line that is new, so that it has hardly come before."""

@@ -52,6 +52,7 @@ class Settings:
     cache_key_ignore_params: tuple[bytes, ...]
     cache_key_sort_query: bool
     invalidation_config: str
+    cache_rules: str | None
 
     hot_cache_max_entries: int
     hot_cache_max_bytes: int

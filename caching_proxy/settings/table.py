@@ -159,6 +159,12 @@ TABLE: tuple[Variable, ...] = (
             p.anything,
             "rules file; a missing one means no rules",
         ),
+        V(
+            "CACHE_RULES",
+            None,
+            p.anything,
+            "JSON file of rules for paths, see docs/rules.md; unset: cache_rules.json if that is there",
+        ),
     ),
     *_group(
         "Memory tiers",

@@ -30,6 +30,7 @@ from caching_proxy.rules.scope import PLAIN_VIEW, View
 from caching_proxy.rules.steering import DEFAULT as DEFAULT_STEERING
 from caching_proxy.rules.steering import Steering
 from caching_proxy.rules.stored_response import answer
+from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.rules.variance import variant_of
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
@@ -61,9 +62,10 @@ class HotPath:
         now: Callable[[], float],
         peers: TrustedPeers,
         steering: Steering = DEFAULT_STEERING,
+        terms: TermsByTarget | None = None,
     ) -> None:
         self._hot = hot
-        self._reading = Reading(verifier, policy, keys, hosts, steering)
+        self._reading = Reading(verifier, policy, keys, hosts, steering, terms or TermsByTarget(policy, keys))
         self._proxy_name = proxy_name
         self._recorder = recorder
         self._now = now
@@ -86,7 +88,7 @@ class HotPath:
             return None
         now = self._now()
         if route.target is not None:
-            key = route.key_for(identity.role, route.target)
+            key = route.key_for(identity.role, route.target, parsed)
         else:
             key = self._reading.key(parsed, bearing, identity.role)
         record = self._hot.get(key, now)

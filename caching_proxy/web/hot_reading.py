@@ -18,6 +18,8 @@ from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, traits_under
 from caching_proxy.rules.scope import View, scope_of, view_of
 from caching_proxy.rules.steering import Steering
+from caching_proxy.rules.terms import Share, shared_role
+from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.server.request_head import ParsedHead
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.recorder import HotMeter
@@ -50,10 +52,21 @@ class Route:
     key: bytes = b""
     meter: HotMeter | None = None
 
-    def key_for(self, role: bytes, target: bytes) -> bytes:
+    def key_for(self, role: bytes, target: bytes, parsed: Head) -> bytes:
+        """The key of a request with ``role`` for ``target``, the one in keys."""
         if role != self.role:
             self.role, self.key = role, build_key(role, target)
         return self.key
+
+
+@attrs.define(slots=True, eq=False, kw_only=True)
+class SharingRoute(Route):
+    """Where the operator says who may share the answers."""
+
+    share: Share
+
+    def key_for(self, role: bytes, target: bytes, parsed: Head) -> bytes:
+        return Route.key_for(self, shared_role(self.share, role, True, credentials_in(parsed)), target, parsed)
 
 
 @attrs.define(slots=True, eq=False)
@@ -85,27 +98,41 @@ class Reading:
     """Makes and remembers the above, in the room that the parser leaves."""
 
     def __init__(
-        self, verifier: ITokenVerifier, policy: CachePolicy, keys: KeyPolicy, hosts: HostPolicy, steering: Steering
+        self,
+        verifier: ITokenVerifier,
+        policy: CachePolicy,
+        keys: KeyPolicy,
+        hosts: HostPolicy,
+        steering: Steering,
+        terms: TermsByTarget,
     ) -> None:
         self._verifier = verifier
         self._policy = policy
         self._keys = keys
         self._hosts = hosts
         self._steering = steering
+        self._terms = terms
         self._steered: Memo[tuple[bytes, ...], bool] = Memo(NAMED)
         self._traits = traits_under(policy)
 
     def route(self, parsed: Head) -> Route:
         """Where the request line leads, the first time."""
         target = parsed.line.target
-        of_key = None if self._keys.host_in_key else target_of(target, self._keys)
-        route = Route(self._keys.reserves(target), of_key, view_of(scope_of(target, Fields()), False))
+        terms = self._terms(target)
+        of_key = None if self._keys.host_in_key else target_of(target, terms.keys)
+        declined = self._keys.reserves(target) or terms.bypass is not None
+        route = Route(declined, of_key, view_of(scope_of(target, Fields()), False))
+        if terms.share is not Share.ROLE:
+            route = SharingRoute(route.declined, of_key, route.view, share=terms.share)
         parsed.line.room = route
         return route
 
     def key(self, parsed: Head, bearing: Bearing, role: bytes) -> bytes:
         """The key where Host has a part in it."""
-        return build_key(role, target_of(parsed.line.target, self._keys, bearing.host))
+        terms = self._terms(parsed.line.target)
+        if terms.share is not Share.ROLE:
+            role = shared_role(terms.share, role, True, credentials_in(parsed))
+        return terms.key(role, parsed.line.target, bearing.host)
 
     def bearing(self, parsed: Head) -> Bearing:
         """What the lines decide, the first time."""
@@ -166,7 +193,7 @@ class Reading:
             return None
         if not bearing.credentials:
             return bearing.identity
-        identity = self._verifier.remembered(_values_of(parsed.own, b"authorization")[0])
+        identity = self._verifier.remembered(credentials_in(parsed)[0])
         return identity if identity is not None and _establishes(identity) else None
 
     def view(self, parsed: Head, bearing: Bearing, route: Route, scheme: bytes, trusted: bool) -> View | None:
@@ -196,6 +223,11 @@ def request_id(parsed: Head) -> bytes | None:
 def conditions(parsed: Head) -> tuple[Field, ...]:
     """The lines that ask for a part, or only for what has changed."""
     return tuple([pair for pair in parsed.own if pair[0] in PARTICULAR])
+
+
+def credentials_in(parsed: Head) -> list[bytes]:
+    """The values of Authorization."""
+    return _values_of(parsed.own, b"authorization")
 
 
 def several_parts(parsed: Head) -> bool:

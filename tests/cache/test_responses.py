@@ -12,6 +12,7 @@ from caching_proxy.http.body import Body
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.interfaces import Identity, UpstreamResponse
 from caching_proxy.rules.explain import with_explanation
+from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.make_entry import make_entry
 from caching_proxy.rules.outcome import CacheStatus, Forward
 from caching_proxy.rules.policy import CachePolicy
@@ -19,6 +20,7 @@ from caching_proxy.rules.request_traits import traits_under
 from caching_proxy.rules.reuse import Lookup, Use
 from caching_proxy.rules.storability import judge
 from caching_proxy.rules.stored_response import answer
+from caching_proxy.rules.terms import Terms
 
 NOW = 1_700_000_000.0
 KEY = b"cache:GET:anonymous:/x"
@@ -51,7 +53,8 @@ LINES: list[Field] = [
 
 def cache_request() -> CacheRequest:
     client_request = ClientRequest(REQUEST, Body.of(b""), b"", b"id")
-    return CacheRequest(client_request, Identity(b"anonymous", "anonymous"), KEY, traits_under(POLICY)(REQUEST.fields))
+    traits, terms = traits_under(POLICY)(REQUEST.fields), Terms(POLICY, KeyPolicy())
+    return CacheRequest(client_request, Identity(b"anonymous", "anonymous"), KEY, traits, terms)
 
 
 def by_name(fields: Fields) -> dict[bytes, list[bytes]]:

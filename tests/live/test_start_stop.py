@@ -61,12 +61,16 @@ def twistd(directory: Path, *arguments: str, **environment: str) -> subprocess.C
         ({"INVALIDATION_CONFIG": "no.json"}, "(not valid JSON: "),
         ({"INVALIDATION_CONFIG": "directory"}, "INVALIDATION_CONFIG: 'directory' is not allowed"),
         ({"INVALIDATION_CONFIG": "directory"}, "(Is a directory)"),
+        ({"CACHE_RULES": "paths.json"}, "CACHE_RULES: 'paths.json' is not allowed"),
+        ({"CACHE_RULES": "paths.json"}, "(rule 2: unknown field 'ttl_seconds'; known are "),
+        ({"CACHE_RULES": "missing.json"}, "(there is no such file)"),
         ({"JWT_ROLES_CLAIM": "realm..roles"}, "JWT_ROLES_CLAIM: 'realm..roles'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
 def test_wrong_settings(tmp_path: Path, wrong: dict[str, str], said: str) -> None:
     rule = '{"post_path_regex": "%s", "invalidate_patterns": ["x"]}'
+    (tmp_path / "paths.json").write_text('[{"match": "^/a"}, {"match": "^/b", "ttl_seconds": 5}]')
     (tmp_path / "bad.json").write_text(f"[{rule % 'x'}, {rule % '('}]")
     (tmp_path / "no.json").write_text("{")
     (tmp_path / "directory").mkdir()

@@ -44,7 +44,8 @@ class Served:
         peers = peers or TrustedPeers(())
         resource = ProxyResource(self.proxy.pipeline, peers, hosts, recorder, lambda: b"id-1")
         verifier, policy_used, keys = self.proxy.verifier, self.proxy.policy, self.proxy.keys
-        self.path = HotPath(self.proxy.hot, verifier, policy_used, keys, hosts, name, recorder, clock.seconds, peers)
+        terms, now = self.proxy.terms, clock.seconds
+        self.path = HotPath(self.proxy.hot, verifier, policy_used, keys, hosts, name, recorder, now, peers, terms=terms)
         self.answered = 0
         self.site = ProxySite(resource, clock, limits=Limits(), hot=self.counted if hot else None)
         self.transport = StringTransport()
@@ -63,6 +64,11 @@ class Served:
         data: bytes = self.transport.value()
         self.transport.clear()
         return data
+
+    def ruled(self, *rules: dict[str, Any]) -> None:
+        """Let cache rules hold, as a reload does."""
+        self.proxy.ruled(*rules)
+        self.site.heads.forget()
 
     def close(self) -> None:
         self.channel.connectionLost(Failure(ConnectionDone()))

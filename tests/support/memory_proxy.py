@@ -5,6 +5,7 @@ Import from here; no fixture is defined, so that nothing runs for tests that do 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,9 +38,11 @@ from caching_proxy.http.body import Body, Source
 from caching_proxy.http.dates import format_date
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.interfaces import Identity, IStore, ITokenVerifier, Scanned, Stored, StoreError, UpstreamResponse
+from caching_proxy.rules.cache_rules import parse_cache_rules
 from caching_proxy.rules.invalidation_rules import Rule
 from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.store.memory import MemoryStore
 from caching_proxy.testing import FakeUpstream, Reply
 
@@ -246,6 +249,7 @@ class MemoryProxy:
         self.backend = FakeUpstream()
         self.policy = CachePolicy(**{"default_ttl": 0, **policy})
         self.keys = KeyPolicy() if keys is None else keys
+        self.terms = TermsByTarget(self.policy, self.keys)
         self.rules: tuple[Rule, ...] = ()
         self.interims: list[ResponseHead] = []
         self.hot = HotTier(100, 1 << 20, 30.0)
@@ -267,10 +271,19 @@ class MemoryProxy:
         route = Route(self.backend, b"backend.test", b"http://backend.test", base_path, b"caching-proxy")
         clock, policy = self.clock, self.policy
         fills = self.fills = Fills(clock, policy.max_body)
-        posts = PostKeeper(policy, self.keys, route.origin, self.leases, self.writer, fills, clock)
+        posts = PostKeeper(policy.max_body, self.terms, route.origin, self.leases, self.writer, fills, clock)
         reader = StoreReader(self.store, self.burst, self.leases, clock, self.invalidator.invalid_before, self.varying)
         fetcher = Fetcher(
-            policy, self.keys, route, self.writer, self.uncacheable, self.responses, fills, clock, reader, self.varying
+            policy.max_body,
+            self.terms,
+            route,
+            self.writer,
+            self.uncacheable,
+            self.responses,
+            fills,
+            clock,
+            reader,
+            self.varying,
         )
         return Parts(
             policy=policy,
@@ -282,9 +295,10 @@ class MemoryProxy:
             uncacheable=self.uncacheable,
             leases=self.leases,
             fetcher=fetcher,
-            passing=PassThrough(route, self.invalidator, lambda: self.rules, self.keys, self.responses, posts, clock),
+            passing=PassThrough(route, self.invalidator, lambda: self.rules, self.terms, self.responses, posts, clock),
             responses=self.responses,
             varying=self.varying,
+            terms=self.terms,
             clock=clock,
         )
 
@@ -368,6 +382,10 @@ class MemoryProxy:
     def quiet(self) -> bool:
         """Whether nothing is under way any more."""
         return not len(self.leases) and not len(self.flights) and not len(self.writer._key_queue)
+
+    def ruled(self, *rules: dict[str, Any]) -> None:
+        """Let cache rules hold."""
+        self.terms.use(parse_cache_rules(json.dumps(rules)))
 
     def invalidate(self, pattern: str) -> list[int | Failure]:
         """What became of it so far: empty while it waits."""

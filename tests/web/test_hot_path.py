@@ -264,3 +264,48 @@ def test_B18_the_slash_counts() -> None:
         assert served.send(request(target=target)).endswith(b"\r\n" + target.encode())
     assert (served.proxy.count, served.answered) == (2, 2)
     served.close()
+
+
+# -- rules per path
+
+RULED = [
+    ("everyone", ["Authorization: role user"], 1),
+    ("everyone", [], 1),
+    ("role", ["Authorization: role user"], 0),
+    ("role", ["Authorization: role admin"], 1),
+    ("token", ["Authorization: role admin"], 1),
+    ("token", ["Authorization: role user"], 0),
+    ("token", [], 1),
+    ("none", ["Authorization: role admin"], 0),
+]
+
+
+@pytest.mark.parametrize(("share", "lines", "hits"), RULED)
+def test_who_shares_is_decided_alike(pair: tuple[Served, Served], share: str, lines: list[str], hits: int) -> None:
+    for served in pair:
+        served.ruled({"match": "^/x", "share": share})
+        prepare(served)
+    assert pair[0].send(request(PLAIN, *lines)) == pair[1].send(request(PLAIN, *lines))
+    assert pair[0].answered == hits
+
+
+def test_new_rules_hold_for_lines_that_were_seen_before(pair: tuple[Served, Served]) -> None:
+    hot, full = pair
+    for served in pair:
+        prepare(served)
+        assert b"HOT_HIT" in served.send(request(PLAIN))
+    assert hot.answered == 1
+    for rules in ([{"match": "^/x", "share": "none"}], [], [{"match": "^/x", "share": "everyone"}]):
+        for served in pair:
+            served.ruled(*rules)
+        for lines in ((), ("Authorization: role user",)):
+            assert hot.send(request(PLAIN, *lines)) == full.send(request(PLAIN, *lines))
+
+
+def test_parameters_that_a_rule_ignores_are_hot(pair: tuple[Served, Served]) -> None:
+    for served in pair:
+        served.ruled({"match": "^/x", "ignore_params": ["ref"]})
+        prepare(served)
+    for target in ("/x?ref=1", "/x?ref=2", "/x?ref=1"):
+        assert pair[0].send(request(PLAIN, target=target)) == pair[1].send(request(PLAIN, target=target))
+    assert pair[0].answered == 3

@@ -33,11 +33,19 @@ ANSWERS = (
     ("Cache-Control: max-age=2, stale-while-revalidate=9", "Content-Type: text/html"),
 )
 
+RULES = (
+    (),
+    ({"match": "^/x", "share": "everyone", "mode": "override", "ttl": 5},),
+    ({"match": "^/x", "share": "token"}, {"match": "^/y", "ignore_params": ["z"]}),
+    ({"match": "^/x/$", "share": "none"}, {"match": "^/x", "vary": ["Accept-Language", "Foo"], "collapse": False}),
+    ({"match": r"\?z", "share": "none"}, {"match": "^/", "ttl": 1, "stale_while_revalidate": 3}),
+)
+
 NEAR = (ip_network("192.168.1.0/24"),)
 
 requests = st.tuples(
     st.sampled_from(("GET", "GET", "GET", "HEAD")),
-    st.sampled_from(("/x", "/x", "/x", "/x/", "/y?z", "http://proxy.test/x")),
+    st.sampled_from(("/x", "/x", "/x", "/x/", "/y?z", "/y/..//x", "http://proxy.test/x")),
     st.sampled_from(("Host: proxy.test", "Host: proxy.test", "Host: Other.test:81")),
     st.lists(st.sampled_from(LINES), max_size=4),
     st.sampled_from((0, 0, 0, 0.4, 1, 2.5)),
@@ -55,8 +63,10 @@ def text(method: str, target: str, *lines: str) -> str:
     st.booleans(),
     st.sampled_from((HostPolicy(), HostPolicy(frozenset((b"proxy.test", b"other.test")), preserve=True))),
     st.booleans(),
+    st.sampled_from(RULES),
+    st.sampled_from(RULES),
 )
-def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies):
+def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies, rules, later):
     peers = TrustedPeers(NEAR if trusting else ())
     pair = [
         Served(
@@ -70,7 +80,11 @@ def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies):
     ]
     for served in pair:
         served.proxy.says(*answer, body=b"0123456789")
-    for method, target, host, lines, wait in sent:
+        served.ruled(*rules)
+    for at, (method, target, host, lines, wait) in enumerate(sent):
+        if at == len(sent) // 2:
+            for served in pair:
+                served.ruled(*later)
         for _ in range(3):  # once each for the store, for the first time in a second, and from what was kept
             written = [served.send(text(method, target, host, *lines)) for served in pair]
             assert written[0] == written[1]

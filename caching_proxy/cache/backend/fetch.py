@@ -25,14 +25,14 @@ from caching_proxy.http.body import Body
 from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError, UpstreamResponse
 from caching_proxy.rules.endless import is_endless
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.key import KeyPolicy
+from caching_proxy.rules.key import target_of
 from caching_proxy.rules.make_entry import make_entry
 from caching_proxy.rules.outcome import CacheStatus, Refusal
-from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.references import origin_of, redirects_to_own_key
 from caching_proxy.rules.reuse import Lookup, may_serve_on_error
 from caching_proxy.rules.storability import judge
 from caching_proxy.rules.storability_checks import NEVER_STORED
+from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.rules.validation import client_named
 
 _ERRORS = frozenset((500, 502, 503, 504))
@@ -45,8 +45,8 @@ class Fetcher:
 
     def __init__(
         self,
-        policy: CachePolicy,
-        keys: KeyPolicy,
+        max_body: int,
+        terms: TermsByTarget,
         route: Route,
         writer: Writer,
         uncacheable: HitForMiss,
@@ -56,23 +56,23 @@ class Fetcher:
         reader: StoreReader,
         varying: VaryNames,
     ) -> None:
-        self._policy = policy
+        self._max_body = max_body
         self._fills = fills
         self._reader = reader
         self._varying = varying
-        self._keys = keys
+        self._terms = terms
         self._route = route
         self._writer = writer
         self._hit_for_miss = uncacheable
         self._responses = responses
-        self._revalidation = Revalidation(policy, writer, uncacheable, responses, clock)
-        self._completion = Completion(policy, clock)
+        self._revalidation = Revalidation(writer, uncacheable, responses, clock)
+        self._completion = Completion(max_body, clock)
         self._now: Callable[[], float] = clock.seconds
 
     def fetch(self, cache_request: CacheRequest, lookup: Lookup, flight: Flight | None) -> Deferred[CacheResponse]:
         """The reply to ``cache_request``, whose lease ends here. Fails only if cancelled."""
         try:
-            backend_request = BackendRequest.first(cache_request, lookup, flight, self._policy.max_body, self._now())
+            backend_request = BackendRequest.first(cache_request, lookup, flight, self._max_body, self._now())
             asking = self._route.fetch(cache_request.client_request, backend_request.asked)
         except Exception:  # noqa: BLE001 a bug, which must not leave others waiting; whoever asked is told
             if flight is not None:
@@ -160,12 +160,13 @@ class Fetcher:
 
     def _judged(self, backend_request: BackendRequest, response: UpstreamResponse, now: float) -> CacheResponse:
         """Relay the answer, and store it if it may be."""
-        cache_request, head, limit = backend_request.cache_request, response.head, self._policy.max_body
+        cache_request, head, limit = backend_request.cache_request, response.head, self._max_body
+        policy = cache_request.terms.policy
         asked = backend_request.judged(head.status)
         verdict = judge(
             asked,
             head,
-            policy=self._policy,
+            policy=policy,
             established=cache_request.identity.established,
             has_body=False,
             requested_at=backend_request.asked_at,
@@ -176,7 +177,7 @@ class Fetcher:
             refusal = Refusal.TOO_LARGE
         if refusal is None and 300 <= head.status < 400:
             origins = self._origins(cache_request)
-            refusal = Refusal.STATUS if redirects_to_own_key(asked, head, origins, self._keys) else None
+            refusal = Refusal.STATUS if redirects_to_own_key(asked, head, origins, self._in_key) else None
         if refusal is not None:
             return self._refused(backend_request, response, refusal)
         made = make_entry(
@@ -185,7 +186,7 @@ class Fetcher:
             head,
             b"",
             verdict,
-            self._policy,
+            policy,
             now,
             cache_request.view.scope,
             self._varying.worth,
@@ -226,8 +227,11 @@ class Fetcher:
         made.body = body
         self._keep(
             backend_request,
-            made if made.part is None else joined(made, backend_request.cache_request.known, self._policy.max_body),
+            made if made.part is None else joined(made, backend_request.cache_request.known, self._max_body),
         )
+
+    def _in_key(self, target: bytes) -> bytes:
+        return target_of(target, self._terms(target).keys)
 
     def _origins(self, cache_request: CacheRequest) -> tuple[bytes, bytes]:
         """This origin by our name and by the backend's."""

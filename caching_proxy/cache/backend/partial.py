@@ -13,7 +13,6 @@ from caching_proxy.interfaces import IncompleteBody, UpstreamResponse
 from caching_proxy.rules.conditional import is_strong
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.make_entry import make_entry
-from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.ranges import combine
 from caching_proxy.rules.storability import judge
 
@@ -34,8 +33,8 @@ def joined(made: CacheEntry, known: Iterable[CacheEntry], limit: int) -> CacheEn
 class Completion:
     """Makes a whole of a stored prefix and the backend's 206."""
 
-    def __init__(self, policy: CachePolicy, clock: IReactorTime) -> None:
-        self._policy = policy
+    def __init__(self, max_body: int, clock: IReactorTime) -> None:
+        self._max_body = max_body
         self._now: Callable[[], float] = clock.seconds
 
     async def completed(self, backend_request: BackendRequest, response: UpstreamResponse) -> CacheEntry | None:
@@ -45,7 +44,7 @@ class Completion:
         if part is None or rest is None:
             return None
         try:
-            rest.body = await response.body.collect(self._policy.max_body)
+            rest.body = await response.body.collect(self._max_body)
         except (BodyTooLarge, IncompleteBody):
             return None
         whole = combine(part, rest)
@@ -54,13 +53,14 @@ class Completion:
     def _rest(self, backend_request: BackendRequest, part: CacheEntry, response: UpstreamResponse) -> CacheEntry | None:
         """The entry of a 206 that continues ``part`` and has its strong tag, still without a body."""
         cache_request, now = backend_request.cache_request, self._now()
+        policy = cache_request.terms.policy
         tag = response.head.fields.first(b"etag")
         if response.head.status != 206 or not is_strong(tag) or tag != part.fields.first(b"etag"):
             return None
         verdict = judge(
             backend_request.asked,
             response.head,
-            policy=self._policy,
+            policy=policy,
             established=cache_request.identity.established,
             has_body=False,
             requested_at=backend_request.asked_at,
@@ -69,7 +69,5 @@ class Completion:
         if verdict.refusal is not None:
             return None
         scope = cache_request.view.scope
-        made = make_entry(
-            cache_request.key, backend_request.asked, response.head, b"", verdict, self._policy, now, scope
-        )
+        made = make_entry(cache_request.key, backend_request.asked, response.head, b"", verdict, policy, now, scope)
         return made if made.part is not None and made.part[0] <= len(part.body) else None

@@ -17,7 +17,6 @@ from caching_proxy.http.messages import ResponseHead
 from caching_proxy.rules.conditional import is_strong
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.outcome import CacheStatus
-from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.reuse import Use
 from caching_proxy.rules.validation import freshen, head_update, selected, updated
 
@@ -25,10 +24,7 @@ from caching_proxy.rules.validation import freshen, head_update, selected, updat
 class Revalidation:
     """Freshens what the backend revalidated."""
 
-    def __init__(
-        self, policy: CachePolicy, writer: Writer, uncacheable: HitForMiss, responses: Responses, clock: IReactorTime
-    ) -> None:
-        self._policy = policy
+    def __init__(self, writer: Writer, uncacheable: HitForMiss, responses: Responses, clock: IReactorTime) -> None:
         self._writer = writer
         self._hit_for_miss = uncacheable
         self._responses = responses
@@ -63,7 +59,7 @@ class Revalidation:
             entry,
             cache_request.head,
             response,
-            self._policy,
+            cache_request.terms.policy,
             backend_request.asked_at,
             now,
             established=cache_request.identity.established,
@@ -88,7 +84,7 @@ class Revalidation:
             entry,
             cache_request.head,
             response,
-            self._policy,
+            cache_request.terms.policy,
             backend_request.asked_at,
             now,
             established=cache_request.identity.established,

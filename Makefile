@@ -75,6 +75,7 @@ test-all:
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m caching_proxy.settings.docs
+	cp openapi.json caching_proxy/web/admin/openapi.json
 
 lock: $(VENV)/.created
 	$(PIP) pip-tools

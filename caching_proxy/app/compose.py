@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 import attrs
-from treq.client import HTTPClient
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import Agent
 
 from caching_proxy.app.clocks import StepWatch
 from caching_proxy.app.descriptors import ADMIN_CONNECTIONS
 from caching_proxy.app.instruments import (
     BackendMeter,
     count_invalidation,
+    tells_invalidation,
     watch_bus,
     watch_store,
     watch_tiers,
     watch_writer,
 )
 from caching_proxy.app.rules_file import CACHE_RULES_FILE, RulesFile, cache_rules_file, invalidation_rules_file
+from caching_proxy.app.statistics import Statistics, Watched
 from caching_proxy.app.store_parts import make_bus, make_store
-from caching_proxy.auth.keys import TokenConfig
-from caching_proxy.auth.verifier import TokenVerifier, token_verifier
+from caching_proxy.app.token_parts import make_verifier
+from caching_proxy.auth.verifier import TokenVerifier
 from caching_proxy.cache.backend.fetch import Fetcher
 from caching_proxy.cache.backend.forward import Route
 from caching_proxy.cache.backend.tee import Fills
@@ -36,7 +36,7 @@ from caching_proxy.cache.hit_for_miss import HitForMiss
 from caching_proxy.cache.inspector import Inspector
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.leases import Leases
-from caching_proxy.cache.pass_through import PassThrough
+from caching_proxy.cache.pass_through import Observer, PassThrough
 from caching_proxy.cache.pipeline import Parts, Pipeline
 from caching_proxy.cache.post_responses import PostKeeper
 from caching_proxy.cache.responses import Responses
@@ -60,15 +60,16 @@ from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.telemetry.access_log import AccessLog, make_access_log
+from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.telemetry.metrics.path_labels import PathLabels
-from caching_proxy.transport.tls import VerifyingPolicy
 from caching_proxy.upstream.backend import Backend
 from caching_proxy.upstream.pool import Upstream
 from caching_proxy.upstream.probe import reach
 from caching_proxy.web.admin.endpoints import OWN_PATHS, admin_children
 from caching_proxy.web.admin.readiness import Readiness
-from caching_proxy.web.admin.services import AdminServices
+from caching_proxy.web.admin.services import AdminServices, Insight
+from caching_proxy.web.admin.streams import Streams
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.hot_path import HotPath
 from caching_proxy.web.peers import TrustedPeers
@@ -98,6 +99,8 @@ class Proxy:
     site: ProxySite
     admin_site: ProxySite | None
     steps: StepWatch
+    statistics: Statistics
+    streams: Streams
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -114,6 +117,7 @@ class Cache:
     writer: Writer
     varying: VaryNames
     terms: TermsByTarget
+    reader: StoreReader
 
 
 def compose(
@@ -137,12 +141,13 @@ def compose(
     bus = make_bus(reactor, settings, store, random(8).hex().encode())
     watch_bus(metrics, bus)
     cache = _cache(wall, settings, store, metrics, bus)
-    verifier = _verifier(reactor, settings, wall)
+    verifier = make_verifier(reactor, settings, wall)
     access = make_access_log(settings, stream, wall)
     new_request_id = request_ids(random)
-    recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id)
+    happenings = Happenings(wall.seconds)
+    recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id, happenings)
     hosts = HostPolicy(frozenset(settings.allowed_hosts), settings.preserve_host)
-    pipeline = _pipeline(wall, settings, store, cache, upstream, verifier, rules)
+    pipeline = _pipeline(wall, settings, store, cache, upstream, verifier, rules, tells_invalidation(happenings))
     steering = Steering(settings.steering_fields, settings.underscores_in_headers)
     peers = TrustedPeers(settings.trusted_proxies)
     resource = ProxyResource(pipeline, peers, hosts, recorder, new_request_id, steering, settings.rewrite_location)
@@ -152,7 +157,11 @@ def compose(
     )
     backend = upstream.backend
     readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
-    admin = admin_children(_services(wall, settings, store, cache, readiness, metrics))
+    watched = Watched(settings, store, cache.hot, cache.burst, cache.reader, cache.writer, cache.flights, metrics)
+    statistics = Statistics(watched, reactor, wall)
+    streams = Streams(reactor, statistics, happenings)
+    insight = Insight(statistics, streams, happenings)
+    admin = admin_children(_services(wall, settings, store, cache, readiness, metrics, insight))
     apart = settings.admin_port is not None
     site = _site(reactor, wall, settings, Root({} if apart else admin, resource), hot_path, recorder.refused_early)
     cache_rules = _cache_rules(settings, cache.terms, site, read)
@@ -174,6 +183,8 @@ def compose(
         if apart
         else None,
         steps=StepWatch(reactor, wall, lambda _: _forget(cache)),
+        statistics=statistics,
+        streams=streams,
     )
 
 
@@ -218,6 +229,7 @@ def _cache(wall: Any, settings: Settings, store: IStore, metrics: Metrics, bus: 
     watch_store(metrics, store)
     watch_writer(metrics, writer)
     policy, keys = settings.policy(), _key_policy(settings)
+    reader = StoreReader(store, burst, leases, wall, invalidator.invalid_before, varying)
     return Cache(
         policy=policy,
         keys=keys,
@@ -229,6 +241,7 @@ def _cache(wall: Any, settings: Settings, store: IStore, metrics: Metrics, bus: 
         invalidator=invalidator,
         writer=writer,
         varying=varying,
+        reader=reader,
     )
 
 
@@ -240,6 +253,7 @@ def _pipeline(
     upstream: IUpstream,
     verifier: TokenVerifier,
     rules: RulesFile[Rule],
+    on_invalidation: Observer,
 ) -> Pipeline:
     varying, terms = cache.varying, cache.terms
     policy, keys, leases, writer = cache.policy, cache.keys, cache.leases, cache.writer
@@ -248,7 +262,7 @@ def _pipeline(
     uncacheable = HitForMiss()
     fills = Fills(wall, policy.max_body, patience=settings.backend_timeout)
     posts = PostKeeper(policy.max_body, terms, route.origin, leases, writer, fills, wall)
-    reader = StoreReader(store, cache.burst, leases, wall, cache.invalidator.invalid_before, varying)
+    reader = cache.reader
     return Pipeline(
         Parts(
             policy=policy,
@@ -262,7 +276,7 @@ def _pipeline(
             fetcher=Fetcher(
                 policy.max_body, terms, route, writer, uncacheable, responses, fills, wall, reader, varying
             ),
-            passing=PassThrough(route, cache.invalidator, rules, terms, responses, posts, wall),
+            passing=PassThrough(route, cache.invalidator, rules, terms, responses, posts, wall, on_invalidation),
             responses=responses,
             varying=varying,
             terms=terms,
@@ -285,7 +299,13 @@ def _route(settings: Settings, upstream: IUpstream) -> Route:
 
 
 def _services(
-    wall: Any, settings: Settings, store: IStore, cache: Cache, readiness: Readiness, metrics: Metrics
+    wall: Any,
+    settings: Settings,
+    store: IStore,
+    cache: Cache,
+    readiness: Readiness,
+    metrics: Metrics,
+    insight: Insight,
 ) -> AdminServices:
     inspector = Inspector(cache.hot, store, cache.invalidator, wall)
     return AdminServices(
@@ -297,6 +317,7 @@ def _services(
         keys=inspector.keys,
         entries=inspector.entries,
         clock=wall,
+        insight=insight,
     )
 
 
@@ -340,23 +361,6 @@ def _loaded(rules: RulesFile[T], variable: str, value: str) -> RulesFile[T]:
     except RulesError as problem:
         raise SettingsError(variable, value, f"a JSON file of {rules.what} ({problem})") from problem
     return rules
-
-
-def _verifier(reactor: Any, settings: Settings, wall: IReactorTime) -> TokenVerifier:
-    config = TokenConfig(
-        secret=settings.jwt_secret or settings.jwt_secret_base64,
-        public_key=settings.jwt_public_key,
-        jwks_url=settings.jwt_jwks_url,
-        algorithms=settings.jwt_algorithms,
-        audience=settings.jwt_audience,
-        issuer=settings.jwt_issuer,
-        leeway=settings.jwt_leeway_seconds,
-        trust="trust" if settings.jwt_trust == "trust" else "isolate",
-        roles_claim=settings.jwt_roles_claim,
-        max_bytes=settings.jwt_max_bytes,
-    )
-    agent = Agent(reactor, VerifyingPolicy(settings.jwks_tls), connectTimeout=5.0)
-    return token_verifier(config, wall, HTTPClient(agent) if settings.jwt_jwks_url else None)
 
 
 def _key_policy(settings: Settings) -> KeyPolicy:

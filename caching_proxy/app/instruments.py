@@ -7,14 +7,19 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.flights import SingleFlight
+from caching_proxy.cache.pass_through import Observer
+from caching_proxy.cache.requests import ClientRequest
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.interfaces import IInvalidationBus, IStore, UpstreamError
+from caching_proxy.rules.key import key_text
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.telemetry.failure_log import FailureLog
+from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics import Metrics
+from caching_proxy.telemetry.redaction import target_without_secrets
 
 
 def watch_tiers(metrics: Metrics, hot: HotTier, burst: BurstTier, flights: SingleFlight) -> None:
@@ -70,6 +75,18 @@ def count_invalidation(metrics: Metrics) -> Callable[[int], None]:
         keys.inc(removed)
 
     return count
+
+
+def tells_invalidation(happenings: Happenings) -> Observer:
+    """Tells of invalidations that requests bring about, and by which request."""
+
+    def tell(what: bytes, client_request: ClientRequest, count: int | None) -> None:
+        head = client_request.head
+        target = target_without_secrets(head.target)
+        who = b"%b %b from %b" % (head.method, target, client_request.client_ip or b"a Unix socket")
+        happenings.invalidation(key_text(what), who.decode("latin-1"), count)
+
+    return tell
 
 
 class BackendMeter:

@@ -65,6 +65,7 @@ class ProxyService(Service):
             self._proxy.bus.start(self._proxy.invalidator.carried_out_elsewhere, self._proxy.invalidator.forget)
         self._proxy.verifier.start()
         self._proxy.steps.start()
+        self._proxy.statistics.start()
         self._handle_signals()
 
     def stopService(self) -> Deferred[None]:
@@ -106,6 +107,8 @@ class ProxyService(Service):
         until = self._reactor.seconds() + grace
         await DeferredList(self._opening)
         await self._stop_accepting()
+        proxy.streams.close()
+        proxy.statistics.stop()
         sites = [site for site in (proxy.site, proxy.admin_site) if site is not None]
         await DeferredList([site.connections.drain(grace, None, self.linger_seconds) for site in sites])
         await self._in_time(proxy.upstream.stop(), until, "answers of the backend")

@@ -7,6 +7,7 @@ answer names, and what the invalidation rules say.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -24,9 +25,17 @@ from caching_proxy.http.methods import SAFE
 from caching_proxy.interfaces import Identity, StoreError, UpstreamError, UpstreamResponse
 from caching_proxy.rules.invalidation_rules import Rule, resolve
 from caching_proxy.rules.key import target_of
-from caching_proxy.rules.outcome import Bypass, CacheStatus
+from caching_proxy.rules.outcome import Bypass, CacheStatus, Detour
+from caching_proxy.rules.reasons import why_not
 from caching_proxy.rules.references import origin_of, same_origin_target
 from caching_proxy.rules.terms_by_target import TermsByTarget
+
+Observer = Callable[[bytes, ClientRequest, int | None], None]
+"""Hears of an invalidation that a request brought about: the target or pattern, the request, and how many keys left any
+tier, None where the store has yet to say."""
+
+_TOLD = frozenset((Bypass.RULE, Bypass.AMBIGUOUS))
+"""Reasons that Cache-Status names: the operator's wish, of which neither request nor response says anything."""
 
 _COUNTED = frozenset((b"OPTIONS", b"TRACE"))
 _NAMING = frozenset((b"location", b"content-location"))
@@ -46,7 +55,9 @@ class PassThrough:
         responses: Responses,
         posts: PostKeeper,
         clock: IReactorTime,
+        observe: Observer | None = None,
     ) -> None:
+        self._observe = observe
         self._route = route
         self._invalidator = invalidator
         self._rules = rules
@@ -69,9 +80,9 @@ class PassThrough:
         )
 
     def bypass(
-        self, client_request: ClientRequest, identity: Identity, reason: Bypass | None = None
+        self, client_request: ClientRequest, identity: Identity, reason: Bypass | Detour
     ) -> Deferred[CacheResponse]:
-        """A GET or HEAD for which the cache is neither read nor written; ``reason`` if the client is to be told."""
+        """A GET or HEAD for which the cache is neither read nor written, and why."""
         response = self._send(client_request)
         return response.addCallbacks(
             self._bypassed, self._failed, callbackArgs=(client_request, identity, reason), errbackArgs=(identity,)
@@ -93,24 +104,32 @@ class PassThrough:
         if method not in SAFE:
             targets, patterns = self._outdated(client_request, response.head)
             if self._posts.may_keep(client_request, identity, response):
-                done = self._invalidated(targets, patterns)
+                done = self._invalidated(client_request, targets, patterns)
                 kept = self._posts.keep(client_request, identity, response, asked_at, done)
             else:
                 for target in targets:
-                    self._invalidator.invalidate_target(target, self._told)
+                    self._invalidator.invalidate_target(target, partial(self._told, target, client_request))
                 if patterns:
-                    for begun in self._invalidator.invalidate_by_rules(patterns):
-                        begun.addErrback(self._told)
+                    for pattern, begun in zip(patterns, self._invalidator.invalidate_by_rules(patterns), strict=True):
+                        begun.addBoth(partial(self._told, pattern, client_request))
         status, now = CacheStatus.NOT_APPLICABLE, self._clock.seconds()
         if kept is None:
             return self._responses.passed(method, identity, response, status, now)
         return self._responses.passed(method, identity, response, status, now, kept.body, kept.entry)
 
     def _bypassed(
-        self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity, reason: Bypass | None
+        self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity, reason: Bypass | Detour
     ) -> CacheResponse:
         method, now = client_request.head.method, self._clock.seconds()
-        return self._responses.passed(method, identity, response, CacheStatus.BYPASS, now, reason=reason)
+        return self._responses.passed(
+            method,
+            identity,
+            response,
+            CacheStatus.BYPASS,
+            now,
+            reason=why_not(reason),
+            detail=reason.value.encode() if reason in _TOLD else None,
+        )
 
     def _failed(self, failure: Failure, identity: Identity) -> CacheResponse | Failure:
         if not isinstance(failure.value, UpstreamError):  # cancelled, or a bug
@@ -135,7 +154,9 @@ class PassThrough:
     def _in_key(self, target: bytes, host: bytes) -> bytes:
         return target_of(target, self._terms(target).keys, host)
 
-    def _invalidated(self, targets: Collection[bytes], patterns: Collection[bytes]) -> Deferred[bool]:
+    def _invalidated(
+        self, client_request: ClientRequest, targets: Collection[bytes], patterns: Collection[bytes]
+    ) -> Deferred[bool]:
         """Fires when the store has carried it out, with whether it could; never fails."""
         begun: list[Deferred[int]] = []
         for target in targets:
@@ -143,6 +164,8 @@ class PassThrough:
             begun.append(done)
             self._invalidator.invalidate_target(target, done.callback)
         begun += self._invalidator.invalidate_by_rules(patterns)
+        for what, each in zip((*targets, *patterns), begun, strict=True):
+            each.addCallback(self._noted, what, client_request)
         return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
 
     def _named(self, scheme: bytes, host: bytes, request: RequestHead, response: ResponseHead) -> set[bytes]:
@@ -160,9 +183,22 @@ class PassThrough:
     def _postponed(self, failure: Failure) -> bool:
         if isinstance(failure.value, FirstError):
             failure = failure.value.subFailure
-        self._told(failure)
+        self._waits(failure)
         return False
 
-    def _told(self, outcome: int | Failure) -> None:
-        if isinstance(outcome, Failure) and outcome.check(StoreError):  # of anything else the invalidator has told
-            self._log.warn("an invalidation waits for the store: {reason}", reason=outcome.getErrorMessage())
+    def _told(self, what: bytes, client_request: ClientRequest, outcome: int | Failure) -> None:
+        if not isinstance(outcome, Failure):
+            self._noted(outcome, what, client_request)
+        elif outcome.check(StoreError):  # of anything else the invalidator has told
+            self._waits(outcome)
+            if self._observe is not None:
+                self._observe(what, client_request, None)
+
+    def _noted(self, count: int, what: bytes, client_request: ClientRequest) -> int:
+        """Most requests with a method that is not safe concern nothing that is stored: these are no news."""
+        if count and self._observe is not None:
+            self._observe(what, client_request, count)
+        return count
+
+    def _waits(self, failure: Failure) -> None:
+        self._log.warn("an invalidation waits for the store: {reason}", reason=failure.getErrorMessage())

@@ -21,7 +21,8 @@ from caching_proxy.cache.flights import Flight, FlightResult, Result, Shared, Si
 from caching_proxy.cache.hit_for_miss import HitForMiss
 from caching_proxy.cache.leases import Leases
 from caching_proxy.cache.pass_through import PassThrough
-from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest, shared
+from caching_proxy.cache.plan import resolve
+from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest
 from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import Found, StoreReader
@@ -30,13 +31,12 @@ from caching_proxy.http.values import transient
 from caching_proxy.interfaces import Identity, ITokenVerifier, UpstreamError
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.key import KeyPolicy
-from caching_proxy.rules.outcome import CacheStatus, Forward
+from caching_proxy.rules.outcome import CacheStatus, Detour, Forward
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import RequestTraits, traits_under
 from caching_proxy.rules.reuse import Lookup, Use, choose, may_serve_on_error
 from caching_proxy.rules.terms_by_target import TermsByTarget
 
-CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
 _HIT = Use.HIT  # finding a member costs several times what a name of the module does
 _ANSWERS = frozenset({Use.HIT, Use.STALE_HIT, Use.STALE_WHILE_REVALIDATE})
 
@@ -97,23 +97,13 @@ class Pipeline:
     def _identified(
         self, identity: Identity, client_request: ClientRequest, traits: RequestTraits
     ) -> CacheResponse | Deferred[CacheResponse]:
-        p, head = self._p, client_request.head
-        if head.method not in CACHEABLE_METHODS:
+        p = self._p
+        plan = resolve(client_request, identity, traits, p.keys, p.terms)
+        if isinstance(plan, CacheRequest):
+            return self._through_cache(plan)
+        if plan is Detour.METHOD:
             return p.passing.forward(client_request, identity)
-        # Without a role nobody knows who may share the answer; a body makes it more than its key (RFC 9110 §9.3.1).
-        if (
-            traits.bypass is not None
-            or identity.role is None
-            or client_request.body.length != 0
-            or p.keys.reserves(head.target)
-        ):
-            return p.passing.bypass(client_request, identity)
-        terms = p.terms(head.target)
-        if terms.bypass is not None:
-            return p.passing.bypass(client_request, identity, terms.bypass)
-        seen = shared(identity, terms.share, head)
-        key = terms.key(seen.role or b"", head.target, head.fields.first(b"host") or b"")
-        return self._through_cache(CacheRequest(client_request, seen, key, traits, terms))
+        return p.passing.bypass(client_request, identity, plan)
 
     def _through_cache(self, cache_request: CacheRequest) -> CacheResponse | Deferred[CacheResponse]:
         p, now = self._p, self._now()

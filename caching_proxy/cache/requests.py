@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -17,19 +16,12 @@ from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.http.values import transient
 from caching_proxy.interfaces import Identity, Switched
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.outcome import CacheStatus
+from caching_proxy.rules.outcome import CacheStatus, Trouble
+from caching_proxy.rules.reasons import Reason
 from caching_proxy.rules.request_traits import PARTICULAR, RequestTraits
 from caching_proxy.rules.scope import scope_of, view_of
 from caching_proxy.rules.terms import Share, Terms, shared_role
 from caching_proxy.rules.validation import vary_fields
-
-
-class Trouble(enum.Enum):
-    """What kept a lookup from being answered by the store."""
-
-    OPEN = "open"  # not asked: the breaker is open or too much is waiting
-    FAILED = "failed"  # asked in vain
-    UNREADABLE = "unreadable"  # something was there that we did not write
 
 
 @transient(slots=True, eq=False)
@@ -65,7 +57,8 @@ class CacheResponse:
 
     ``length`` is the body's size in bytes where it is known; ``framed`` says that the head already has it as
     Content-Length, and that ``body`` is to be sent with it. ``role`` is the label for logs and metrics. A reply whose
-    body is a :class:`Body` must be attached or cancelled, a ``tunnel`` (after a 101) started or aborted.
+    body is a :class:`Body` must be attached or cancelled, a ``tunnel`` (after a 101) started or aborted. ``reason``
+    says why the cache had no part in it, where it had none.
     """
 
     head: ResponseHead
@@ -75,6 +68,7 @@ class CacheResponse:
     role: str
     tunnel: Switched | None = None
     framed: bool = False
+    reason: Reason | None = None
 
     def discard(self) -> None:
         """The client is gone: nobody will read this."""

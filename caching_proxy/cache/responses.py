@@ -18,7 +18,8 @@ from caching_proxy.rules import explain as reply
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.error_response import error_response
 from caching_proxy.rules.make_entry import PROXY_AUTHENTICATION
-from caching_proxy.rules.outcome import Bypass, CacheStatus, Forward, Refusal
+from caching_proxy.rules.outcome import CacheStatus, Detour, Forward, Refusal
+from caching_proxy.rules.reasons import DETOURS, NO_ANSWER, ONLY_IF_CACHED, REFUSALS, TROUBLES, Reason
 from caching_proxy.rules.reuse import Lookup, may_serve_disconnected, may_serve_on_error
 from caching_proxy.rules.stored_response import answer
 
@@ -117,9 +118,13 @@ class Responses:
         added = b"X-Cache-Status: %b\r\n%b" % (status.token, b"" if entry is None else reply.expiry(entry, now))
         detail = _TOLD.get(refusal) if refusal is not None else None
         member = self._fetched_member(cache_request, lookup, entry, now, detail=detail)
-        return self._relay(
-            cache_request.head.method, response, body, added, member, status, cache_request.identity.label, now
-        )
+        reason = None
+        if refusal is not None:
+            reason = REFUSALS[refusal]
+        elif cache_request.trouble is not None:
+            reason = TROUBLES[cache_request.trouble]
+        label = cache_request.identity.label
+        return self._relay(cache_request.head.method, response, body, added, member, status, label, now, reason)
 
     def fetched_whole(
         self, cache_request: CacheRequest, lookup: Lookup, response: UpstreamResponse, entry: CacheEntry, now: float
@@ -149,16 +154,16 @@ class Responses:
         now: float,
         body: bytes | Body | None = None,
         entry: CacheEntry | None = None,
-        reason: Bypass | None = None,
+        reason: Reason | None = None,
+        detail: bytes | None = None,
     ) -> CacheResponse:
-        """The backend's answer to a request that was not looked up; ``entry`` is what is stored of it all the same,
-        ``body`` stands for the response's own then. ``reason`` is why the operator wants the cache passed by."""
+        """The backend's answer to a request that was not looked up, and why; ``entry`` is what is stored of it all the
+        same, ``body`` stands for the response's own then. ``detail`` is for Cache-Status."""
         forward = Forward.METHOD if status is CacheStatus.NOT_APPLICABLE else Forward.BYPASS
         added = b"X-Cache-Status: %b\r\n%b" % (status.token, b"" if entry is None else reply.expiry(entry, now))
-        detail = None if reason is None else reason.value.encode()
         member = self._member(forward, None if entry is None else entry.ttl(now), entry is not None, detail=detail)
         sent = response.body if body is None else body
-        return self._relay(method, response, sent, added, member, status, identity.label, now)
+        return self._relay(method, response, sent, added, member, status, identity.label, now, reason)
 
     def without_backend(
         self, cache_request: CacheRequest, lookup: Lookup, error: UpstreamError, now: float
@@ -183,11 +188,13 @@ class Responses:
     def only_if_cached(self, cache_request: CacheRequest) -> CacheResponse:
         """Nothing stored may be used and the client forbade forwarding (RFC 9111 §5.2.1.7)."""
         text = "Nothing usable is cached"
-        return self._error(504, b"Gateway Timeout", text, cache_request.identity.label, status=CacheStatus.MISS)
+        label, status = cache_request.identity.label, CacheStatus.MISS
+        return self._error(504, b"Gateway Timeout", text, label, status=status, why=ONLY_IF_CACHED)
 
     def loop(self) -> CacheResponse:
         """The request has been here before (RFC 9110 §7.6.3)."""
-        return self._error(508, b"Loop Detected", "This request has passed here before", "unknown")
+        text = "This request has passed here before"
+        return self._error(508, b"Loop Detected", text, "unknown", why=DETOURS[Detour.LOOP])
 
     def final_recipient(self, client_request: ClientRequest) -> CacheResponse:
         """OPTIONS or TRACE whose Max-Forwards ended here (RFC 9110 §7.6.2)."""
@@ -206,10 +213,11 @@ class Responses:
         error: Exception | None = None,
         status: CacheStatus = CacheStatus.ERROR,
         *more: Field,
+        why: Reason = NO_ANSWER,
     ) -> CacheResponse:
         details = f"{type(error).__name__}: {error}" if self.details and error is not None else None
         head, body = error_response(code, reason, text, status, *more, details=details)
-        return CacheResponse(head, body, len(body), status, label)
+        return CacheResponse(head, body, len(body), status, label, reason=why)
 
     def _relay(
         self,
@@ -221,6 +229,7 @@ class Responses:
         status: CacheStatus,
         label: str,
         now: float,
+        reason: Reason | None,
     ) -> CacheResponse:
         head = response.head
         if response.tunnel is not None:
@@ -234,7 +243,7 @@ class Responses:
             length = len(body)
             framed = method != b"HEAD" and _says_length(head, length)
         head = ResponseHead(head.status, head.reason, reply.with_member(fields, added, member, head.fields))
-        return CacheResponse(head, body, length, status, label, response.tunnel, framed)
+        return CacheResponse(head, body, length, status, label, response.tunnel, framed, reason)
 
     def _fetched_member(
         self,

@@ -133,8 +133,7 @@ def _passing_of(head: RequestHead, trusted_peer: bool) -> tuple[_Passing, int | 
 def _passing(fields: Fields, trusted_peer: bool, drop: frozenset[bytes] = _DROP) -> _Passing:
     ending = hop_by_hop(fields)
     gone = drop if ending is HOP_BY_HOP else ending | drop
-    known = gone is _DROP and max(map(len, fields.index), default=0) <= _REMEMBERED
-    dropped = _remembered_dropped if known else _dropped
+    dropped = _known_dropped if gone is _DROP else _dropped
     kept = Fields([pair for pair in fields.pairs if not dropped(pair[0], gone, trusted_peer)])
     return _Passing(
         lines=kept.encoded(),
@@ -166,6 +165,11 @@ def _dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool) -> bool:
 
 
 _remembered_dropped = lru_cache(1024)(_dropped)
+
+
+def _known_dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool) -> bool:
+    decide = _remembered_dropped if len(name) <= _REMEMBERED else _dropped
+    return decide(name, gone, trusted_peer)
 
 
 def _continued(existing: bytes | None) -> bytes:

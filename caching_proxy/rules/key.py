@@ -11,6 +11,7 @@ from __future__ import annotations
 import attrs
 
 from caching_proxy.rules.glob import Matcher, compile_glob
+from caching_proxy.rules.own_prefix import under_own_prefix
 
 PREFIX = b"cache:"
 GET_PREFIX = b"cache:GET:"
@@ -43,7 +44,10 @@ class KeyPolicy:
         return self.sort_query or bool(self._ignored)
 
     def reserves(self, target: bytes) -> bool:
-        """Whether ``target`` (origin-form), less a slash at the end of its path, is a reserved path."""
+        """Whether ``target`` (origin-form) is below the proxy's own prefix or, less a slash at the end of its path, a
+        reserved path."""
+        if under_own_prefix(target):
+            return True
         if not self.reserved:
             return False
         path = target.partition(b"?")[0]

@@ -75,3 +75,40 @@ class Bypass(enum.Enum):
     PRECONDITION = "precondition"
     RULE = "rule"  # "share": "none"
     AMBIGUOUS = "ambiguous-target"  # another rule holds for the target as a backend may understand it
+
+
+class Detour(enum.Enum):
+    """Why a request is not for the cache at all, beside its fields (:class:`Bypass`)."""
+
+    LOOP = "loop"
+    METHOD = "method"
+    NO_ROLE = "no-role"
+    BODY = "body"
+    OWN_NAME = "own-name"
+
+
+class Ground(enum.Enum):
+    """Why a stored response is used as it is, validated or passed over."""
+
+    NOTHING = "nothing"  # is stored for the key
+    OTHER_VARIANTS = "other-variants"  # are stored, none that the request selects
+    FRESH = "fresh"
+    NO_CACHE = "no-cache"  # said by the response
+    CLIENT_NO_CACHE = "client-no-cache"
+    MIN_FRESH = "min-fresh"
+    REFRESH = "refresh"
+    MAX_AGE = "max-age"
+    STRICT = "strict"  # stale, and never to be served so
+    STALE = "stale"
+    REVALIDATE_BEHIND = "stale-while-revalidate"
+    MAX_STALE = "max-stale"
+    PART = "part"  # what is stored is a part that does not cover the request
+    CONDITIONS = "conditions"  # which the backend has to judge
+
+
+class Trouble(enum.Enum):
+    """What kept a lookup from being answered by the store."""
+
+    OPEN = "open"  # not asked: the breaker is open or too much is waiting
+    FAILED = "failed"  # asked in vain
+    UNREADABLE = "unreadable"  # something was there that we did not write

@@ -12,8 +12,10 @@ from caching_proxy.rules.outcome import CacheStatus
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_line import RequestLine
 from caching_proxy.telemetry.access_log import AccessLog
+from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics import Metrics, RequestMeter
 from caching_proxy.telemetry.metrics.path_labels import OTHER_METHOD, OTHER_PATH, PathLabels, normalise_method
+from caching_proxy.telemetry.redaction import target_without_secrets
 
 
 class HotMeter:
@@ -52,8 +54,10 @@ class Recorder:
         paths: PathLabels,
         clock: IReactorTime,
         new_request_id: Callable[[], bytes],
+        happenings: Happenings | None = None,
     ) -> None:
         self._metrics = metrics
+        self._happenings = happenings
         self._access = access
         self._paths = paths
         self._clock = clock
@@ -69,6 +73,9 @@ class Recorder:
         if self._access.enabled:
             request_id = incoming.request_id.decode("ascii")
             self._access.log(head.method, head.target, code, status, reply.role, duration, request_id)
+        if reply.reason is not None and self._happenings is not None and self._happenings.room("uncached"):
+            target = target_without_secrets(head.target).decode("latin-1")
+            self._happenings.uncached(method, target, code, status, reply.role, reply.reason)
 
     def refused(self, status: int, request: ProxyRequest | None = None, peer: bytes = b"") -> None:
         """A request that never reached the pipeline or was given up by its client (499, as nginx counts those).

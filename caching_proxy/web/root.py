@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from twisted.web.resource import Resource
 
+from caching_proxy.rules.own_prefix import under_own_prefix
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.web.admin.json_answers import not_found
 
@@ -13,7 +14,8 @@ from caching_proxy.web.admin.json_answers import not_found
 class Root(Resource):
     """The resource at the top of a port. A leaf, so that no path is ever decoded or cut up on its way to the backend.
 
-    ``admin`` maps paths without the leading slash; ``proxy`` is None on the admin port.
+    ``admin`` maps paths without the leading slash; ``proxy`` is None on the admin port. What is below the proxy's own
+    prefix and has no resource is a 404, whichever port it is.
     """
 
     isLeaf = True
@@ -24,7 +26,9 @@ class Root(Resource):
         self._proxy = proxy
 
     def render(self, request: ProxyRequest) -> bytes | int:
-        resource = self._admin.get(request.path, self._proxy)
+        resource = self._admin.get(request.path)
+        if resource is None and not under_own_prefix(request.head.target):
+            resource = self._proxy
         if resource is None:
             return not_found(request)
         answer: bytes | int = resource.render(request)

@@ -61,3 +61,42 @@ def test_the_answer_to_a_post_is_not_stored_there_either(make_whole):
     for path in ("/health/", "/keys/", "/x/"):
         whole.get(path, method=b"POST")
     assert [key.rpartition(b":")[2] for key in whole.keys] == [b"/x"]
+
+
+BELOW = ("/_cache", "/_cache/", "/_cache/stats", "/_cache/none", "/%5fcache/stats", "//_cache/", "/x/../_cache/stats")
+
+
+@pytest.mark.parametrize("target", BELOW)
+@pytest.mark.parametrize("apart", [{}, {"ADMIN_PORT": "0"}], ids=["one port", "two ports"])
+def test_what_is_below_the_prefix_never_reaches_the_backend(make_whole, target, apart):
+    whole = make_whole(**apart)
+    for method in (b"GET", b"HEAD", b"POST", b"DELETE", b"OPTIONS", b"GET"):
+        answer = whole.get(target, method=method)
+        assert answer.cache is None
+        assert answer.status in ({404} if apart else {403, 404, 405, 200, 308}), method
+        assert answer.get("cache-control") == b"no-store"
+    upgrade = whole.get(target, b"Upgrade: websocket", b"Connection: upgrade", b"Sec-WebSocket-Key: x")
+    assert upgrade.status != 101
+    assert (whole.backend.requests, whole.keys) == ([], [])
+
+
+def test_names_below_the_prefix_that_nobody_has_are_json(whole):
+    for target in ("/_cache/none", "/_cache/stats/", "/_cache/stats/x", "/_cache/STATS", "/%5fcache/stats"):
+        answer = whole.get(target)
+        assert (answer.status, answer.json()) == (404, {"error": "there is no such endpoint"}), target
+
+
+def test_wrong_methods_below_the_prefix_say_which_are_right(whole):
+    for target, allowed in (("/_cache/stats", b"GET, HEAD"), ("/_cache/events", b"GET, HEAD")):
+        answer = whole.get(target, method=b"PUT")
+        assert (answer.status, answer.get("allow")) == (405, allowed)
+
+
+def test_what_a_backend_names_below_the_prefix_is_not_stored(make_whole):
+    from support.whole_proxy import ok
+
+    named = b"Content-Location: /_cache/stats"
+    whole = make_whole(lambda message: ok(b"posted", b"Cache-Control: max-age=60", named, b"Location: /_cache/x"))
+    whole.get("/x", method=b"POST")
+    whole.get("/y")
+    assert [key.rpartition(b":")[2] for key in whole.keys] == [b"/y"]

@@ -9,7 +9,6 @@ from support.memory_proxy import MemoryProxy, down
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.requests import Trouble
 from caching_proxy.cache.tiers import writer as module
 from caching_proxy.cache.tiers.store_reader import Found, StoreReader
 from caching_proxy.cache.tiers.variants import field_name
@@ -17,6 +16,7 @@ from caching_proxy.interfaces import StoreError, StoreUnavailable, Unreadable
 from caching_proxy.rules.codec import MAGIC, encode
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.listing import Page, parse_cursor
+from caching_proxy.rules.outcome import Trouble
 
 KEY = b"cache:GET:anonymous:/x"
 FRESH = "Cache-Control: max-age=900"

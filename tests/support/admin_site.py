@@ -15,8 +15,11 @@ from twisted.web.server import NOT_DONE_YET
 from caching_proxy.http.body import Body
 from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.rules.listing import Page
+from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.web.admin.endpoints import AdminServices, ReadyReport, admin_children
+from caching_proxy.web.admin.services import Insight
+from caching_proxy.web.admin.streams import Streams
 
 NOW = 1_700_000_000.5
 TOKEN = b"correct horse"
@@ -111,6 +114,8 @@ class Cache:
         self.listed, self.cursor = [], None
         self.held = []
         self.metrics = Metrics()
+        self.happenings = Happenings(self.clock.seconds)
+        self.insight = Insight(dict, Streams(self.clock, dict, self.happenings), self.happenings)
 
     def invalidate(self, pattern):
         self.calls.append(pattern)
@@ -136,7 +141,7 @@ class Cache:
             keys=self.keys,
             entries=self.entries,
             clock=self.clock,
-            **more,
+            **{"insight": self.insight, **more},
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.admin_site import Cache
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -40,6 +41,7 @@ def exchange(data):
         keys=lambda match, limit, cursor: succeed(Page([b"cache:GET:admin:/x"])),
         entries=lambda key: succeed([]),
         clock=clock,
+        insight=Cache().insight,
     )
     channel = ProxySite(Dispatch(admin_children(services)), clock).buildProtocol(None)
     transport = StringTransport()

@@ -18,13 +18,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from caching_proxy.cache.leases import Lease, Leases
-from caching_proxy.cache.requests import Trouble
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.variants import VaryNames, arranged
 from caching_proxy.http.values import transient
 from caching_proxy.interfaces import IStore, Stored, StoreError, StoreUnavailable, Unreadable
 from caching_proxy.rules.codec import CodecError, UnknownVersion, decode, decode_outline, outline_in
 from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.outcome import Trouble
 from caching_proxy.rules.variance import PLAIN_VARIANT, variant_of
 
 
@@ -89,6 +89,10 @@ class StoreReader:
         self._horizon = invalid_before
         self._varying = varying
         self._reads: dict[tuple[bytes, tuple[bytes, ...]], _Read] = {}
+        self.asked = 0
+        """Lookups that the store answered or failed."""
+        self.found = 0
+        """Those among them that brought something usable or stale."""
 
     def read(self, key: bytes, fields: tuple[bytes, ...], receiver: Receiver, burst: bool = True) -> Found | None:
         """What is stored for ``key`` if it is known; else ``receiver`` is called with it once.
@@ -176,6 +180,9 @@ class StoreReader:
         lease = read.lease
         if self._reads.get((lease.key, read.fields)) is read:
             del self._reads[lease.key, read.fields]
+        self.asked += 1
+        if found.entries:
+            self.found += 1
         for receiver in read.waiting:
             receiver(found)
         if stored is not None and found.entries and not found.kept and found.trouble is None and lease.current:

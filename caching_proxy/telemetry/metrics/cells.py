@@ -6,8 +6,9 @@ Everything runs on the reactor's thread, so nothing is locked. Cells are looked 
 from __future__ import annotations
 
 from bisect import bisect_left
+from math import inf
 
-from caching_proxy.telemetry.metrics.series import LATENCY_BUCKETS
+from caching_proxy.telemetry.metrics.series import FINE_BUCKETS
 
 
 class Counter:
@@ -56,6 +57,14 @@ class Histogram:
         self.sum += other.sum
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
 
+    def folded(self, bounds: tuple[float, ...]) -> Histogram:
+        """The same observations by fewer bounds, all of which are among its own."""
+        made = Histogram(bounds)
+        made.sum = self.sum
+        for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
+            made.counts[bisect_left(bounds, bound)] += count
+        return made
+
 
 class RequestMeter(Histogram):
     """One observation counts a request in all three request series; scraping sums over the labels each leaves out."""
@@ -63,4 +72,4 @@ class RequestMeter(Histogram):
     __slots__ = ()
 
     def __init__(self) -> None:
-        super().__init__(LATENCY_BUCKETS)
+        super().__init__(FINE_BUCKETS)

@@ -48,9 +48,9 @@ class Metrics:
         self._series = {series.name: series for series in SERIES}
         self._cells: dict[str, dict[tuple[str, ...], Cell]] = {series.name: {} for series in SERIES}
         self._watched: dict[str, Callable[[], Reading]] = {}
-        self._requests = RequestSeries()
+        self.requests = RequestSeries()
         self._log = Logger()
-        self.request_children: Callable[[str, str, int, str, str], RequestMeter] = self._requests.meter
+        self.request_children: Callable[[str, str, int, str, str], RequestMeter] = self.requests.meter
         """method, path label, status, X-Cache-Status, role label → the meter for these, always the same one."""
         self._prefix = prefix.rstrip("_") + "_" if prefix else ""
         self._constant = {"app": printable(app)} if app else {}
@@ -106,11 +106,11 @@ class Metrics:
         if series.name in self._watched:
             return self._read(series)
         if series.name == "http_requests_total":
-            return self._requests.totals()
+            return self.requests.totals()
         if series.name == "http_request_duration_seconds":
-            return self._requests.durations()
+            return self.requests.durations()
         if series.name == "endpoint_usage_total":
-            return self._requests.usage()
+            return self.requests.usage()
         return {labels: _value(cell) for labels, cell in self._cells[series.name].items()}
 
     def _read(self, series: Series) -> Values:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from caching_proxy.telemetry.metrics.cells import Histogram, RequestMeter
-from caching_proxy.telemetry.metrics.series import LATENCY_BUCKETS
+from caching_proxy.telemetry.metrics.series import FINE_BUCKETS, LATENCY_BUCKETS
 
 OTHER = ":other"
 MAX_ROLES = 100
@@ -76,9 +76,13 @@ class RequestSeries:
         for (method, path, status, _, _), meter in self._meters.items():
             labels = (method, path, _code(status))
             if labels not in sums:
-                sums[labels] = Histogram(LATENCY_BUCKETS)
+                sums[labels] = Histogram(FINE_BUCKETS)
             sums[labels].add(meter)
-        return sums
+        return {labels: fine.folded(LATENCY_BUCKETS) for labels, fine in sums.items()}
+
+    def meters(self) -> Mapping[Labels, RequestMeter]:
+        """Every meter by what it counts."""
+        return self._meters
 
     def _counts(self) -> Iterator[tuple[Labels, int]]:
         return ((labels, sum(meter.counts)) for labels, meter in self._meters.items())

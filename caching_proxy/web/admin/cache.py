@@ -38,13 +38,25 @@ class InvalidateResource(AdminResource):
         asked = await json_object(request)
         if "tags" in asked:
             removing, what = self._by_tags(asked), "carry one of the tags"
+            named = "tags " + " ".join(map(str, asked["tags"])) if isinstance(asked["tags"], list) else ""
         else:
             pattern = _text_of(asked, "pattern")
             if len(pattern) > MAX_PATTERN_BYTES:
                 raise RequestRefused(400, f'"pattern" is longer than {MAX_PATTERN_BYTES} bytes')
             removing, what = self._invalidator(asked)(pattern), f"match {key_text(pattern)}"
-        count = await _stored(removing, POSTPONED)
+            named = key_text(pattern)
+        try:
+            count = await _stored(removing, POSTPONED)
+        except RequestRefused:
+            self._note(request, named, None, asked)
+            raise
+        self._note(request, named, count, asked)
         return json_reply({"message": f"invalidated {count} keys that {what}", "deletedCount": count})
+
+    def _note(self, request: AdminRequest, named: str, count: int | None, asked: dict[str, object]) -> None:
+        """Tell who watches; ``count`` None: the store has yet to do it."""
+        who = "admin at " + (request.client_ip.decode("latin-1") or "a Unix socket")
+        self.services.insight.happenings.invalidation(named, who, count, soft=bool(asked.get("soft")))
 
     def _invalidator(self, asked: dict[str, object]) -> Callable[[bytes], Deferred[int]]:
         soft = asked.get("soft", False)

@@ -9,6 +9,7 @@ from twisted.web.resource import Resource
 
 from caching_proxy.web.admin.cache import InvalidateResource, KeyResource, KeysResource
 from caching_proxy.web.admin.guard import Guard
+from caching_proxy.web.admin.insight import EventsResource, MovedResource, OpenApiResource, StatsResource
 from caching_proxy.web.admin.services import AdminResource, AdminServices, ReadyReport
 from caching_proxy.web.admin.status import HealthResource, MetricsResource, ReadyResource
 
@@ -33,6 +34,10 @@ _KINDS: dict[bytes, type[AdminResource]] = {
     b"invalidate": InvalidateResource,
     b"keys": KeysResource,
     b"key": KeyResource,
+    b"_cache": MovedResource,
+    b"_cache/stats": StatsResource,
+    b"_cache/events": EventsResource,
+    b"_cache/openapi.json": OpenApiResource,
 }
 
 OWN_PATHS = frozenset(b"/" + name for name in _KINDS)
@@ -40,6 +45,6 @@ OWN_PATHS = frozenset(b"/" + name for name in _KINDS)
 
 
 def admin_children(services: AdminServices) -> dict[bytes, Resource]:
-    """Every endpoint by the one segment of its path; they share one guard."""
+    """Every endpoint by its path without the first slash; they share one guard."""
     guard = Guard(services.token, services.open_, services.clock)
     return {name: kind(services, guard) for name, kind in _KINDS.items()}

@@ -53,12 +53,18 @@ class AdminRequest(Protocol):
     def send_continue(self) -> None: ...
 
 
+class Live(Protocol):
+    """Content that goes on and on: it writes to a request by itself."""
+
+    def begin(self, request: AdminRequest) -> None: ...
+
+
 @attrs.frozen(slots=True)
 class JsonAnswer:
-    """A complete answer; its content may come in pieces, which are asked for as the client takes them."""
+    """An answer; its content may come in pieces, which are asked for as the client takes them, or be without end."""
 
     status: int
-    content: bytes | Iterator[bytes]
+    content: bytes | Iterator[bytes] | Live
     content_type: bytes = JSON
     fields: tuple[Field, ...] = ()
 
@@ -83,7 +89,8 @@ def send(request: AdminRequest, reply: JsonAnswer) -> None:
     content = reply.content
     if isinstance(content, bytes):
         request.setHeader(b"Content-Length", b"%d" % len(content))
-    request.setHeader(b"Cache-Control", b"no-store")
+    if not any(name == b"Cache-Control" for name, _ in reply.fields):
+        request.setHeader(b"Cache-Control", b"no-store")
     request.setHeader(b"X-Content-Type-Options", b"nosniff")
     for name, value in reply.fields:
         request.setHeader(name, value)
@@ -92,6 +99,8 @@ def send(request: AdminRequest, reply: JsonAnswer) -> None:
     elif isinstance(content, bytes):
         request.write(content)
         request.finish()
+    elif not isinstance(content, Iterator):
+        content.begin(request)
     else:
         request.registerProducer(_Pieces(request, content), False)
 

@@ -10,9 +10,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.listing import Cursor, Page
+from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.web.admin.guard import Guard
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, JsonResource, RequestRefused
+from caching_proxy.web.admin.streams import Streams
 
 
 @attrs.frozen(slots=True)
@@ -41,6 +43,15 @@ class ReadyReport:
 
 
 @attrs.frozen(slots=True)
+class Insight:
+    """What shows the workings: statistics for JSON, the streams of events, what happened lately."""
+
+    stats: Callable[[], dict[str, object]]
+    streams: Streams
+    happenings: Happenings
+
+
+@attrs.frozen(slots=True)
 class AdminServices:
     """What the endpoints need, as functions.
 
@@ -59,6 +70,7 @@ class AdminServices:
     keys: Callable[[bytes | None, int | None, Cursor | None], Deferred[Page]]
     entries: Callable[[bytes], Deferred[list[CacheEntry]]]
     clock: IReactorTime
+    insight: Insight
     invalidate_tags: Callable[[Sequence[bytes]], Deferred[int]] | None = None
     invalidate_softly: Callable[[bytes], Deferred[int]] | None = None
 

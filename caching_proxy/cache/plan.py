@@ -1,0 +1,41 @@
+"""What a request is to the cache, before anything is looked up: a request on its way through it, or why it is none.
+
+Pure: the pipeline acts on it, and whoever explains a request asks the same.
+"""
+
+from __future__ import annotations
+
+from caching_proxy.cache.requests import CacheRequest, ClientRequest, shared
+from caching_proxy.interfaces import Identity
+from caching_proxy.rules.key import KeyPolicy
+from caching_proxy.rules.outcome import Bypass, Detour
+from caching_proxy.rules.request_traits import RequestTraits
+from caching_proxy.rules.terms_by_target import TermsByTarget
+
+CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
+
+
+def resolve(
+    client_request: ClientRequest, identity: Identity, traits: RequestTraits, keys: KeyPolicy, terms: TermsByTarget
+) -> CacheRequest | Bypass | Detour:
+    """The request with its key, or why the cache is passed by.
+
+    Without a role nobody knows who may share the answer; a body makes a GET more than its key (RFC 9110 §9.3.1).
+    """
+    head = client_request.head
+    if head.method not in CACHEABLE_METHODS:
+        return Detour.METHOD
+    if traits.bypass is not None:
+        return traits.bypass
+    if identity.role is None:
+        return Detour.NO_ROLE
+    if client_request.body.length != 0:
+        return Detour.BODY
+    if keys.reserves(head.target):
+        return Detour.OWN_NAME
+    held = terms(head.target)
+    if held.bypass is not None:
+        return held.bypass
+    seen = shared(identity, held.share, head)
+    key = held.key(seen.role or b"", head.target, head.fields.first(b"host") or b"")
+    return CacheRequest(client_request, seen, key, traits, held)

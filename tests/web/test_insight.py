@@ -1,0 +1,136 @@
+"""Statistics, events and the description of the endpoints, of the whole proxy in memory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from jsonschema import Draft202012Validator
+from support.admin_site import OPENAPI
+from support.whole_proxy import WholeProxy, ok
+
+from caching_proxy.http.body import HIGH_WATER
+
+BEARER = b"Authorization: Bearer s3cret"
+
+
+def says(message):
+    if message.target.startswith(b"/private"):
+        return ok(b"p", b"Cache-Control: private")
+    return ok(b"x", b"Cache-Control: max-age=60")
+
+
+@pytest.fixture
+def whole():
+    proxy = WholeProxy(says, ADMIN_TOKEN="s3cret")
+    yield proxy
+    proxy.proxy.streams.close()
+    proxy.stop()
+
+
+def check(name, value):
+    Draft202012Validator({**OPENAPI, "$ref": f"#/components/schemas/{name}"}).validate(value)
+
+
+def stats(whole):
+    answer = whole.get("/_cache/stats", BEARER)
+    assert answer.status == 200
+    check("Stats", answer.json())
+    return answer.json()
+
+
+def events(client, whole):
+    text = client.take().decode()
+    blocks = [block.split("\ndata: ") for block in text.replace("\r\n", "").split("event: ") if "\ndata: " in block]
+    return [(name, json.loads(data.partition("\n")[0])) for name, data in blocks]
+
+
+def test_statistics_say_what_happened(whole):
+    assert stats(whole)["requests"]["hitRatio"] is None
+    for target in ("/a", "/a", "/a", "/private"):
+        whole.get(target)
+    whole.get("/a", method=b"PUT")
+    found = stats(whole)
+    assert found["requests"]["byStatus"] == {"MISS": 2, "HOT_HIT": 2, "N/A": 1}
+    assert (found["requests"]["total"], found["requests"]["hitRatio"]) == (5, 0.5)
+    assert found["tiers"]["hot"]["hits"] == 2
+    assert found["savedBackendSeconds"]["answersFromCache"] == 2
+    assert found["topPaths"][0] == {"path": "/a", "requests": 4, "hitRatio": 0.5}
+    assert found["store"] == {"kind": "embedded", "breaker": "closed", "breakerTrips": 0, "pool": None}
+    assert found["memory"]["residentBytes"] > 1 << 20
+
+
+def test_looking_does_not_count(whole):
+    whole.get("/a")
+    before = stats(whole)
+    for _ in range(3):
+        after = stats(whole)
+    assert before["requests"]["byStatus"] == after["requests"]["byStatus"]
+    assert before["tiers"] == after["tiers"]
+
+
+@pytest.mark.parametrize("target", ["/_cache/stats", "/_cache/events"])
+def test_guarded(whole, target):
+    assert whole.get(target).status == 401
+    assert whole.get(target, BEARER, b"Sec-Fetch-Site: cross-site").status == 403
+
+
+def test_without_a_token_the_answer_says_how_to_enable_them():
+    closed = WholeProxy()
+    answer = closed.get("/_cache/stats")
+    closed.stop()
+    assert (answer.status, "ADMIN_TOKEN" in answer.json()["error"]) == (403, True)
+
+
+def test_the_description_is_for_everybody(whole):
+    answer = whole.get("/_cache/openapi.json")
+    assert (answer.status, answer.json()) == (200, OPENAPI)
+    moved = whole.get("/_cache")
+    assert (moved.status, moved.get("location")) == (308, b"/_cache/")
+
+
+def test_events_come_as_things_happen(whole):
+    watcher = whole.client("192.0.2.9")
+    watcher.send(b"GET /_cache/events HTTP/1.1\r\nHost: x\r\n" + BEARER + b"\r\n\r\n")
+    whole.get("/private?token=abc&x=1")
+    whole.get("/a", b"Cookie: sid=1")
+    whole.get("/a")
+    whole.get("/a", method=b"DELETE")
+    asked = b'{"pattern": "cache:GET:*"}'
+    head = b"POST /invalidate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b\r\n\r\n"
+    whole.ask(head % (len(asked), BEARER) + asked)
+    found = events(watcher, whole)
+    uncached = [data for name, data in found if name == "uncached"]
+    for data in uncached:
+        check("UncachedEvent", data)
+    assert [(data["path"], data["cacheStatus"], data["reason"]["rule"]) for data in uncached] == [
+        ("/private?token=***&x=1", "MISS", "B9"),
+        ("/a", "BYPASS", "Z3"),
+    ]
+    invalidated = [data for name, data in found if name == "invalidation"]
+    for data in invalidated:
+        check("InvalidationEvent", data)
+    assert [(data["what"], data["who"], data["count"]) for data in invalidated] == [
+        ("/a", "DELETE /a from 192.0.2.1", 1),
+        ("cache:GET:*", "admin at 192.0.2.1", 0),
+    ]
+    whole.pass_time(2)
+    later = events(watcher, whole)
+    assert [name for name, _ in later] == ["stats", "stats"]
+    check("Stats", later[0][1])
+    whole.proxy.streams.close()
+    assert watcher.take().endswith(b"0\r\n\r\n")
+
+
+def test_a_watcher_that_reads_nothing_costs_no_memory(whole):
+    watcher = whole.client()
+    watcher.end.send(b"GET /_cache/events HTTP/1.1\r\nHost: x\r\n" + BEARER + b"\r\n\r\n")
+    watcher.wire.client.reading = False
+    whole.pump()
+    for second in range(50):
+        for n in range(30):
+            whole.get(f"/private/{second}/{n}")
+        whole.pass_time(1)
+    assert watcher.wire.server.peak < HIGH_WATER + 20_000
+    watcher.wire.client.reading = True
+    assert b" events were dropped" in watcher.take()

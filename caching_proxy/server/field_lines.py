@@ -73,9 +73,6 @@ class FieldLines(Memo[bytes, bytes]):
         return counting, own
 
     def __missing__(self, line: bytes) -> bytes:
-        older = super().__missing__(line)
-        if older is not None:
-            return older
         name, colon, value = line.partition(b":")
         known = self._names.get(name) or self._named(name)
         if not colon or line.translate(None, _TEXT):  # RFC 9110 §5.5: no controls; CR and LF only as CRLF
@@ -86,6 +83,10 @@ class FieldLines(Memo[bytes, bytes]):
         elif counts:
             self._own.append((counts, value.strip(b" \t")))
             return counts
+        older = self._older.get(line)
+        if older is not None:
+            self.keep(line, older)
+            return older
         self.news = True
         if known.left and len(line) <= MAX_LINE:
             known.left -= 1

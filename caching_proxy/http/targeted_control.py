@@ -37,9 +37,9 @@ _BARE = (
     + _STRING
     + rb"|[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*)"
 )
-_PARAMETERS = rb"(?:; *" + _KEY + rb"(?:=" + _BARE + rb")?)*"
+_PARAMETERS = rb"(?:; *+" + _KEY + rb"(?:=" + _BARE + rb")?)*"
 _ITEM = _BARE + _PARAMETERS
-_INNER_LIST = rb"\( *(?:" + _ITEM + rb"(?: +" + _ITEM + rb")*)? *\)"
+_INNER_LIST = rb"\( *+(?:" + _ITEM + rb"(?: ++" + _ITEM + rb")* *+)?\)"  # no blank is read twice in vain
 _MEMBER = re.compile(rb"(" + _KEY + rb")(?:=(" + _INNER_LIST + rb"|" + _BARE + rb"))?" + _PARAMETERS)
 _SEPARATOR = re.compile(rb"[ \t]*,[ \t]*(?=.)")
 _REST = re.compile(rb"[ \t]*")

@@ -22,7 +22,7 @@ _ASSIGNMENT = re.compile(
     re.MULTILINE,
 )
 _QUOTED = re.compile(r"^(['\"`])([\s\S]*)\1$", re.MULTILINE)
-_BLANKS = re.compile(rf"\A{_SPACE}+|{_SPACE}+\Z")
+_BLANKS = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
 
 
 def parse(text: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
@@ -45,7 +45,7 @@ def parse(text: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
 
 def _value(written: str) -> tuple[str, bool]:
     """The value, and whether the quote that it begins with, if any, is closed at its end."""
-    trimmed = _BLANKS.sub("", written)
+    trimmed = written.strip(_BLANKS)
     value = _QUOTED.sub(r"\2", trimmed)
     closed = trimmed[:1] not in ("'", '"', "`") or value != trimmed
     return (value.replace("\\n", "\n").replace("\\r", "\r") if trimmed.startswith('"') else value), closed

@@ -26,7 +26,6 @@ Network = IPv4Network | IPv6Network
 MAX_SECONDS = 2**31
 """No duration is longer: RFC 9111 §1.2.2 needs no cache to count further."""
 
-_PASSWORD = re.compile(r"(?<=://).*@", re.DOTALL)
 _SHOWN = 120
 
 
@@ -47,7 +46,9 @@ class SettingsError(Exception):
 
 def without_password(url: str) -> str:
     """``url`` with whatever stands between ``://`` and the last ``@`` hidden."""
-    return _PASSWORD.sub("***@", url)
+    scheme, mark, rest = url.partition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}{mark}***@{host}" if at else url
 
 
 @attrs.frozen(slots=True)

@@ -1,0 +1,162 @@
+"""No input makes a regular expression of ours work more than in step with its length.
+
+Every compiled pattern at the top of a module has a row here; a new one without a row fails. A row has what its inputs
+begin with, so that the later parts of the pattern are come by, and what else they may consist of. Each beginning is
+followed by each of many repeated pieces, and these by what may make the pattern fail in the end.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from itertools import product
+
+import attrs
+import pytest
+from support.patterns import ENDS, PUMPS, Pattern, all_patterns, is_slow
+
+
+@attrs.frozen
+class Row:
+    begin: tuple[bytes, ...] = (b"",)
+    pumps: tuple[bytes, ...] = ()
+
+
+def row(*begin: bytes, pumps: tuple[bytes, ...] = ()) -> Row:
+    return Row((b"", *begin), pumps)
+
+
+PLAIN = Row()
+"""One class of characters, or one after the other: nothing has to come first."""
+
+HEX, QUOTED = (b"f" * 16, b"f;", b"f ;"), (b'"', b'""', b'"\\')
+DATES = (b"Mon, 01 Jan", b"Monday, 01-Jan-", b"Mon Jan ", b"Mon, 01 Jan 2023 00:00:00 ", b"Mon Jan  1 00:00:00 ")
+DATE_PUMPS = (b"mon, ", b"jan ", b"00:")
+MEMBERS = (b"a=(", b'a=("', b"a=( a ", b"a=(a;b", b'a=(a;b="', b"a=:", b'a="', b"a=1;b", b"a;b=:", b"a=(1 :a: ", b"a=a")
+MEMBER_PUMPS = (b";a", b"; a", b'" "', b' "a"', b" ;a", b";a=:a:", b" ?1", b" 1.1", b"a;b;c ", b" a;  b", b":a: ")
+LINE = b"HTTP/1.1 200 OK\r\n"
+
+ROWS: dict[str, Row] = {
+    "http.cache_control._MEANT": row(b"no", b"s-max", b"max", pumps=(b"no", b"no-", b"s-", b"s-max-", b"_-", b"max ")),
+    "http.cache_control._MEMBER": row(*QUOTED, b'a"', pumps=(b'a"b"', b'""', b'"\\"', b'"a\\')),
+    "http.cache_control._QUOTED": row(*QUOTED),
+    "http.cache_control._ESCAPE": row(b"\\"),
+    "http.cache_control._TOKEN": PLAIN,
+    "http.chunked._SIZE_LINE": row(*HEX),
+    "http.chunked._LENIENT_SIZE_LINE": row(*HEX),
+    "http.chunked._TRAILER": row(b"a:"),
+    "http.dates._IMF": row(*DATES, pumps=DATE_PUMPS),
+    "http.dates._RFC850": row(*DATES, pumps=DATE_PUMPS),
+    "http.dates._ASCTIME": row(*DATES, pumps=DATE_PUMPS),
+    "http.hop_by_hop._TOKEN": PLAIN,
+    "http.hop_by_hop._REQUEST_ID": PLAIN,
+    "http.negotiation._QUOTED": row(*QUOTED, b'a"'),
+    "http.negotiation._TOKENS": PLAIN,
+    "http.negotiation._GRAMMARS[accept-language]": row(b"a", b"a-b", b"a;q=0.", b"a ; ", pumps=(b"-a", b"-abcdefgh")),
+    "http.negotiation._GRAMMARS[accept-encoding]": row(b"a", b"a;q=0.", b"a ; "),
+    "http.negotiation._GRAMMARS[accept-charset]": row(b"a", b"a;q=0.", b"a ; "),
+    "http.targeted_control._MEMBER": row(b"a", *MEMBERS, pumps=MEMBER_PUMPS),
+    "http.targeted_control._SEPARATOR": row(b" ", b" ,"),
+    "http.targeted_control._REST": PLAIN,
+    "http.targeted_control._INTEGER": row(b"-"),
+    "http.targeted_control._ESCAPE": row(b"\\"),
+    "rules.cache_status._TOKEN": row(b"a"),
+    "rules.cache_status._UNSAFE": PLAIN,
+    "rules.climbing._SEPARATORS": row(b"a/"),
+    "rules.conditional._TAG": row(b'W/"', b'"', pumps=(b"W/", b'W/"')),
+    "rules.conditional._LIST_MEMBER": row(
+        b"\t", b'W/"', b'"a"', b'"', pumps=(b'W/"a"', b'W/"', b'\t"', b'"a"b,', b'"a, ')
+    ),
+    "rules.cookies._SPACE": PLAIN,
+    "rules.glob._SPECIAL": PLAIN,
+    "rules.invalidation_rules._TOKEN": PLAIN,
+    "rules.invalidation_rules._REFERENCE": row(b"\\", b"$"),
+    "rules.listing._CURSOR": row(b"s1", b"m1."),
+    "rules.locations._REFERENCE": row(b"a", b"a://", b"//a", b"http://a/", pumps=(b"a.", b"a:a")),
+    "rules.locations._HOST": row(b"a", b"[", b"a:", b"[::1]:"),
+    "rules.ranges._SPEC": row(b"1", b"1-", b"-"),
+    "rules.ranges._CONTENT_RANGE": row(b"bytes ", b"bytes 1-", b"bytes 1-2/"),
+    "rules.references._ABSOLUTE": row(b"a", b"a:"),
+    "rules.references._AUTHORITY": row(b"//", b"//a/"),
+    "rules.role._UNSAFE": PLAIN,
+    "rules.scope._PARAMETER": row(
+        b"proto=", b'host="', b"host=a", pumps=(b"proto=", b'host="', b'host="\\', b"proto=a;", b'host="a"')
+    ),
+    "server.field_lines._NAME": PLAIN,
+    "server.request_head._TOKEN_FIRST": PLAIN,
+    "server.request_line._REQUEST_LINE": row(b"GET ", b"GET / ", b"GET / HTTP/1.", pumps=(b"GET ", b" HTTP/1.1")),
+    "server.request_line._VISIBLE": PLAIN,
+    "server.request_line._ABSOLUTE": row(b"http://", b"http://a", b"http://a?"),
+    "server.request_line._HOST": row(b"a", b"[", b"a:", b"[::1]:"),
+    "settings.dotenv._QUOTED": row(b"'", b'"'),
+    "settings.parsers._SIZE": row(b"1", b"1 "),
+    "settings.parsers._SECONDS": row(b"1."),
+    "settings.parsers._HOST": row(b"a", b"[", b"a:", b"[::1]:", pumps=(b"a.", b"a_")),
+    "store.redis.errors._SICK": row(b"ERR -", pumps=(b"-LOADING", b" -", b"LOADING")),
+    "store.redis.errors._READ_ONLY": row(b"ERR -", pumps=(b"-READONLY", b" -")),
+    "store.redis.errors._FORBIDDEN": row(b"ERR ", pumps=(b"-NOPERM", b" -", b"ERR ACL ")),
+    "store.redis.errors._FOREIGN": row(b"ERR -", pumps=(b"-WRONGTYPE", b" -")),
+    "store.url._BARE_PERCENT": row(b"%"),
+    "store.url._FORBIDDEN": PLAIN,
+    "telemetry.metrics.exposition._PREFIX": row(b"a"),
+    "telemetry.metrics.path_labels._IDENTIFIER": row(
+        b"/", b"/1", pumps=(b"/1a", b"/0123abcd-0123", b"/0123456789abcdef0123")
+    ),
+    "telemetry.metrics.path_labels._UNPRINTABLE": PLAIN,
+    "telemetry.redaction._SUSPECT": row(pumps=(b"tok", b"api", b"api ", b"passs")),
+    "telemetry.redaction._NAME": row(b"x-amz-sig", pumps=(b"_sig", b"tok", b"api_key", b"session_", b".code")),
+    "telemetry.redaction._SEPARATORS": PLAIN,
+    "telemetry.redaction._CREDENTIALS": row(
+        b"bearer", b"bearer ", b"Basic a", pumps=(b"bearer", b"bearer ", b"basic a ")
+    ),
+    "telemetry.redaction._USERINFO": row(b"://", pumps=(b"://a", b"://a@")),
+    "telemetry.redaction._QUERY": row(b"?", pumps=(b"?a", b"?'")),
+    "testing.backend._LENGTH": row(b"\r\ncontent-length:", pumps=(b"\r\ncontent-length: ",)),
+    "testing.backend._CHUNKED": row(b"\r\ntransfer-encoding:", pumps=(b"\r\ntransfer-encoding: chunke", b"chunked")),
+    "upstream.backend._NAME": row(b"a", pumps=(b"a.", b"a_")),
+    "upstream.backend._PATH": PLAIN,
+    "upstream.response_head._START": row(LINE[:12], LINE[:13], LINE, pumps=(b"\r\n ", LINE)),
+    "upstream.response_head._LINE": row(
+        LINE, LINE + b"A:", b"\nA", b"\nA:", pumps=(b"A: b\r\n", b"\nA", b"\nA: ", b"A:\r\n")
+    ),
+    "upstream.response_head._SPACE_BEFORE_COLON": row(b"\nA", b"\nA ", pumps=(b"\nA", b"\nA ", b"A : b\r\n")),
+    "upstream.response_head._BARE": row(b"\r"),
+    "upstream.response_head._BARE_LF": row(b"\r"),
+}
+
+TRUSTED = {"settings.dotenv._ASSIGNMENT"}
+"""Reads a file of the operator's, once, and has to read it just as another program does."""
+
+PATTERNS = {pattern.name: pattern for pattern in all_patterns()}
+
+
+def slow_input(pattern: Pattern, row: Row) -> tuple[bytes, bytes, bytes] | None:
+    """Beginning, repeated piece and end of an input on which ``pattern`` is slow."""
+
+    def make(begin: bytes, pump: bytes, end: bytes, size: int) -> bytes | str:
+        return pattern.text(begin + pump * size + end)
+
+    inputs = product(pattern.uses(), row.begin, (*PUMPS, *row.pumps), ENDS)
+    return next((each for use, *each in inputs if is_slow(use, partial(make, *each))), None)
+
+
+def test_every_pattern_has_a_row_and_every_row_a_pattern():
+    assert set(PATTERNS) == set(ROWS) | TRUSTED
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_no_input_is_read_again_and_again(name):
+    assert slow_input(PATTERNS[name], ROWS[name]) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "method", "begin"),
+    [
+        (rb"[ \t]*\r\n", "search", b""),
+        (rb"(?<=://).*@", "search", b""),
+        (rb"a=(?:a*a*)!", "match", b"a="),
+        (rb"(?:a|b)*[ab]*;", "match", b""),
+    ],
+)
+def test_slow_patterns_are_found(pattern, method, begin):
+    assert slow_input(Pattern("x", re.compile(pattern), (method,)), Row((begin,))) is not None

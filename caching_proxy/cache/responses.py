@@ -10,7 +10,8 @@ import attrs
 
 from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest
 from caching_proxy.http.body import Body
-from caching_proxy.http.hop_by_hop import connection_options, relayed, switching_to_client, with_date
+from caching_proxy.http.framing import connection_options
+from caching_proxy.http.hop_by_hop import relayed, switching_to_client, with_date
 from caching_proxy.http.messages import Field, Fields, ResponseHead
 from caching_proxy.interfaces import Identity, UpstreamError, UpstreamProtocolError, UpstreamResponse, UpstreamTimeout
 from caching_proxy.rules import cache_status

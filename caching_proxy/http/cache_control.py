@@ -13,6 +13,8 @@ from functools import cached_property, lru_cache
 
 import attrs
 
+from caching_proxy.http.tokens import is_token
+
 SATURATED = 2**31
 """Delta-seconds above this count as this: 68 years (RFC 9111 §1.2.2)."""
 
@@ -24,7 +26,6 @@ _OWS = b" \t"
 _MEMBER = re.compile(rb'(?:[^",]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 @attrs.frozen(slots=True)
@@ -180,7 +181,7 @@ def _field_names(directive: Directive) -> tuple[bytes, ...]:
     if directive.malformed or directive.value is None:
         return ()
     names = [name for name in (part.strip(_OWS) for part in directive.value.split(b",")) if name]
-    if not all(_TOKEN.fullmatch(name) for name in names):
+    if not all(map(is_token, names)):
         return ()
     return tuple(name.lower() for name in names)
 

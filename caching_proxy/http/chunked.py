@@ -10,10 +10,11 @@ import re
 
 from caching_proxy.http.framing import BadMessage
 from caching_proxy.http.messages import NO_FIELDS, Field, Fields
+from caching_proxy.http.tokens import TOKEN
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*+;[\t\x20-\x7e\x80-\xff]*+)?")
 _LENIENT_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?")
-_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
+_TRAILER = re.compile(b"(" + TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*)")
 _NO_BYTES = b""
 
 

@@ -10,10 +10,10 @@ import enum
 from functools import lru_cache
 
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
+from caching_proxy.http.tokens import is_token
 from caching_proxy.http.values import transient
 
 _REGISTERED = frozenset((b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity"))
-_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MAX_DIGITS = 18  # anything longer overflows somewhere downstream
 _REMEMBERED = 64  # bytes of a Connection line worth remembering: senders repeat themselves
 
@@ -54,13 +54,9 @@ CHUNKED = Framing(FramingKind.CHUNKED)
 CLOSE = Framing(FramingKind.CLOSE)
 
 
-def is_token(value: bytes) -> bool:
-    """Whether ``value`` is an RFC 9110 §5.6.2 token."""
-    return bool(value) and not value.translate(None, _TOKEN)
-
-
 def connection_options(fields: Fields) -> tuple[bytes, ...]:
-    """The options of every ``Connection`` line in lower case, empty members skipped (RFC 9110 §7.6.1)."""
+    """The options of every ``Connection`` line in lower case and in order, each once; what is no token is skipped
+    (RFC 9110 §7.6.1)."""
     lines = fields.index.get(b"connection")
     if lines is None:
         return ()
@@ -70,7 +66,7 @@ def connection_options(fields: Fields) -> tuple[bytes, ...]:
 
 def _options(line: bytes) -> tuple[bytes, ...]:
     parts = dict.fromkeys(line.lower().split(b","))  # a sender may repeat one fifteen thousand times
-    return tuple(option for part in parts if (option := part.strip(b" \t")))
+    return tuple([option for part in parts if is_token(option := part.strip(b" \t"))])
 
 
 _known_options = lru_cache(256)(_options)

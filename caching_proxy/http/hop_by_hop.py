@@ -7,10 +7,10 @@ End-to-end fields pass in their order with their bytes unchanged. What the backe
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from caching_proxy.http.cache_control import delta_seconds
 from caching_proxy.http.dates import format_date, parse_date
+from caching_proxy.http.framing import connection_options
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 
 HOP_BY_HOP = frozenset(
@@ -33,27 +33,8 @@ FORWARD_CLIENT_DROP = HOP_BY_HOP | OWN_RESPONSE_FIELDS
 """Response fields that no client ever receives as the backend sent them."""
 
 _NAMES_NO_FIELD = frozenset((b"keep-alive", b"close"))
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _OWS = b" \t"
-_REMEMBERED = 64  # bytes of a line whose meaning is worth remembering: senders repeat themselves
-
-
-def connection_options(fields: Fields) -> tuple[bytes, ...]:
-    """The lower-case tokens of all Connection lines, in order."""
-    lines = fields.all(b"connection")
-    if not lines:
-        return ()
-    line = lines[0] if len(lines) == 1 else b",".join(lines)
-    return _known_options(line) if len(line) <= _REMEMBERED else _options(line)
-
-
-def _options(line: bytes) -> tuple[bytes, ...]:
-    found = (part.strip(_OWS) for part in dict.fromkeys(line.lower().split(b",")))
-    return tuple(option for option in found if _TOKEN.fullmatch(option))
-
-
-_known_options = lru_cache(256)(_options)
 
 
 def hop_by_hop(fields: Fields) -> frozenset[bytes]:

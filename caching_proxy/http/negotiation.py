@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from caching_proxy.http.tokens import TOKEN
+
 LONG = 2048
 """Bytes from which on a value is compared as it is: what browsers send is shorter, and every step costs."""
 
@@ -17,13 +19,12 @@ ACCEPT_LANGUAGE = b"accept-language"
 
 _BLANK = b" \t"
 _QUOTED = re.compile(rb'("(?:[^"\\]|\\.)*"?)', re.DOTALL)
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _RANGE = rb"(?:\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)"
 _WEIGHTED = rb"(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
 _GRAMMARS = {
     ACCEPT_LANGUAGE: re.compile(b"(%b)%b" % (_RANGE, _WEIGHTED)),
-    b"accept-encoding": re.compile(b"(%b)%b" % (_TOKEN, _WEIGHTED)),
-    b"accept-charset": re.compile(b"(%b)%b" % (_TOKEN, _WEIGHTED)),
+    b"accept-encoding": re.compile(b"(%b)%b" % (TOKEN, _WEIGHTED)),
+    b"accept-charset": re.compile(b"(%b)%b" % (TOKEN, _WEIGHTED)),
 }
 _SINGLE = frozenset(
     (
@@ -76,14 +77,6 @@ def preferred_language(value: bytes) -> bytes | None:
         elif weight == highest:
             best = None
     return best
-
-
-def is_token(text: bytes) -> bool:
-    """Whether ``text`` may be the name of a field (RFC 9110 §5.6.2)."""
-    return _TOKENS.fullmatch(text) is not None
-
-
-_TOKENS = re.compile(_TOKEN)
 
 
 def _members(value: bytes) -> list[bytes]:

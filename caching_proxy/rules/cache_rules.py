@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 import attrs
 
 from caching_proxy.http.cache_control import SATURATED
+from caching_proxy.http.tokens import is_token_text
 from caching_proxy.rules.invalidation_rules import RulesError
 from caching_proxy.rules.key import KeyPolicy, key_bytes
 from caching_proxy.rules.linear_regex import Regex, compile_regex
@@ -25,7 +26,6 @@ MAX_RULES = 500
 MAX_PARAMS = 100
 MAX_VARY = 16
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUS = re.compile(r"[2-5][0-9][0-9]")
 _NEVER_KEPT = NEVER_STORED | {206, 304}
 
@@ -193,7 +193,7 @@ def texts(name: str, value: object, most: int) -> tuple[str, ...]:
 def _names(name: str, value: object) -> tuple[bytes, ...]:
     found = texts(name, value, MAX_VARY)
     for one in found:
-        if one == "*" or not _NAME.fullmatch(one):
+        if one == "*" or not is_token_text(one):
             raise RulesError(f"{name}: {one!r} is no field name")
     return tuple(sorted({one.lower().encode("ascii") for one in found}))
 

@@ -6,7 +6,7 @@ import enum
 
 import attrs
 
-from caching_proxy.http.messages import Fields, ResponseHead
+from caching_proxy.http.messages import Fields
 
 Selecting = tuple[tuple[bytes, bytes | None], ...]
 """What ``Vary`` named when the response was stored: lower-case field name → the request's lines joined with
@@ -90,10 +90,6 @@ class CacheEntry:
     def slim(self) -> None:
         """Forget what was parsed: in a tier of thousands it would take more room than the head itself."""
         self._fields = None
-
-    @property
-    def response(self) -> ResponseHead:
-        return ResponseHead(self.status, self.reason, self.fields)
 
     def age(self, now: float) -> int:
         """Current age in whole seconds (RFC 9111 §4.2.3)."""

@@ -15,6 +15,7 @@ import re
 import attrs
 
 from caching_proxy.http.methods import SAFE
+from caching_proxy.http.tokens import is_token_text
 from caching_proxy.rules.glob import escape, literal, shorten
 from caching_proxy.rules.key import GET_PREFIX, PREFIX, key_bytes
 from caching_proxy.rules.linear_regex import Match, Regex, compile_regex
@@ -26,7 +27,6 @@ final ``*``: it takes a few keys too many rather than one too few."""
 _ANY_ROLE = GET_PREFIX + b"*:"
 _DEFAULT_METHODS = frozenset({b"POST"})
 _FIELDS = frozenset({"post_path_regex", "invalidate_patterns", "methods"})
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _REFERENCE = re.compile(rb"\\.|\$([1-9])", re.DOTALL)
 
 
@@ -159,7 +159,7 @@ def _methods(item: dict[str, object]) -> frozenset[bytes]:
         raise RulesError("methods must be a list that is not empty")
     methods = set()
     for name in names:
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        if not isinstance(name, str) or not is_token_text(name):
             raise RulesError(f"methods: {name!r} is no method name")
         methods.add(name.upper().encode("ascii"))
     safe = sorted(methods & SAFE)  # RFC 9111 §4.4: a safe method never invalidates

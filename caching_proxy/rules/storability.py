@@ -7,7 +7,7 @@ request is outdated all the same: the caller drops it, unless the answer is an e
 
 from __future__ import annotations
 
-from caching_proxy.http.cache_control import CacheControl, delta_seconds
+from caching_proxy.http.cache_control import CacheControl
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.http.targeted_control import select_control
 from caching_proxy.http.values import transient
@@ -22,7 +22,7 @@ from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.storability_checks import Case, clear_at_a_glance, first_refusal
 from caching_proxy.rules.variance import selecting_of
 
-__all__ = ["Verdict", "is_complete", "judge", "judge_post"]
+__all__ = ["Verdict", "judge", "judge_post"]
 
 
 @transient(slots=True)
@@ -94,14 +94,6 @@ def judge_post(
     refusal = first_refusal(case, any_method=True)
     stated = case.freshness.explicit and case.freshness.lifetime > 0
     return _verdict(case, refusal if stated else refusal or Refusal.NO_FRESHNESS)
-
-
-def is_complete(response: ResponseHead, received: int) -> bool:
-    """Whether ``received`` bytes of body are what Content-Length announced, where it counts (RFC 9112 §6.3)."""
-    lines = response.fields.all(b"content-length")
-    if not lines or b"transfer-encoding" in response.fields or response.status in (204, 304):
-        return True
-    return all(delta_seconds(part.strip(b" \t")) == received for line in lines for part in line.split(b","))
 
 
 def _case(

@@ -16,11 +16,11 @@ import attrs
 from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.http.negotiation import (
     ACCEPT_LANGUAGE,
-    is_token,
     normal_form,
     preferred_language,
     weighted,
 )
+from caching_proxy.http.tokens import is_token
 from caching_proxy.rules.entry import Asked, CacheEntry, Flag, Selecting
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from caching_proxy.http.pieces import Content
 from caching_proxy.server.sending import SendingHalf
-from caching_proxy.transport.native import HIGH_WATER
+from caching_proxy.transport.native import UNSENT_BYTES
 
 BATCH = 64
 """Requests on one connection after which others have their turn."""
@@ -47,7 +47,7 @@ class Answers:
         if type(answer) is bytes:
             self._parts.append(answer)
             self._size += len(answer)
-            if self._size >= HIGH_WATER:
+            if self._size >= UNSENT_BYTES:
                 self.send()
         elif isinstance(answer, LargeAnswer):
             self._parts.append(answer.head)

@@ -8,12 +8,12 @@ come again does not push out the rest.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from caching_proxy.http.framing import BadMessage
 from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import Field
+from caching_proxy.http.tokens import is_token
 from caching_proxy.rules.relevance import OWN, is_read
 
 MAX_BYTES = 1 << 20
@@ -30,7 +30,6 @@ MAX_VALUES = 512
 
 _PLACE = 150  # bytes that an object and its place in a dictionary take
 _TEXT = bytes(set(range(256)) - set(range(32)) - {127}) + b"\t"
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NOTHING, _SHARED = b"", b":"  # what a name can count as beside itself
 
 
@@ -94,7 +93,7 @@ class FieldLines(Memo[bytes, bytes]):
         return counts
 
     def _named(self, name: bytes) -> _Name:
-        if not _NAME.fullmatch(name):  # also a folded line (RFC 9112 §5.2), white space before the colon (§5.1)
+        if not is_token(name):  # also a folded line (RFC 9112 §5.2), white space before the colon (§5.1)
             raise BadMessage(400, "malformed field")
         lower = name.lower()
         known = _Name(lower if lower in OWN else _SHARED if is_read(lower) else _NOTHING)

@@ -23,13 +23,14 @@ from caching_proxy.http.framing import (
 )
 from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import Field, Fields, RequestHead
+from caching_proxy.http.tokens import TCHAR
 from caching_proxy.server.field_lines import FieldLines, count_refusal
 from caching_proxy.server.limits import DEFAULT_LIMITS, Limits
 from caching_proxy.server.request_line import L, RequestLine, check_request_line, parse_request_line, valid_host
 
 END: Final = b"\r\n\r\n"
 
-_TOKEN_FIRST = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_TOKEN_FIRST = re.compile(TCHAR)
 M = TypeVar("M")
 """What the hot path keeps with a combination of lines."""
 

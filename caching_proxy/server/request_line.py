@@ -8,10 +8,10 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from caching_proxy.http.framing import BadMessage
+from caching_proxy.http.tokens import TOKEN
 from caching_proxy.server.limits import Limits
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^ \r\n]+) HTTP/([0-9])\.([0-9])")
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([^ \r\n]+) HTTP/([0-9])\.([0-9])")
 _VISIBLE = re.compile(rb"[\x21-\x7e]+")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
 # RFC 3986 §3.2.2 and 3.2.3, less the comma (it would join two Host lines) and an empty host

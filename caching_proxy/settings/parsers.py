@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from caching_proxy.http.tokens import TOKEN
 from caching_proxy.rules.glob import compile_glob
 
 T = TypeVar("T")
@@ -192,9 +193,8 @@ def listed(item: Parser[T]) -> Parser[tuple[T, ...]]:
 
 # -- names of things on the network ----------------------------------------------------------------
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
-token = as_bytes(matching(_TOKEN, "a name of letters, digits and !#$%&'*+-.^_`|~"))
+token = as_bytes(matching(TOKEN.decode(), "a name of letters, digits and !#$%&'*+-.^_`|~"))
 field_name = Parser(
     "a field name such as CDN-Cache-Control", lambda text: token.convert(text).lower()
 )  # RFC 9110 §5.1: names are case-insensitive

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import attrs
 
+from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.settings import parsers as p
 
 ALGORITHMS = (
@@ -136,8 +137,13 @@ TABLE: tuple[Variable, ...] = (
     *_group(
         "What is stored, and under which key",
         V("MAX_CACHEABLE_BYTES", "10MiB", p.size(), "larger responses stream through uncached"),
-        V("MAX_VARIANTS", "64", p.whole(1), "variants (Vary) of one key; past that the oldest go"),
-        V("MAX_VARIANT_BYTES", "32MiB", p.size(), "bytes of all variants of one key; past that the oldest go"),
+        V("MAX_VARIANTS", str(MAX_VARIANTS), p.whole(1), "variants (Vary) of one key; past that the oldest go"),
+        V(
+            "MAX_VARIANT_BYTES",
+            f"{MAX_VARIANT_BYTES >> 20}MiB",
+            p.size(),
+            "bytes of all variants of one key; past that the oldest go",
+        ),
         V("COOKIE_POLICY", "bypass", p.one_of("bypass", "ignore"), "requests with cookies: pass them by, or disregard"),
         V(
             "STORE_SET_COOKIE",

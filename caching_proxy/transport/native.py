@@ -29,7 +29,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-HIGH_WATER = 64 * 1024
+UNSENT_BYTES = 64 * 1024
 """Bytes waiting to be sent at which producers are paused; they resume at a quarter of it."""
 
 _RESET = struct.pack("ii", 1, 0)
@@ -133,7 +133,7 @@ class NativeTransport:
         self.disconnected = False
         self.disconnecting = False
         self.protocol: BytesProtocol | None = None
-        native.set_write_buffer_limits(HIGH_WATER)
+        native.set_write_buffer_limits(UNSENT_BYTES)
 
     # -- writing ---------------------------------------------------------------------------------
 

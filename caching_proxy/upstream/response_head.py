@@ -16,16 +16,16 @@ import re
 
 from caching_proxy.http.framing import Framing, FramingKind
 from caching_proxy.http.messages import Fields, ResponseHead
+from caching_proxy.http.tokens import TOKEN
 from caching_proxy.interfaces import UpstreamProtocolError
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_FIELDS = 256
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _START = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00\r\n]*))?\r\n(?![ \t])")
 # A match starts at the beginning of a line and holds one LF: as many matches as LFs means that no line was missed.
-_LINE = re.compile(rb"(?<=\n)(" + _TOKEN + rb"):[ \t]*+([^\x00\r\n]*+)\r\n")
-_SPACE_BEFORE_COLON = re.compile(rb"(?<=\n)(" + _TOKEN + rb")[ \t]++:")
+_LINE = re.compile(rb"(?<=\n)(" + TOKEN + rb"):[ \t]*+([^\x00\r\n]*+)\r\n")
+_SPACE_BEFORE_COLON = re.compile(rb"(?<=\n)(" + TOKEN + rb")[ \t]++:")
 _BARE = re.compile(rb"\r[^\n]|\x00")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caching_proxy.http.framing import connection_options
 from caching_proxy.http.hop_by_hop import (
     FORWARD_CLIENT_DROP,
-    connection_options,
     end_to_end,
     hop_by_hop,
     incoming_request_id,

@@ -15,7 +15,7 @@ from caching_proxy.rules.freshness import HEURISTIC_STATUSES
 from caching_proxy.rules.make_entry import make_entry
 from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.policy import CachePolicy
-from caching_proxy.rules.storability import is_complete, judge_post
+from caching_proxy.rules.storability import judge_post
 
 
 @pytest.mark.parametrize("method", [b"HEAD", b"POST", b"PUT", b"OPTIONS", b"get", b"X-FROB"])
@@ -128,25 +128,6 @@ def test_B15_pragma_in_responses_is_ignored() -> None:
 
 def test_B16_a_switch_to_no_store_is_a_refusal() -> None:
     assert verdict(cc(b"no-store"), ETAG).refusal is Refusal.NO_STORE
-
-
-@pytest.mark.parametrize(
-    ("pairs", "status", "received", "complete"),
-    [
-        (((b"Content-Length", b"50"),), 200, 20, False),
-        (((b"Content-Length", b"50"),), 200, 50, True),
-        (((b"Content-Length", b"5, 5"),), 200, 5, True),
-        (((b"Content-Length", b"5"), (b"Content-Length", b"6")), 200, 5, False),
-        (((b"Content-Length", b"x"),), 200, 5, False),
-        (((b"Content-Length", b"50"), (b"Transfer-Encoding", b"chunked")), 200, 20, True),
-        (((b"Content-Length", b"5"),), 204, 0, True),
-        ((), 200, 20, True),
-    ],
-)
-def test_B17_a_body_cut_short_is_not_complete(
-    pairs: tuple[Field, ...], status: int, received: int, complete: bool
-) -> None:
-    assert is_complete(ResponseHead(status, b"", Fields(pairs)), received) is complete
 
 
 def test_B19_requests_with_a_body() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -61,6 +60,7 @@ from caching_proxy.store.breaker import Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.telemetry.access_log import AccessLog, make_access_log
 from caching_proxy.telemetry.happenings import Happenings
+from caching_proxy.telemetry.log_writer import Sink
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.telemetry.metrics.path_labels import PathLabels
 from caching_proxy.upstream.backend import Backend
@@ -123,15 +123,15 @@ class Cache:
 def compose(
     reactor: Any,
     settings: Settings,
-    stream: TextIO = sys.stdout,
+    log: Sink,
     random: Callable[[int], bytes] = os.urandom,
     wall: IReactorTime | None = None,
     read: Callable[[Path], bytes] = Path.read_bytes,
 ) -> Proxy:
     """Build the whole proxy on ``reactor``; nothing is opened yet. Raises SettingsError or ValueError for bad ones.
 
-    ``wall`` dates what is stored, sent and logged; without it the reactor's own clock does. ``read`` gives the contents
-    of files of rules.
+    ``log`` takes the access lines. ``wall`` dates what is stored, sent and logged; without it the reactor's own
+    clock does. ``read`` gives the contents of files of rules.
     """
     wall = wall if wall is not None else reactor
     metrics = Metrics(settings.metrix_prefix, settings.metrix_prefix)
@@ -142,7 +142,7 @@ def compose(
     watch_bus(metrics, bus)
     cache = _cache(wall, settings, store, metrics, bus)
     verifier = make_verifier(reactor, settings, wall)
-    access = make_access_log(settings, stream, wall)
+    access = make_access_log(settings, log, wall)
     new_request_id = request_ids(random)
     happenings = Happenings(wall.seconds)
     recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id, happenings)

@@ -18,6 +18,7 @@ from caching_proxy.store.breaker import Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.telemetry.failure_log import FailureLog
 from caching_proxy.telemetry.happenings import Happenings
+from caching_proxy.telemetry.log_writer import LogWriter
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.telemetry.redaction import target_without_secrets
 
@@ -57,6 +58,11 @@ def watch_bus(metrics: Metrics, bus: IInvalidationBus | None) -> None:
 def watch_writer(metrics: Metrics, writer: Writer) -> None:
     """Writes that the store did not take."""
     metrics.watch("cache_store_write_failures_total", _attribute(writer, "failed"))
+
+
+def watch_log(metrics: Metrics, log: LogWriter) -> None:
+    """Lines that could not be written."""
+    metrics.watch("log_lines_lost_total", _attribute(log, "lost"))
 
 
 def on_phase(metrics: Metrics) -> Callable[[Phase], None]:

@@ -27,6 +27,9 @@ FIXED = (
     "WORKERS",
     "SHUTDOWN_GRACE_SECONDS",
     "DRAIN_DELAY_SECONDS",
+    "LOG_FILE",
+    "LOG_ROTATE_BYTES",
+    "LOG_KEEP",
 )
 """What is settled for as long as the supervisor lives."""
 

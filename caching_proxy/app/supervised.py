@@ -21,6 +21,7 @@ from caching_proxy.app.sources import Sources
 from caching_proxy.settings import dotenv
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
+from caching_proxy.telemetry.log_writer import LogWriter
 from caching_proxy.workers.frames import Frame, pieces
 from caching_proxy.workers.output import Relay
 from caching_proxy.workers.process import FIRST_SOCKET, OnEnded, Process
@@ -33,8 +34,8 @@ MODULE = "caching_proxy.app.worker"
 class SupervisorService(Service):
     """Runs ``settings.workers`` workers. ``check`` gives a proxy's sources what their files hold, or raises.
 
-    ``relay`` makes what takes the lines of a worker, None if they may go where ours go; ``give_up`` ends the program
-    before it runs, ``end`` when it runs already.
+    ``relay`` makes what takes the lines of a worker, None if workers write where ``log`` does; ``give_up`` ends the
+    program before it runs, ``end`` when it runs already.
     """
 
     _log = Logger()
@@ -46,6 +47,7 @@ class SupervisorService(Service):
         sources: Sources,
         check: Callable[[Sources], Sources],
         relay: Callable[[], Relay] | None,
+        log: LogWriter,
         give_up: Callable[[SettingsError], NoReturn],
         end: Callable[[str], object],
     ) -> None:
@@ -54,6 +56,7 @@ class SupervisorService(Service):
         self._sources = sources
         self._check = check
         self._relay = relay
+        self._writer = log
         self._give_up = give_up
         self._ports: dict[str, SharedPort] = {}
         self._opening: list[Deferred[None]] = []
@@ -118,7 +121,8 @@ class SupervisorService(Service):
         for piece in pieces(_json(sources.to_json())):
             process.send({"do": "sources"}, piece)
         kind = type(self._reactor).__module__
-        process.send({"do": "begin", "number": worker.number, "slot": worker.slot, "sockets": shared, "reactor": kind})
+        place = {"number": worker.number, "slot": worker.slot, "sockets": shared}
+        process.send({"do": "begin", "reactor": kind, "log": self._writer.path, **place})
         return process
 
     def _reload(self) -> None:
@@ -137,7 +141,8 @@ class SupervisorService(Service):
         self._supervisor.reload(sources, self._settings.shutdown_grace_seconds + LAST_SECONDS)
 
     def _reopen(self) -> None:
-        self._supervisor.signal(signal.SIGUSR1)
+        self._writer.reopen()
+        self._supervisor.tell({"do": "reopen"})
 
     async def _stop(self) -> None:
         supervisor, settings = self._supervisor, self._settings

@@ -6,19 +6,21 @@ import atexit
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, NoReturn, cast
 
 import attrs
 from twisted.application.service import IService
 from twisted.logger import Logger
 
+from caching_proxy.app.log_care import attend
 from caching_proxy.app.options import Options, fail, server_options
 from caching_proxy.app.sources import Recording, Sources
 from caching_proxy.settings.parsers import SettingsError
-from caching_proxy.telemetry.logs import LoggedService, log_stream, make_observer
+from caching_proxy.telemetry.log_writer import LogWriter
+from caching_proxy.telemetry.logs import LoggedService, log_elsewhere, make_observer, open_log
 from caching_proxy.workers.output import Relay
 
 __all__ = ["Options", "makeService"]
@@ -37,49 +39,49 @@ def makeService(options: Options) -> IService:
     from caching_proxy.app.compose import compose
     from caching_proxy.app.descriptors import fitted, raised_limit
     from caching_proxy.app.gc_tuning import tune_gc
+    from caching_proxy.app.instruments import watch_log
     from caching_proxy.app.reactors import exit_cleanly
     from caching_proxy.app.service import ProxyService
     from caching_proxy.app.supervised import SupervisorService
 
     flags = server_options(options)
-    stream = log_stream(flags)
-    top = LoggedService(make_observer(options.settings, stream) if stream is not None else None)
+    elsewhere = log_elsewhere(flags)
     try:
+        log = open_log(options.settings, flags)
         settings, cramped = fitted(options.settings, raised_limit())
         count_monotonically(reactor)
         wall, recording = WallClock(reactor), Recording()
-        proxy = compose(reactor, settings, stream or sys.stdout, os.urandom, wall, recording)
+        proxy = compose(reactor, settings, log, os.urandom, wall, recording)
     except (SettingsError, ValueError) as problem:  # KeyConfigError and bad URLs among them
         fail(problem)
     for warning in (*options.warnings, *cramped):
         _log.warn("{warning}", warning=warning)
+    watch_log(proxy.metrics, log)
+    attend(log, reactor)
     exit_cleanly(reactor)
     reactor.callWhenRunning(tune_gc)
-    give_up = partial(_give_up, flags=flags)
+    top = LoggedService(None if elsewhere else make_observer(settings, log), log)
+    give_up = partial(_give_up, flags=flags, log=log)
     if settings.workers == 1:
         top.addService(ProxyService(reactor, proxy, give_up))
     else:
         sources = attrs.evolve(options.sources, files=recording.files)
-        check, relay = partial(_checked, reactor), _relay(stream)
-        top.addService(SupervisorService(reactor, settings, sources, check, relay, give_up, partial(_end, reactor)))
+        check, relay = partial(_checked, reactor, log), Relay if elsewhere else None
+        end = partial(_end, reactor)
+        top.addService(SupervisorService(reactor, settings, sources, check, relay, log, give_up, end))
     return cast("IService", top)
 
 
-def _checked(reactor: Any, sources: Sources) -> Sources:
+def _checked(reactor: Any, log: LogWriter, sources: Sources) -> Sources:
     """``sources`` with what their files hold; raises SettingsError or ValueError where no proxy can be made of them."""
     from caching_proxy.app.compose import compose
 
     settings, warnings = sources.settings()
     recording = Recording()
-    compose(reactor, settings, read=recording)
+    compose(reactor, settings, log, read=recording)
     for warning in warnings:
         _log.warn("{warning}", warning=warning)
     return attrs.evolve(sources, files=recording.files)
-
-
-def _relay(stream: TextIO | None) -> Callable[[], Relay] | None:
-    """What takes a worker's lines; None where they go to our own stdout."""
-    return None if stream is sys.stdout else partial(Relay, stream)
 
 
 def _end(reactor: Any, line: str) -> None:
@@ -91,12 +93,13 @@ def _end(reactor: Any, line: str) -> None:
     reactor.stop()
 
 
-def _give_up(problem: Exception, flags: Mapping[str, object]) -> NoReturn:
+def _give_up(problem: Exception, flags: Mapping[str, object], log: LogWriter) -> NoReturn:
     """End the program with status 1 and, on stderr, one line; what is wrong has been logged as well.
 
     The problem is not raised, since ``twistd`` would answer it with a traceback. ``sys.stderr`` leads into the log by
     now. A daemon has no stderr: it reports as ``twistd`` does, to the parent, which prints it and exits with status 1.
     """
+    log.finish()
     line = " ".join(str(problem).split())
     pipe = flags.get("statusPipe")
     if isinstance(pipe, int):

@@ -11,20 +11,19 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 import time
-from typing import Any, TextIO, cast
+from typing import Any
 
 from twisted.python.reflect import namedModule
 
+from caching_proxy.app.log_care import attend
 from caching_proxy.app.reactors import install_reactor
 from caching_proxy.app.sources import Sources
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
-from caching_proxy.telemetry.logs import start_logging
+from caching_proxy.telemetry.logs import shared_log, start_logging
 from caching_proxy.workers.frames import Frame, FrameReader
-from caching_proxy.workers.output import WholeLines
 from caching_proxy.workers.process import CONTROL, LIFELINE
 from caching_proxy.workers.supervisor import LAST_SECONDS
 
@@ -61,18 +60,22 @@ def _run(control: socket.socket, begin: dict[str, Any], sources: Sources) -> int
     from caching_proxy.app.compose import compose
     from caching_proxy.app.descriptors import fitted, raised_limit
     from caching_proxy.app.gc_tuning import tune_gc
+    from caching_proxy.app.instruments import watch_log
     from caching_proxy.app.reactors import exit_cleanly
     from caching_proxy.app.worker_service import WorkerService
 
     settings, _ = sources.settings()
     settings, _ = fitted(settings, raised_limit())
-    stream = cast("TextIO", WholeLines(sys.stdout.fileno()))
-    start_logging(settings, stream)
+    log = shared_log(settings, begin["log"])
+    log.start()
+    attend(log, reactor)
+    start_logging(settings, log)
     count_monotonically(reactor)
-    proxy = compose(reactor, settings, stream, os.urandom, WallClock(reactor), sources.read)
+    proxy = compose(reactor, settings, log, os.urandom, WallClock(reactor), sources.read)
+    watch_log(proxy.metrics, log)
     exit_cleanly(reactor)
     _watch_lifeline(settings)
-    service = WorkerService(reactor, proxy, begin, control)
+    service = WorkerService(reactor, proxy, begin, control, log)
     reactor.callWhenRunning(tune_gc)
     service.privilegedStartService()
     service.startService()

@@ -12,6 +12,7 @@ from caching_proxy.app.service import ProxyService
 from caching_proxy.server.listener import Listener, accept_waiting, adopt
 from caching_proxy.server.site import ProxySite
 from caching_proxy.settings.parsers import SettingsError
+from caching_proxy.telemetry.log_writer import LogWriter
 from caching_proxy.workers.channel import Channel, attach
 from caching_proxy.workers.frames import Frame
 
@@ -20,12 +21,15 @@ LINGER_SECONDS = 1.0
 
 
 class WorkerService(ProxyService):
-    """``begin`` is what the supervisor said first, ``control`` the channel to it."""
+    """``begin`` is what the supervisor said first, ``control`` the channel to it, ``log`` where lines go."""
 
     linger_seconds = LINGER_SECONDS
 
-    def __init__(self, reactor: Any, proxy: Proxy, begin: dict[str, Any], control: socket.socket) -> None:
+    def __init__(
+        self, reactor: Any, proxy: Proxy, begin: dict[str, Any], control: socket.socket, log: LogWriter
+    ) -> None:
         super().__init__(reactor, proxy, _give_up)
+        self._writer = log
         self._slot: int = begin["slot"]
         self._number: int = begin["number"]
         made: dict[int, socket.socket] = {}
@@ -111,6 +115,8 @@ class WorkerService(ProxyService):
                 self._release(words["slot"])
             case "draining":
                 self._proxy.readiness.draining = True
+            case "reopen":
+                self._writer.reopen()
             case "concentrate":
                 self._concentrate()
             case "stop":

@@ -104,6 +104,9 @@ class Settings:
     admin_host: str
     log_level: str
     access_log: bool
+    log_file: str | None
+    log_rotate_bytes: int
+    log_keep: int
     metrix_prefix: str
 
     trusted_proxies: tuple[Network | str, ...]

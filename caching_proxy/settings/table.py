@@ -280,6 +280,19 @@ TABLE: tuple[Variable, ...] = (
         V("LOG_LEVEL", "info", p.one_of(*LEVELS), "least level that is logged"),
         V("ACCESS_LOG", "on", p.boolean, "log a line for each request"),
         V(
+            "LOG_FILE",
+            None,
+            p.anything,
+            "file that all log lines go to; unset: stdout, or twistd.log for a daemon. SIGUSR1 opens it anew",
+        ),
+        V(
+            "LOG_ROTATE_BYTES",
+            "100MiB",
+            p.size(),
+            "size past which the log file is renamed to .1, .1 to .2 and so on; 0 = never",
+        ),
+        V("LOG_KEEP", "5", p.whole(0, 100), "renamed log files that are kept at most"),
+        V(
             "METRIX_PREFIX",
             None,
             p.matching(r"[a-zA-Z_][a-zA-Z0-9_]*", "letters, digits and _, not starting with a digit"),

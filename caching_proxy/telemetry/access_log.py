@@ -1,7 +1,7 @@
 """A line for each request, cheap enough for tens of thousands a second.
 
-Lines wait in memory until a timer that exists only while some wait writes them together, at most
-``FLUSH_SECONDS`` later; :meth:`AccessLog.stop` writes the rest.
+Lines wait in memory until a timer that exists only while some wait hands them over together, at most
+``FLUSH_SECONDS`` later; :meth:`AccessLog.stop` hands over the rest.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from caching_proxy.telemetry.log_lines import SEVERITY, coloured, timestamp
+from caching_proxy.telemetry.log_writer import Sink
 from caching_proxy.telemetry.redaction import target_without_secrets
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 0.2
 MOST_WAITING = 1000
+MOST_CHARACTERS = 1 << 20
+"""Lines do not wait for more where so many, as long as the last one, would be longer than this."""
 
 _SAME = (
     '","level":"info","msg":"request","logger":"access","method":%s,"path":%s,"status":%d,"cacheStatus":%s,"role":%s,'
@@ -30,14 +33,11 @@ _JSON = '{"time":"%s' + _SAME + '%.3f,"requestId":%s}\n'
 
 
 class AccessLog:
-    """Access lines on ``stream``; with ``enabled`` False nothing is written. ``clock`` tells POSIX seconds.
+    """Access lines for ``sink``; with ``enabled`` False nothing is written. ``clock`` tells POSIX seconds."""
 
-    A stream that is gone or full loses lines, never a request.
-    """
-
-    def __init__(self, stream: TextIO, enabled: bool, clock: IReactorTime, development: bool = False) -> None:
+    def __init__(self, sink: Sink, enabled: bool, clock: IReactorTime, development: bool = False) -> None:
         self.enabled = enabled
-        self._stream = stream
+        self._sink = sink
         self._clock = clock
         self._format = self._development if development else self._json
         self._lines: list[str] = []
@@ -87,6 +87,7 @@ class AccessLog:
             return lambda now, duration, request_id: one(duration, request_id.decode("ascii"))
         shown = (target_without_secrets(target) if b"?" in target else target).decode("latin-1")
         same = _SAME % (quoted(method.decode("latin-1")), quoted(shown), status, quoted(cache_status), quoted(role))
+        most = _most(same)
 
         def log(now: float, duration: float, request_id: bytes) -> None:
             moment = int(now * 1000)
@@ -95,20 +96,20 @@ class AccessLog:
             lines.append(
                 f'{{"time":"{time}{same}{duration * 1000:.3f},"requestId":{quoted(request_id.decode("ascii"))}}}\n'
             )
-            if self._timer is None or len(lines) >= MOST_WAITING:
-                self._waiting()
+            if self._timer is None or len(lines) >= most:
+                self._waiting(most)
 
         return log
 
     def _add(self, line: str) -> None:
         self._lines.append(line)
-        self._waiting()
+        self._waiting(_most(line))
 
-    def _waiting(self) -> None:
-        """Lines wait: for the timer, or no longer where they are many."""
+    def _waiting(self, most: int) -> None:
+        """Lines wait: for the timer, or no longer where there are ``most``."""
         if self._timer is None:
             self._timer = self._clock.callLater(FLUSH_SECONDS, self._on_timer)
-        elif len(self._lines) >= MOST_WAITING:
+        if len(self._lines) >= most:
             self.flush()
 
     def _json(
@@ -151,25 +152,25 @@ class AccessLog:
         self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Hand over what waits."""
         lines, self._lines = self._lines, []
-        if not lines:
-            return
-        try:
-            self._stream.write("".join(lines))
-            self._stream.flush()
-        except (OSError, ValueError):  # gone, full, or closed
-            return
+        if lines:
+            self._sink.write("".join(lines))
 
     def stop(self) -> None:
-        """Write what waits and leave no timer."""
+        """Hand over what waits and leave no timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.flush()
 
 
-def make_access_log(settings: Settings, stream: TextIO, clock: IReactorTime) -> AccessLog:
+def _most(line: str) -> int:
+    """How many lines as long as ``line`` may wait."""
+    return min(MOST_WAITING, MOST_CHARACTERS // len(line))
+
+
+def make_access_log(settings: Settings, sink: Sink, clock: IReactorTime) -> AccessLog:
     """The access log that ``ACCESS_LOG``, ``LOG_LEVEL`` and ``APP_ENV`` ask for; its lines are of level ``info``."""
     enabled = settings.access_log and SEVERITY[settings.log_level] <= SEVERITY["info"]
-    return AccessLog(stream, enabled, clock, settings.development)
+    return AccessLog(sink, enabled, clock, settings.development)

@@ -1,4 +1,4 @@
-"""Log lines: JSON objects in production, coloured lines in development, on one stream.
+"""Log lines: JSON objects in production, coloured lines in development.
 
 Tokens, cookies and bodies are never logged; what a message or traceback may quote of them is hidden. Twisted's own
 remarks (factories starting, reactor names) count as ``debug``. Extra fields come as a mapping in the event's
@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from json import dumps
-from typing import TextIO
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.settings.table import LEVELS
+from caching_proxy.telemetry.log_writer import Sink
 from caching_proxy.telemetry.redaction import text_without_secrets
 
 SEVERITY: Mapping[str, int] = {name: number for number, name in enumerate(LEVELS)}
@@ -117,28 +117,14 @@ def coloured(moment: float, level: str) -> str:
 
 @implementer(ILogObserver)
 class LineObserver:
-    """Writes every event at or above ``level`` to ``stream``, rendered by ``render(event, level)``."""
+    """Hands every event at or above ``level`` to ``sink``, rendered by ``render(event, level)``."""
 
-    def __init__(self, stream: TextIO, level: str, render: Render) -> None:
-        self._stream = stream
+    def __init__(self, sink: Sink, level: str, render: Render) -> None:
+        self._sink = sink
         self._least = SEVERITY[level]
         self._render = render
 
     def __call__(self, event: LogEvent) -> None:
         level = level_of(event)
-        if SEVERITY[level] < self._least:
-            return
-        line = self._render(event, level)
-        try:
-            self._stream.write(line)
-            self._stream.flush()
-        except (UnicodeEncodeError, OSError, ValueError):
-            self._write_plainly(line)
-
-    def _write_plainly(self, line: str) -> None:
-        # A stream that is gone cannot be told about; one that knows only ASCII still gets the line.
-        try:
-            self._stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
+        if SEVERITY[level] >= self._least:
+            self._sink.write(self._render(event, level))

@@ -37,8 +37,6 @@ class IProcess(Protocol):
 
     def send(self, words: dict[str, Any], blob: bytes = b"") -> None: ...
 
-    def signal(self, number: int) -> None: ...
-
     def kill(self) -> None: ...
 
 
@@ -104,11 +102,6 @@ class Supervisor:
         """Tell every worker."""
         for worker in list(self.workers.values()):
             worker.process.send(words)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to every worker."""
-        for worker in list(self.workers.values()):
-            worker.process.signal(number)
 
     def expect_no_more(self) -> None:
         """From now on nobody is started again."""

@@ -95,7 +95,7 @@ def test_levels_and_the_access_log_can_be_turned_off(start_shared: StartProxy, b
         proxy.stop()
     assert quiet.log == ""
     assert {line["logger"] for line in silent.log_lines()} <= {
-        "caching_proxy.app.rules_file.RulesFile",
+        "caching_proxy.app.rules_file",
         "caching_proxy.app.service.ProxyService",
     }
 

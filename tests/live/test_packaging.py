@@ -129,7 +129,7 @@ import sys
 sys.path.insert(0, ".")
 from twisted.application.service import Service
 from twisted.internet.protocol import Factory, Protocol
-from caching_proxy.telemetry.logs import LoggedService, log_stream, make_observer
+from caching_proxy.telemetry.logs import LoggedService, make_observer, open_log
 from caching_proxy.app.options import Options, server_options
 from caching_proxy.app.reactors import exit_cleanly
 
@@ -158,8 +158,10 @@ def makeService(options):
             pass
 
     reactor.callLater(0, early)
+    log = open_log(options.settings, server_options(options))
+    reactor.addSystemEventTrigger("after", "shutdown", log.finish)
     exit_cleanly(reactor)
-    service = LoggedService(make_observer(options.settings, log_stream(server_options(options))))
+    service = LoggedService(make_observer(options.settings, log), log)
     Listening().setServiceParent(service)
     return service
 """

@@ -17,26 +17,13 @@ from pathlib import Path
 
 import pytest
 from support.live_backend import Exchange, LiveBackend
-from support.proxy_process import ROOT, RUN_TWISTD, ProxyProcess, StartProxy, free_port, wait_for
+from support.proxy_process import ROOT, ProxyProcess, StartProxy, free_port, wait_for
 from support.redis_server import RedisServer
+from support.twistd import twistd
 
 pytestmark = pytest.mark.live
 
 NOWHERE = "http://127.0.0.1:9"
-
-
-def twistd(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``twistd`` to its end."""
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-c", RUN_TWISTD, *arguments],
-        cwd=directory,
-        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
 
 
 # -- what stops a start --------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_a_killed_supervisor_leaves_nothing(start_proxy: StartProxy, backend: Li
     proxy.signal(signal.SIGKILL)
     proxy.wait()
     wait_for(lambda: not any(map(alive, pids)), "the workers to end")
-    assert listeners(proxy.port) == 0
+    wait_for(lambda: listeners(proxy.port) == 0, "the sockets to go with the last thread")
 
 
 def test_a_worker_that_is_asked_to_end_ends_in_order_and_is_replaced(

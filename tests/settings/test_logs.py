@@ -156,26 +156,6 @@ def test_a_development_failure_shows_its_stack() -> None:
     assert rest[0] == "    Traceback (most recent call last):"
 
 
-class Gone(io.StringIO):
-    def write(self, text: str) -> int:
-        raise BrokenPipeError
-
-
-def test_a_stream_that_is_gone_is_no_error() -> None:
-    log = Logger(namespace="x", observer=make_observer(SETTINGS, Gone()))
-    log.info("x")
-    access = AccessLog(Gone(), True, Clock())
-    access.log(b"GET", b"/", 200, "MISS", "anonymous", 0.1, "r")
-    access.stop()
-
-
-def test_a_stream_that_knows_only_ascii() -> None:
-    raw = io.BytesIO()
-    stream = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
-    make_observer(DEVELOPMENT, stream)({"log_time": 0.0, "log_format": "é", "log_level": LogLevel.info})
-    assert raw.getvalue().endswith(b"\\xe9\n")
-
-
 # -- access lines ----------------------------------------------------------------------------------
 
 

@@ -60,7 +60,8 @@ def free_port() -> int:
 
 
 class ProxyProcess:
-    """One running proxy; ``log`` is its output so far. ``files``: how many it may have open."""
+    """One running proxy; ``log`` is its output so far. ``files``: how many it may have open. ``stdout``: a descriptor
+    that takes it instead of the log. ``through``: a program that runs it."""
 
     def __init__(
         self,
@@ -68,6 +69,8 @@ class ProxyProcess:
         environment: dict[str, str],
         arguments: tuple[str, ...] = ("-n",),
         files: int | None = None,
+        stdout: int | None = None,
+        through: tuple[str, ...] = (),
     ) -> None:
         self.directory = directory
         self.environment = environment
@@ -80,11 +83,11 @@ class ProxyProcess:
         limited = () if files is None else ("sh", "-c", f'ulimit -n {files}; exec "$@"', "sh")
         with self._log.open("wb") as out:
             self.process = subprocess.Popen(
-                [*limited, sys.executable, "-c", RUN_TWISTD, *arguments, "--pidfile=", "cachingproxy"],
+                [*through, *limited, sys.executable, "-c", RUN_TWISTD, *arguments, "--pidfile=", "cachingproxy"],
                 cwd=directory,
                 env={**inherited, "PYTHONPATH": str(ROOT), **environment},
-                stdout=out,
-                stderr=subprocess.STDOUT,
+                stdout=out if stdout is None else stdout,
+                stderr=out,
             )
 
     @property

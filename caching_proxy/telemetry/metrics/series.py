@@ -105,4 +105,5 @@ SERIES: tuple[Series, ...] = (
     ),
     Series("backend_connections", "gauge", "Connections to the backend that are open."),
     Series("backend_errors_total", "counter", "Requests that the backend gave no usable response to.", ("kind",)),
+    Series("log_lines_lost_total", "counter", "Log lines that were not written, since nothing took them in time."),
 )

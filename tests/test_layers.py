@@ -17,7 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "rules": {"http"},
     "interfaces": {"http", "rules"},
     "transport": set(),
-    "settings": {"http", "rules", "auth", "transport"},
+    "settings": {"http", "rules", "auth", "store", "transport", "upstream"},
     "cache": VALUES,
     "store": {*VALUES, "transport"},
     "auth": VALUES,
@@ -88,6 +88,13 @@ def test_no_circles() -> None:
 
     for name in GRAPH:
         visit(name, ())
+
+
+def test_settings_import_only_parsers_of_the_rooms_that_do_something() -> None:
+    rooms = ("auth", "store", "transport", "upstream")
+    used = {each for name in MODULES if _room(name) == "settings" for each in GRAPH[name] if _room(each) in rooms}
+    parsers = ("auth.address", "auth.keys", "store.url", "transport.tls", "upstream.backend")
+    assert used == {f"{NAME}.{each}" for each in parsers}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "rules").rglob("*.py")), ids=lambda path: path.stem)

@@ -8,6 +8,7 @@ import attrs
 
 from caching_proxy.rules.descriptor_shares import OWN, share_out
 from caching_proxy.settings.model import Settings
+from caching_proxy.store.url import MEMORY_URL
 
 ADMIN_CONNECTIONS = 32
 """Connections at most to a port of its own for the admin endpoints."""
@@ -28,7 +29,7 @@ def raised_limit() -> int | None:
 
 def fitted(settings: Settings, limit: int | None) -> tuple[Settings, tuple[str, ...]]:
     """The settings with as many connections as ``limit`` descriptors allow, and warnings where those are fewer."""
-    others = settings.redis_pool_max + _STORE_EXTRAS if settings.cache_url != "memory:" else 0
+    others = settings.redis_pool_max + _STORE_EXTRAS if settings.cache_url != MEMORY_URL else 0
     if settings.admin_port is not None:
         others += ADMIN_CONNECTIONS
     shares = share_out(limit, settings.max_connections, settings.backend_max_connections, others)

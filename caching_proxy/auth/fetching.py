@@ -15,20 +15,14 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
+from caching_proxy.auth.address import check_url
+
 if TYPE_CHECKING:
     from treq._types import _ITreqReactor
 
 
 class FetchError(Exception):
     """The document could not be had: another status than 200, too large, or cut short."""
-
-
-def check_url(url: str) -> str:
-    """``url`` if it is absolute http(s); raises ValueError otherwise."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("an http:// or https:// address is needed")
-    return url
 
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from caching_proxy.auth.address import check_url
 from caching_proxy.auth.claims import (
     Claims,
     NotAToken,
@@ -28,7 +29,7 @@ from caching_proxy.auth.claims import (
     unverified,
     verified,
 )
-from caching_proxy.auth.fetching import check_url, fetch_document
+from caching_proxy.auth.fetching import fetch_document
 from caching_proxy.auth.jwks import MAX_DOCUMENT_BYTES, JwksKeys
 from caching_proxy.auth.keys import (
     KeyConfigError,

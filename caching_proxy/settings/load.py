@@ -12,7 +12,7 @@ from typing import Any
 
 from caching_proxy.settings.checks import Given, check
 from caching_proxy.settings.model import Settings
-from caching_proxy.settings.parsers import SettingsError, without_password
+from caching_proxy.settings.parsers import Reason, SettingsError, without_password
 from caching_proxy.settings.table import TABLE, Variable
 
 _UNSET: Mapping[str, object] = {
@@ -62,9 +62,10 @@ def _candidates(row: Variable, *sources: Mapping[str, str]) -> Iterator[Given]:
 def _parsed(row: Variable, found: Given) -> object:
     try:
         return row.parser.convert(found.text)
-    except ValueError:
+    except ValueError as problem:
+        reason = f" ({problem})" if isinstance(problem, Reason) and str(problem) != row.parser.expected else ""
         shown = "***" if row.secret else without_password(found.text)
-        raise SettingsError(found.name, shown, row.parser.expected) from None
+        raise SettingsError(found.name, shown, row.parser.expected + reason) from None
 
 
 __all__ = ["Settings", "SettingsError", "load", "without_password"]

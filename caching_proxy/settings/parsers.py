@@ -13,12 +13,14 @@ from collections.abc import Callable
 from fnmatch import translate
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Generic, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 
+from caching_proxy.auth.address import check_url
 from caching_proxy.http.tokens import TOKEN
 from caching_proxy.rules.glob import compile_glob
+from caching_proxy.store.url import FORMS, MEMORY_URL, MemoryTopology, parse_cache_url
+from caching_proxy.upstream.backend import Backend
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -58,6 +60,22 @@ class Parser(Generic[T_co]):
 
     expected: str
     convert: Callable[[str], T_co]
+
+
+class Reason(ValueError):
+    """Why a value is refused, in words that are fit to be shown: they never repeat it."""
+
+
+def in_room(expected: str, convert: Callable[[str], T]) -> Parser[T]:
+    """What ``convert``, of the room that uses the value, takes; the text of its ValueError is shown."""
+
+    def reasoned(text: str) -> T:
+        try:
+            return convert(text)
+        except ValueError as problem:
+            raise Reason(str(problem)) from None
+
+    return Parser(expected, reasoned)
 
 
 # -- numbers ---------------------------------------------------------------------------------------
@@ -243,50 +261,24 @@ network = Parser[Network | str](
 )
 
 
+# What the rooms that use a value make of it is all that counts: nothing is judged here a second time.
+
+
 def _backend(text: str) -> str:
-    parts = urlsplit(text)
-    plain = text.isascii() and text.isprintable() and " " not in text
-    if not plain or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError(text)
-    if "@" in parts.netloc or "?" in text or "#" in text:
-        raise ValueError(text)
+    Backend.parse(text)
     return text.rstrip("/")
 
 
-backend_url = Parser(
+backend_url = in_room(
     "an http:// or https:// URL without user, query or fragment, such as http://localhost:8080/base", _backend
 )
 
-_CACHE_SCHEMES = ("redis", "rediss")
-
 
 def _cache(text: str) -> str:
-    if text in ("memory:", "memory", "memory://"):
-        return "memory:"
-    parts = urlsplit(text)
-    if parts.scheme == "unix":
-        if not parts.path.startswith("/") or parts.path == "/":
-            raise ValueError(text)
-        return text
-    if parts.scheme not in _CACHE_SCHEMES or not parts.hostname or parts.port == 0:
-        raise ValueError(text)
-    if not re.fullmatch(r"/?[0-9]{0,5}", parts.path, re.ASCII) or parts.query or parts.fragment:
-        raise ValueError(text)
-    return text
+    return MEMORY_URL if isinstance(parse_cache_url(text), MemoryTopology) else text
 
 
-cache_url = Parser(
-    "memory:, redis://[user:password@]host[:port][/db], rediss://…, valkey(s)://… or unix:///path"
-    " (Sentinel and Cluster are not supported yet)",
-    _cache,
-)
+cache_url = in_room(FORMS, _cache)
 
 
-def _web(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError(text)
-    return text
-
-
-web_url = Parser("an http:// or https:// URL", _web)
+web_url = in_room("an http:// or https:// URL", check_url)

@@ -14,6 +14,9 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import attrs
 
 DEFAULT_PORT = 6379
+MEMORY_URL = "memory:"
+"""The embedded store, as it is written best."""
+
 FORMS = "memory:, redis://[user:pass@]host[:port][/db], rediss://…, valkey://…, valkeys://… or unix:///path[?db=n]"
 _NOT_YET = {"redis+sentinel": "Sentinel", "rediss+sentinel": "Sentinel", "redis+cluster": "Cluster"}
 _NOT_YET["rediss+cluster"] = "Cluster"
@@ -27,7 +30,7 @@ class MemoryTopology:
     """The embedded store."""
 
     def describe(self) -> str:
-        return "memory:"
+        return MEMORY_URL
 
 
 @attrs.frozen(slots=True)
@@ -57,7 +60,7 @@ Topology = MemoryTopology | RedisTopology
 
 def parse_cache_url(url: str) -> Topology:
     """What ``CACHE_URL`` names; ValueError, fit to be shown, for anything else."""
-    if url in ("memory:", "memory://"):
+    if url in (MEMORY_URL, "memory", "memory://"):
         return MemoryTopology()
     if _FORBIDDEN.search(url):
         raise ValueError("a URL without spaces (written %20) or control characters")

@@ -10,6 +10,7 @@ import attrs
 
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?")
+_UNSEEN = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
 _PATH = re.compile(r"[\x21-\x7e]*")
 
 
@@ -26,6 +27,8 @@ class Backend:
     @classmethod
     def parse(cls, url: str) -> Backend:
         """From ``http(s)://host[:port][/path]``. Raises ValueError with a text that says what is wrong."""
+        if _UNSEEN.search(url):  # some would be dropped without a word
+            raise ValueError("the URL must not have spaces or control characters")
         try:
             parts = urlsplit(url)
             port = parts.port

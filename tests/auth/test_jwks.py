@@ -17,7 +17,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.util import Redirect
 
-from caching_proxy.auth.fetching import FetchError, check_url, fetch_document
+from caching_proxy.auth.address import check_url
+from caching_proxy.auth.fetching import FetchError, fetch_document
 from caching_proxy.auth.jwks import BadKeySet, JwksKeys, parse_key_set
 from caching_proxy.auth.keys import TokenConfig
 from caching_proxy.auth.verifier import TokenVerifier

@@ -12,6 +12,7 @@ from caching_proxy.store.url import MemoryTopology, RedisTopology, parse_cache_u
     [
         ("memory:", MemoryTopology(), "memory:"),
         ("memory://", MemoryTopology(), "memory:"),
+        ("memory", MemoryTopology(), "memory:"),
         ("redis://h", RedisTopology("h"), "redis://h:6379"),
         ("redis://h:7000/", RedisTopology("h", 7000), "redis://h:7000"),
         ("redis://h/3", RedisTopology("h", db=3), "redis://h:6379/3"),

@@ -231,3 +231,13 @@ class IInvalidationBus(Interface):
 
     def stop() -> Deferred[None]:
         """Tell and hear nothing more; fires when the connection is closed."""
+
+
+class ISiblings(Protocol):
+    """The other workers behind the same port."""
+
+    def announce(self, invalidation: Invalidation, on_removed: Callable[[set[bytes]], object]) -> None:
+        """Have them carry it out; ``on_removed`` hears once which keys they removed, when all have done it."""
+
+    def reached(self) -> Deferred[None]:
+        """Fires when all that was announced has taken effect at all of them; never fails."""

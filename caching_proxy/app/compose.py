@@ -25,6 +25,7 @@ from caching_proxy.app.instruments import (
 from caching_proxy.app.rules_file import CACHE_RULES_FILE, RulesFile, cache_rules_file, invalidation_rules_file
 from caching_proxy.app.statistics import Statistics, Watched
 from caching_proxy.app.store_parts import make_bus, make_store
+from caching_proxy.app.team import Team
 from caching_proxy.app.token_parts import make_verifier
 from caching_proxy.auth.verifier import TokenVerifier
 from caching_proxy.cache.backend.fetch import Fetcher
@@ -39,12 +40,13 @@ from caching_proxy.cache.pass_through import Observer, PassThrough
 from caching_proxy.cache.pipeline import Parts, Pipeline
 from caching_proxy.cache.post_responses import PostKeeper
 from caching_proxy.cache.responses import Responses
+from caching_proxy.cache.shared_invalidator import SharedInvalidator
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames
 from caching_proxy.cache.tiers.writer import Writer
-from caching_proxy.interfaces import IInvalidationBus, IStore, IUpstream
+from caching_proxy.interfaces import IInvalidationBus, ISiblings, IStore, IUpstream
 from caching_proxy.rules.cache_rules import CacheRule
 from caching_proxy.rules.invalidation_rules import Rule, RulesError, spellings
 from caching_proxy.rules.key import KeyPolicy
@@ -118,6 +120,7 @@ class Cache:
     varying: VaryNames
     terms: TermsByTarget
     reader: StoreReader
+    siblings: ISiblings | None
 
 
 def compose(
@@ -127,11 +130,12 @@ def compose(
     random: Callable[[int], bytes] = os.urandom,
     wall: IReactorTime | None = None,
     read: Callable[[Path], bytes] = Path.read_bytes,
+    team: Team | None = None,
 ) -> Proxy:
     """Build the whole proxy on ``reactor``; nothing is opened yet. Raises SettingsError or ValueError for bad ones.
 
     ``log`` takes the access lines. ``wall`` dates what is stored, sent and logged; without it the reactor's own
-    clock does. ``read`` gives the contents of files of rules.
+    clock does. ``read`` gives the contents of files of rules; ``team`` are the other workers, if there are any.
     """
     wall = wall if wall is not None else reactor
     metrics = Metrics(settings.metrix_prefix, settings.metrix_prefix)
@@ -140,7 +144,7 @@ def compose(
     upstream = _upstream(reactor, settings, metrics)
     bus = make_bus(reactor, settings, store, random(8).hex().encode())
     watch_bus(metrics, bus)
-    cache = _cache(wall, settings, store, metrics, bus)
+    cache = _cache(wall, settings, store, metrics, bus, team)
     verifier = make_verifier(reactor, settings, wall)
     access = make_access_log(settings, log, wall)
     new_request_id = request_ids(random)
@@ -161,7 +165,8 @@ def compose(
     statistics = Statistics(watched, reactor, wall)
     streams = Streams(reactor, statistics, happenings)
     insight = Insight(statistics, streams, happenings)
-    admin = admin_children(_services(wall, settings, store, cache, readiness, metrics, insight))
+    services = _services(wall, settings, store, cache, readiness, metrics, insight)
+    admin = admin_children(services if team is None else team.share(services))
     apart = settings.admin_port is not None
     site = _site(reactor, wall, settings, Root({} if apart else admin, resource), hot_path, recorder.refused_early)
     cache_rules = _cache_rules(settings, cache.terms, site, read)
@@ -209,7 +214,9 @@ def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
     return upstream
 
 
-def _cache(wall: Any, settings: Settings, store: IStore, metrics: Metrics, bus: IInvalidationBus | None) -> Cache:
+def _cache(
+    wall: Any, settings: Settings, store: IStore, metrics: Metrics, bus: IInvalidationBus | None, team: Team | None
+) -> Cache:
     hot = HotTier(
         settings.hot_cache_max_entries,
         settings.hot_cache_max_bytes,
@@ -223,7 +230,9 @@ def _cache(wall: Any, settings: Settings, store: IStore, metrics: Metrics, bus: 
     patience = settings.backend_timeout + settings.backend_connect_timeout
     varying, leases, flights = VaryNames(), Leases(), SingleFlight(wall, patience)
     told = [] if bus is None else [bus.publish]
-    invalidator = Invalidator(hot, burst, leases, flights, store, wall, count_invalidation(metrics), *told)
+    parts = (hot, burst, leases, flights, store, wall, count_invalidation(metrics), *told)
+    own_store = settings.cache_url == "memory:"
+    invalidator = Invalidator(*parts) if team is None else SharedInvalidator(team.siblings, own_store, *parts)
     writer = Writer(hot, burst, store, leases, wall, invalidator.purge_key, varying)
     watch_tiers(metrics, hot, burst, flights)
     watch_store(metrics, store)
@@ -242,6 +251,7 @@ def _cache(wall: Any, settings: Settings, store: IStore, metrics: Metrics, bus: 
         writer=writer,
         varying=varying,
         reader=reader,
+        siblings=team.siblings if team is not None else None,
     )
 
 
@@ -276,7 +286,9 @@ def _pipeline(
             fetcher=Fetcher(
                 policy.max_body, terms, route, writer, uncacheable, responses, fills, wall, reader, varying
             ),
-            passing=PassThrough(route, cache.invalidator, rules, terms, responses, posts, wall, on_invalidation),
+            passing=PassThrough(
+                route, cache.invalidator, rules, terms, responses, posts, wall, on_invalidation, cache.siblings
+            ),
             responses=responses,
             varying=varying,
             terms=terms,

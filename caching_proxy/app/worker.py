@@ -23,8 +23,11 @@ from caching_proxy.app.sources import Sources
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.logs import shared_log, start_logging
+from caching_proxy.workers.announcer import Announcer
+from caching_proxy.workers.channel import Channel
 from caching_proxy.workers.frames import Frame, FrameReader
 from caching_proxy.workers.process import CONTROL, LIFELINE
+from caching_proxy.workers.siblings import Siblings
 from caching_proxy.workers.supervisor import LAST_SECONDS
 
 
@@ -62,6 +65,7 @@ def _run(control: socket.socket, begin: dict[str, Any], sources: Sources) -> int
     from caching_proxy.app.gc_tuning import tune_gc
     from caching_proxy.app.instruments import watch_log
     from caching_proxy.app.reactors import exit_cleanly
+    from caching_proxy.app.team import Team
     from caching_proxy.app.worker_service import WorkerService
 
     settings, _ = sources.settings()
@@ -71,11 +75,14 @@ def _run(control: socket.socket, begin: dict[str, Any], sources: Sources) -> int
     attend(log, reactor)
     start_logging(settings, log)
     count_monotonically(reactor)
-    proxy = compose(reactor, settings, log, os.urandom, WallClock(reactor), sources.read)
+    channel = Channel(lambda frame: service.told(frame), lambda: service.supervisor_gone())
+    siblings = Siblings(lambda words, blob: channel.send(Frame(words, blob)))
+    team = Team(siblings, Announcer(siblings, lambda function: reactor.callLater(0, function)))
+    proxy = compose(reactor, settings, log, os.urandom, WallClock(reactor), sources.read, team)
     watch_log(proxy.metrics, log)
     exit_cleanly(reactor)
     _watch_lifeline(settings)
-    service = WorkerService(reactor, proxy, begin, control, log)
+    service = WorkerService(reactor, proxy, begin, control, channel, siblings, log)
     reactor.callWhenRunning(tune_gc)
     service.privilegedStartService()
     service.startService()

@@ -9,12 +9,15 @@ from twisted.internet.defer import Deferred
 
 from caching_proxy.app.compose import Proxy
 from caching_proxy.app.service import ProxyService
+from caching_proxy.cache.shared_invalidator import SharedInvalidator
 from caching_proxy.server.listener import Listener, accept_waiting, adopt
 from caching_proxy.server.site import ProxySite
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.log_writer import LogWriter
+from caching_proxy.workers.announcer import answer_drops
 from caching_proxy.workers.channel import Channel, attach
 from caching_proxy.workers.frames import Frame
+from caching_proxy.workers.siblings import Siblings
 
 LINGER_SECONDS = 1.0
 """For so long clients whose connection is idle may have sent a request that has not arrived yet."""
@@ -26,10 +29,18 @@ class WorkerService(ProxyService):
     linger_seconds = LINGER_SECONDS
 
     def __init__(
-        self, reactor: Any, proxy: Proxy, begin: dict[str, Any], control: socket.socket, log: LogWriter
+        self,
+        reactor: Any,
+        proxy: Proxy,
+        begin: dict[str, Any],
+        control: socket.socket,
+        channel: Channel,
+        siblings: Siblings,
+        log: LogWriter,
     ) -> None:
         super().__init__(reactor, proxy, _give_up)
         self._writer = log
+        self._permitted: list[Deferred[Listener]] = []
         self._slot: int = begin["slot"]
         self._number: int = begin["number"]
         made: dict[int, socket.socket] = {}
@@ -39,12 +50,19 @@ class WorkerService(ProxyService):
         }
         self._adopted: dict[int, list[Deferred[Listener]]] = {}
         self._told_to_stop = False
-        self._channel = Channel(self._told, self._supervisor_gone)
+        self._channel = channel
         self._control = control
+        self._siblings = siblings
+        assert isinstance(proxy.invalidator, SharedInvalidator)
+        answer_drops(siblings, proxy.invalidator.hear)
 
     def privilegedStartService(self) -> None:
         attach(self._reactor, self._control, self._channel)
         super().privilegedStartService()
+
+    def startService(self) -> None:
+        super().startService()
+        self._say("ready")
 
     def stopService(self) -> Deferred[None]:
         if not self._told_to_stop:
@@ -60,10 +78,18 @@ class WorkerService(ProxyService):
         """They come through the supervisor."""
 
     def _listen(self, where: str | tuple[str, int], site: ProxySite, prefix: str) -> Deferred[Listener]:
-        return adopt(self._reactor, self._sockets[prefix][self._slot], site)
+        serving: Deferred[Listener] = Deferred()
+        self._permitted.append(serving)
+        return serving.addCallback(lambda _: adopt(self._reactor, self._sockets[prefix][self._slot], site))
+
+    def _serve(self) -> None:
+        """Siblings tell us from now on what they invalidate."""
+        permitted, self._permitted = self._permitted, []
+        for serving in permitted:
+            serving.callback(None)  # type: ignore[arg-type]
 
     def _announce(self, _: object) -> None:
-        self._say("ready")
+        self._say("serving")
 
     def _sites(self) -> dict[str, ProxySite]:
         sites = {"": self._proxy.site, "ADMIN_": self._proxy.admin_site}
@@ -106,9 +132,16 @@ class WorkerService(ProxyService):
 
     # -- the supervisor ------------------------------------------------------------------------------
 
-    def _told(self, frame: Frame) -> None:
+    def told(self, frame: Frame) -> None:
+        """The supervisor says something."""
         words = frame.words
         match words["do"]:
+            case "call" | "reply" | "reached" | "answered":
+                self._siblings.told(frame)
+            case "ping":
+                self._say("pong")
+            case "serve":
+                self._serve()
             case "adopt":
                 self._adopt(words["slot"])
             case "release":
@@ -127,7 +160,9 @@ class WorkerService(ProxyService):
         if self.running:
             self._reactor.stop()
 
-    def _supervisor_gone(self) -> None:
+    def supervisor_gone(self) -> None:
+        """The channel has ended."""
+        self._siblings.supervisor_gone()
         if self.running:
             self._log.error("the supervisor is gone: this worker ends")
             self._end()

@@ -19,10 +19,11 @@ from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.post_responses import KeptPost, PostKeeper
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.cache.responses import Responses
+from caching_proxy.cache.shared_invalidator import everywhere
 from caching_proxy.http.hop_by_hop import max_forwards, upgrade_wish
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.methods import SAFE
-from caching_proxy.interfaces import Identity, StoreError, UpstreamError, UpstreamResponse
+from caching_proxy.interfaces import Identity, ISiblings, StoreError, UpstreamError, UpstreamResponse
 from caching_proxy.rules.invalidation_rules import Rule, resolve
 from caching_proxy.rules.key import target_of
 from caching_proxy.rules.outcome import Bypass, CacheStatus, Detour
@@ -56,6 +57,7 @@ class PassThrough:
         posts: PostKeeper,
         clock: IReactorTime,
         observe: Observer | None = None,
+        siblings: ISiblings | None = None,
     ) -> None:
         self._observe = observe
         self._route = route
@@ -65,6 +67,7 @@ class PassThrough:
         self._responses = responses
         self._posts = posts
         self._clock = clock
+        self._siblings = siblings
 
     def forward(self, client_request: ClientRequest, identity: Identity) -> CacheResponse | Deferred[CacheResponse]:
         """A request whose method the cache does not serve."""
@@ -98,20 +101,47 @@ class PassThrough:
 
     def _forwarded(
         self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity, asked_at: float
-    ) -> CacheResponse:
+    ) -> CacheResponse | Deferred[CacheResponse]:
         method = client_request.head.method
         kept: KeptPost | None = None
         if method not in SAFE:
             targets, patterns = self._outdated(client_request, response.head)
-            if self._posts.may_keep(client_request, identity, response):
+            keeps = self._posts.may_keep(client_request, identity, response)
+            if keeps or (self._siblings is not None and targets):
                 done = self._invalidated(client_request, targets, patterns)
-                kept = self._posts.keep(client_request, identity, response, asked_at, done)
+                if keeps:
+                    kept = self._posts.keep(client_request, identity, response, asked_at, done)
+                if self._siblings is not None:
+                    return self._answer_later(done, self._siblings, method, identity, response, kept)
             else:
                 for target in targets:
                     self._invalidator.invalidate_target(target, partial(self._told, target, client_request))
                 if patterns:
                     for pattern, begun in zip(patterns, self._invalidator.invalidate_by_rules(patterns), strict=True):
                         begun.addBoth(partial(self._told, pattern, client_request))
+        return self._answer(method, identity, response, kept)
+
+    def _answer_later(
+        self,
+        done: Deferred[bool],
+        siblings: ISiblings,
+        method: bytes,
+        identity: Identity,
+        response: UpstreamResponse,
+        kept: KeptPost | None,
+    ) -> Deferred[CacheResponse]:
+        """The answer, once no worker gives out what it makes untrue; a client that leaves frees the backend."""
+
+        def left(failure: Failure) -> Failure:
+            response.body.cancel()
+            return failure
+
+        reached = Deferred.fromCoroutine(everywhere(done, siblings, self._clock))
+        return reached.addCallbacks(lambda _: self._answer(method, identity, response, kept), left)
+
+    def _answer(
+        self, method: bytes, identity: Identity, response: UpstreamResponse, kept: KeptPost | None
+    ) -> CacheResponse:
         status, now = CacheStatus.NOT_APPLICABLE, self._clock.seconds()
         if kept is None:
             return self._responses.passed(method, identity, response, status, now)

@@ -92,6 +92,8 @@ class Pending:
                 under_way.append(swept)
             elif isinstance(self.subject, PatternSet):
                 self.removed.update(self.subject.select(list(swept.gone)))
+            else:
+                self.removed |= swept.gone
         self.sweeps = under_way
         return under_way[0] if under_way else None
 

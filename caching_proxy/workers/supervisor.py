@@ -16,12 +16,11 @@ from twisted.logger import Logger
 
 from caching_proxy.workers.backoff import Backoff
 from caching_proxy.workers.frames import Frame
+from caching_proxy.workers.health import Health
+from caching_proxy.workers.switchboard import ASKED_SECONDS, Switchboard
 
 START_SECONDS = 30.0
 """A worker that does not serve after so long is killed."""
-
-ASKED_SECONDS = 2.0
-"""What a worker is asked is answered within so long."""
 
 LAST_SECONDS = 3.0
 """What ending may take beyond the times that the settings give."""
@@ -78,6 +77,8 @@ class Supervisor:
         self._give_up = give_up
         self._backoff = [Backoff() for _ in range(slots)]
         self._waiting: dict[int, IDelayedCall] = {}  # slot → the start to come
+        self._switchboard = Switchboard(clock, self._send)
+        self._health = Health(clock, self._ping, self._report, self._hangs)
         self._adopters: dict[int, int] = {}  # slot → the worker that accepts for nobody there
         self._numbers = 0
         self._served = False
@@ -178,8 +179,16 @@ class Supervisor:
     def heard(self, worker: Worker, frame: Frame) -> None:
         """A frame came from a worker."""
         said = frame.words.get("say")
-        if said == "ready":
-            self._on_ready(worker)
+        if said == "ask":
+            self._switchboard.ask(worker.number, frame)
+        elif said == "reply":
+            self._switchboard.reply(worker.number, frame)
+        elif said == "pong":
+            self._health.pong(worker.number)
+        elif said == "ready":
+            self._may_serve(worker)
+        elif said == "serving":
+            self._on_serving(worker)
         elif said == "failed":
             worker.failure = str(frame.words.get("why"))
         elif said == "leaving" and not worker.leaving:
@@ -188,7 +197,13 @@ class Supervisor:
         elif said == "concentrated":
             self._has_concentrated(worker.number)
 
-    def _on_ready(self, worker: Worker) -> None:
+    def _may_serve(self, worker: Worker) -> None:
+        """From now on it hears what its siblings invalidate, and only then it may have something to forget."""
+        self._switchboard.slots[worker.number] = worker.slot
+        self._health.watch(worker.number)
+        worker.process.send({"do": "serve"})
+
+    def _on_serving(self, worker: Worker) -> None:
         worker.quiet()
         worker.serves = self._served = True
         adopter = self.workers.get(self._adopters.pop(worker.slot, 0))
@@ -208,6 +223,8 @@ class Supervisor:
     def _on_ended(self, worker: Worker, how: str) -> None:
         worker.quiet()
         del self.workers[worker.number]
+        self._switchboard.gone(worker.number)
+        self._health.forget(worker.number)
         if self._stopping:
             self._has_concentrated(worker.number)
             if not self.workers:
@@ -267,6 +284,21 @@ class Supervisor:
     def _kill(self, worker: Worker, why: str) -> None:
         self._log.error("worker {n} (pid {pid}) is killed: {why}", n=worker.number, pid=worker.process.pid, why=why)
         worker.process.kill()
+
+    def _send(self, number: int, words: dict[str, Any], blob: bytes) -> None:
+        worker = self.workers.get(number)
+        if worker is not None:
+            worker.process.send(words, blob)
+
+    def _ping(self, number: int) -> None:
+        self._send(number, {"do": "ping"}, b"")
+
+    def _report(self, number: int) -> None:
+        pid = self.workers[number].process.pid
+        self._log.warn("worker {n} (pid {pid}) does not answer", n=number, pid=pid)
+
+    def _hangs(self, number: int) -> None:
+        self._kill(self.workers[number], "it hangs")
 
     # -- reloading -----------------------------------------------------------------------------------
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import socket
 from pathlib import Path
 
-from support.proxy_process import ProxyProcess, wait_for
+from support.proxy_process import ProxyProcess, Response, wait_for
 
 
 def worker_pids(proxy: ProxyProcess) -> list[int]:
@@ -60,3 +61,28 @@ def _has(pid: int, name: str) -> bool:
                 if os.readlink(link) == name:
                     return True
     return False
+
+
+class Line(http.client.HTTPConnection):
+    """A connection that is kept to one worker."""
+
+    def ask(self, method: str, target: str, body: bytes | None = None, **fields: str) -> Response:
+        self.request(method, target, body, {name.replace("_", "-"): value for name, value in fields.items()})
+        answer = self.getresponse()
+        return Response(answer.status, answer.getheaders(), answer.read())
+
+
+def lines(proxy: ProxyProcess, pids: list[int]) -> dict[int, Line]:
+    """A connection to each of the workers; the kernel deals them out, so as many are made as that takes."""
+    found: dict[int, Line] = {}
+    for _ in range(500):
+        line = Line("127.0.0.1", proxy.port, timeout=20)
+        assert line.ask("GET", "/health").status == 200
+        pid = owner(proxy, line.sock, pids)
+        if pid is None or pid in found:
+            line.close()
+        else:
+            found[pid] = line
+        if len(found) == len(pids):
+            return {pid: found[pid] for pid in pids}
+    raise AssertionError(f"no connection reached {set(pids) - set(found)}")

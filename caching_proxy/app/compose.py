@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.app.clocks import StepWatch
 from caching_proxy.app.descriptors import ADMIN_CONNECTIONS
+from caching_proxy.app.insight import make_insight
 from caching_proxy.app.instruments import (
     BackendMeter,
     count_invalidation,
@@ -163,8 +164,7 @@ def compose(
     readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
     watched = Watched(settings, store, cache.hot, cache.burst, cache.reader, cache.writer, cache.flights, metrics)
     statistics = Statistics(watched, reactor, wall)
-    streams = Streams(reactor, statistics, happenings)
-    insight = Insight(statistics, streams, happenings)
+    insight = make_insight(reactor, wall, settings, statistics, happenings, resource.front, pipeline.parts, cache.burst)
     services = _services(wall, settings, store, cache, readiness, metrics, insight)
     admin = admin_children(services if team is None else team.share(services))
     apart = settings.admin_port is not None
@@ -189,7 +189,7 @@ def compose(
         else None,
         steps=StepWatch(reactor, wall, lambda _: _forget(cache)),
         statistics=statistics,
-        streams=streams,
+        streams=insight.streams,
     )
 
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from caching_proxy.rules.outcome import Refusal
+
 
 class HitForMiss:
     """Keys with the moment until which they count as uncacheable; at most ``limit`` of them, ``ttl`` in seconds."""
 
     def __init__(self, limit: int = 10_000, ttl: float = 120.0) -> None:
-        self._until: OrderedDict[bytes, float] = OrderedDict()
+        self._until: OrderedDict[bytes, tuple[float, Refusal | None]] = OrderedDict()
         self._limit = limit
         self._ttl = ttl
 
-    def add(self, key: bytes, now: float) -> None:
+    def add(self, key: bytes, now: float, refusal: Refusal | None = None) -> None:
+        """``refusal`` is why the response was not stored, None where it was, but serves nobody else as it is."""
         self._until.pop(key, None)
-        self._until[key] = now + self._ttl
+        self._until[key] = now + self._ttl, refusal
         if len(self._until) > self._limit:
             self._until.popitem(last=False)
 
@@ -28,13 +31,18 @@ class HitForMiss:
         self._until.pop(key, None)
 
     def covers(self, key: bytes, now: float) -> bool:
-        until = self._until.get(key)
-        if until is None:
+        known = self._until.get(key)
+        if known is None:
             return False
-        if now >= until:
+        if now >= known[0]:
             del self._until[key]
             return False
         return True
+
+    def refusal(self, key: bytes, now: float) -> Refusal | None:
+        """Why the last response was not stored, as far as it is remembered; changes nothing."""
+        until, refusal = self._until.get(key, (0.0, None))
+        return refusal if now < until else None
 
     def __len__(self) -> int:
         return len(self._until)

@@ -34,11 +34,10 @@ from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.outcome import CacheStatus, Detour, Forward
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import RequestTraits, traits_under
-from caching_proxy.rules.reuse import Lookup, Use, choose, may_serve_on_error
+from caching_proxy.rules.reuse import ANSWERS, Lookup, Use, choose, may_serve_on_error
 from caching_proxy.rules.terms_by_target import TermsByTarget
 
 _HIT = Use.HIT  # finding a member costs several times what a name of the module does
-_ANSWERS = frozenset({Use.HIT, Use.STALE_HIT, Use.STALE_WHILE_REVALIDATE})
 
 FLIGHTS = 2
 """How many flights a request joins whose leaders are given up before it goes alone."""
@@ -79,7 +78,7 @@ class Pipeline:
     _log = Logger()
 
     def __init__(self, parts: Parts) -> None:
-        self._p = parts
+        self._p = self.parts = parts
         self._traits = traits_under(parts.policy)
         self._now: Callable[[], float] = parts.clock.seconds
 
@@ -149,15 +148,14 @@ class Pipeline:
                 cache_request, [entry for entry in known if entry.missing is None]
             )  # it is gone meanwhile
         use, entry = lookup.use, lookup.entry
-        if entry is not None and use in _ANSWERS:
+        if entry is not None and use in ANSWERS:
             if use is _HIT:
                 if stored and found.current:
                     ends = inf if record is None else record.expires_at
                     found.kept = p.hot.put_all(cache_request.key, known, now, ends) or found.kept
-                return p.responses.stored(cache_request, entry, CacheStatus.HIT, now)
-            if use is Use.STALE_WHILE_REVALIDATE:
+            elif use is Use.STALE_WHILE_REVALIDATE:
                 self._revalidate_behind(cache_request, lookup, entry)
-            return p.responses.stored(cache_request, entry, CacheStatus.STALE, now)
+            return p.responses.stored(cache_request, entry, ANSWERS[use], now)
         if use is Use.UNSATISFIABLE:
             return p.responses.only_if_cached(cache_request)
         cache_request.take_lease(p.leases).current = found.current

@@ -254,6 +254,23 @@ NO_ANSWER = Reason(
     "the backend gave no usable answer, and nothing stored may stand in for it",
     "set STALE_IF_ERROR_SECONDS to serve what is stored while the backend is in trouble",
 )
+OWN_ENDPOINT = Reason(
+    "B18", _PROJECT, "this is an endpoint of the proxy's own: neither cache nor backend see the request"
+)
+CLIMBS = Reason(
+    "B18",
+    _PROJECT,
+    "the path leads out of what is served here: 400",
+    "send a path that does not climb above the path of BACKEND_URL",
+)
+FOREIGN_HOST = Reason("X10", _R9110 + "15.5.20", "the host is not served here: 421", "add the host to ALLOWED_HOSTS")
+OWN_CONDITIONS = Reason(
+    "V13",
+    _R9111 + "4.3.2",
+    "nothing is stored, so the client's own conditions go on untouched, and a 304 to them fills no cache",
+    "FILL_ON_CONDITIONAL=on fetches and stores the whole for such clients",
+)
+OWN_RANGE = Reason("R5", _R9111 + "3.3", "a part is asked for; of the answer only a single part in bytes can be stored")
 ONLY_IF_CACHED = Reason(
     "Q5",
     _R9111 + "5.2.1.7",

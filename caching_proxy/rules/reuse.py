@@ -7,7 +7,9 @@ Freshness, the client's wishes and the stale rules meet here and nowhere else. N
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import attrs
 
 from caching_proxy.http.dates import parse_date
 from caching_proxy.http.messages import RequestHead
@@ -15,7 +17,7 @@ from caching_proxy.http.request_directives import NO_DIRECTIVES, RequestControl
 from caching_proxy.http.values import transient
 from caching_proxy.rules.conditional import has_precondition
 from caching_proxy.rules.entry import CacheEntry, Flag
-from caching_proxy.rules.outcome import Forward
+from caching_proxy.rules.outcome import CacheStatus, Forward, Ground
 from caching_proxy.rules.ranges import can_answer_part
 from caching_proxy.rules.scope import PLAIN_VIEW, View
 from caching_proxy.rules.validation import can_validate
@@ -33,6 +35,13 @@ class Use(enum.Enum):
     UNSATISFIABLE = "unsatisfiable"  # only-if-cached, and nothing may be used: 504
 
 
+ANSWERS: Mapping[Use, CacheStatus] = {
+    Use.HIT: CacheStatus.HIT,
+    Use.STALE_HIT: CacheStatus.STALE,
+    Use.STALE_WHILE_REVALIDATE: CacheStatus.STALE,
+}
+"""Uses that answer from what is stored, and what the answer is called."""
+
 MAX_CANDIDATES = 16
 """Entity tags of other variants that are offered to the backend: the latest."""
 
@@ -47,7 +56,8 @@ class Lookup:
     ``entry`` is what answers (hits), is validated, or, beside ``FETCH``, may still serve if the backend fails.
     ``candidates`` are other variants whose entity tags may be offered to the backend (RFC 9111 §4.3.1).
     ``part`` is a fresh stored part that does not cover this request but may be completed. ``others`` are further
-    responses that the request selects: a 304 to the validation of ``entry`` may freshen them too (§4.3.4).
+    responses that the request selects: a 304 to the validation of ``entry`` may freshen them too (§4.3.4). ``ground``
+    is what was decisive, in a word.
     """
 
     use: Use
@@ -56,6 +66,7 @@ class Lookup:
     candidates: tuple[CacheEntry, ...] = ()
     part: CacheEntry | None = None
     others: tuple[CacheEntry, ...] = ()
+    ground: Ground = attrs.field(default=Ground.FRESH, eq=False)
 
     @property
     def lacking(self) -> tuple[CacheEntry, ...]:
@@ -65,7 +76,7 @@ class Lookup:
 
 
 _HIT = Use.HIT
-_UNKNOWN = Lookup(Use.FETCH, forward=Forward.URI_MISS)
+_UNKNOWN = Lookup(Use.FETCH, forward=Forward.URI_MISS, ground=Ground.NOTHING)
 
 
 def choose(
@@ -84,7 +95,7 @@ def choose(
             return Lookup(_HIT, entries[0])
     decision = _decide(request, control, entries, now, view)
     if control.only_if_cached and decision.forward is not None:  # RFC 9111 §5.2.1.7
-        return Lookup(Use.UNSATISFIABLE, decision.entry, decision.forward)
+        return Lookup(Use.UNSATISFIABLE, decision.entry, decision.forward, ground=decision.ground)
     return decision
 
 
@@ -121,7 +132,7 @@ def _decide(
     request: RequestHead, control: RequestControl, entries: Sequence[CacheEntry], now: float, view: View
 ) -> Lookup:
     if has_precondition(request.fields):
-        return Lookup(Use.FETCH, forward=Forward.BYPASS)
+        return Lookup(Use.FETCH, forward=Forward.BYPASS, ground=Ground.CONDITIONS)
     variants = entries if isinstance(entries, Variants) else Variants(entries)
     matching = [entry for entry in variants.matching(request.fields, view) if now < entry.gone_at]
     if not matching:
@@ -129,14 +140,15 @@ def _decide(
     entry = _newest([entry for entry in matching if _can_answer(request, entry)], now)
     if entry is None:
         part = _newest([entry for entry in matching if entry.fresh(now)], now)
-        return Lookup(Use.FETCH, forward=Forward.PARTIAL, part=part)
-    use, forward = _use_of(entry, control, now)
+        return Lookup(Use.FETCH, forward=Forward.PARTIAL, part=part, ground=Ground.PART)
+    use, forward, ground = _use_of(entry, control, now)
     # A stale GET response says nothing to a HEAD: that one is forwarded as it is (RFC 9111 §4.3.5).
     if use is Use.VALIDATE and (request.method == b"HEAD" or not can_validate(entry)):
         use = Use.FETCH
     if use in _VALIDATING and len(matching) > 1:
-        return Lookup(use, entry, forward, others=tuple(other for other in matching if other is not entry))
-    return Lookup(use, entry, forward)
+        others = tuple(other for other in matching if other is not entry)
+        return Lookup(use, entry, forward, others=others, ground=ground)
+    return Lookup(use, entry, forward, ground=ground)
 
 
 def _nothing_matches(variants: Variants, now: float, view: View) -> Lookup:
@@ -144,7 +156,8 @@ def _nothing_matches(variants: Variants, now: float, view: View) -> Lookup:
     if not live:
         return _UNKNOWN
     candidates = [entry for entry in live if Flag.PARTIAL not in entry.flags and _has_tag(entry)]
-    return Lookup(Use.FETCH, forward=Forward.VARY_MISS, candidates=tuple(candidates[-MAX_CANDIDATES:]))
+    latest = tuple(candidates[-MAX_CANDIDATES:])
+    return Lookup(Use.FETCH, forward=Forward.VARY_MISS, candidates=latest, ground=Ground.OTHER_VARIANTS)
 
 
 def _can_answer(request: RequestHead, entry: CacheEntry) -> bool:
@@ -164,37 +177,44 @@ def _newest(entries: list[CacheEntry], now: float) -> CacheEntry | None:
     return max(entries, key=rank)
 
 
-def _use_of(entry: CacheEntry, control: RequestControl, now: float) -> tuple[Use, Forward | None]:
+_Decision = tuple[Use, Forward | None, Ground]
+
+
+def _use_of(entry: CacheEntry, control: RequestControl, now: float) -> _Decision:
     ttl = entry.ttl(now)
     if Flag.NO_CACHE in entry.flags:  # RFC 9111 §5.2.2.4
-        return Use.VALIDATE, Forward.STALE
+        return Use.VALIDATE, Forward.STALE, Ground.NO_CACHE
     if ttl > 0:
-        if _wish_forbids(entry, control, ttl, now):
-            return Use.VALIDATE, Forward.REQUEST
-        return Use.HIT, None
+        wish = _wish_against(entry, control, ttl, now)
+        return (Use.HIT, None, Ground.FRESH) if wish is None else (Use.VALIDATE, Forward.REQUEST, wish)
     if Flag.STRICT in entry.flags or control.refresh or control.min_fresh is not None:
-        return Use.VALIDATE, Forward.STALE
+        return Use.VALIDATE, Forward.STALE, Ground.STRICT
     return _stale_use(entry, control, -ttl, now)
 
 
-def _wish_forbids(entry: CacheEntry, control: RequestControl, ttl: int, now: float) -> bool:
-    """Whether the client does not want this fresh response as it is."""
-    if control.explicit_no_cache or (control.min_fresh is not None and ttl < control.min_fresh):
-        return True
+def _wish_against(entry: CacheEntry, control: RequestControl, ttl: int, now: float) -> Ground | None:
+    """Why the client does not want this fresh response as it is, None if it does."""
+    if control.explicit_no_cache:
+        return Ground.CLIENT_NO_CACHE
+    if control.min_fresh is not None and ttl < control.min_fresh:
+        return Ground.MIN_FRESH
     if Flag.IMMUTABLE in entry.flags:  # RFC 8246 §2: while fresh, no need to confirm it
-        return False
-    return control.refresh or (control.max_age is not None and entry.age(now) > control.max_age)
+        return None
+    if control.refresh:
+        return Ground.REFRESH
+    return Ground.MAX_AGE if control.max_age is not None and entry.age(now) > control.max_age else None
 
 
-def _stale_use(entry: CacheEntry, control: RequestControl, staleness: int, now: float) -> tuple[Use, Forward | None]:
+def _stale_use(entry: CacheEntry, control: RequestControl, staleness: int, now: float) -> _Decision:
     # RFC 9111 §5.2.1.1: max-age alone also means that nothing stale is wanted
     if control.max_age is not None and (control.max_stale is None or entry.age(now) > control.max_age):
-        return Use.VALIDATE, Forward.STALE
+        return Use.VALIDATE, Forward.STALE, Ground.MAX_AGE
     if 0 < entry.stale_while_revalidate >= staleness:
-        return (Use.STALE_HIT if control.only_if_cached else Use.STALE_WHILE_REVALIDATE), None
+        use = Use.STALE_HIT if control.only_if_cached else Use.STALE_WHILE_REVALIDATE
+        return use, None, Ground.REVALIDATE_BEHIND
     if control.max_stale and staleness <= control.max_stale:
-        return Use.STALE_HIT, None
-    return Use.VALIDATE, Forward.STALE
+        return Use.STALE_HIT, None, Ground.MAX_STALE
+    return Use.VALIDATE, Forward.STALE, Ground.STALE
 
 
 def _has_tag(entry: CacheEntry) -> bool:

@@ -20,19 +20,23 @@ from zope.interface import implementer
 from caching_proxy.cache.pipeline import Pipeline
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.http.body import Body
-from caching_proxy.http.hop_by_hop import incoming_request_id
 from caching_proxy.http.messages import Fields, ResponseHead
-from caching_proxy.rules.climbing import climbs
 from caching_proxy.rules.error_response import error_response
 from caching_proxy.rules.locations import client_origin, for_client, is_marked
 from caching_proxy.rules.outcome import CacheStatus
-from caching_proxy.rules.steering import DEFAULT, Door, Steering
+from caching_proxy.rules.steering import DEFAULT, Steering
 from caching_proxy.server.refusal import CLIENT_LEFT
 from caching_proxy.server.request import ProxyRequest
+from caching_proxy.web.front import Front, Refused
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.tunnel import join
+
+_REFUSALS = {
+    Refused.CLIMBS: (400, b"Bad Request", "The path leads out of what is served here"),
+    Refused.HOST: (421, b"Misdirected Request", "This host is not served here"),
+}
 
 
 class ProxyResource(Resource):
@@ -53,39 +57,17 @@ class ProxyResource(Resource):
     ) -> None:
         Resource.__init__(self)
         self._pipeline = pipeline
-        self._peers = peers
-        self._hosts = hosts
         self._recorder = recorder
-        self._new_request_id = new_request_id
-        self._door = Door(steering)
-        self._steering = steering
+        self.front = Front(peers, hosts, steering, new_request_id)
         self._rewrite = rewrite
 
     def render(self, request: ProxyRequest) -> int:
-        head, client_ip, port = request.head, request.client_ip, b""
-        if climbs(head.target):
-            self._refuse(request, 400, b"Bad Request", "The path leads out of what is served here")
-            return NOT_DONE_YET
-        if self._hosts.particular:
-            if not self._hosts.allows(head.fields):
-                self._refuse(request, 421, b"Misdirected Request", "This host is not served here")
-                return NOT_DONE_YET
-            port = self._hosts.port(head.fields, request.scheme)
-            head = self._hosts.settled(head)
-        trusted = self._peers.trusts(client_ip)
-        head = self._door.admitted(head, trusted)
-        client_request = ClientRequest(
-            head,
-            request.body,
-            client_ip,
-            (trusted and incoming_request_id(head.fields, True)) or self._new_request_id(),
-            request.scheme,
-            trusted,
-            request.write_interim,
-            self._peers.client_behind(client_ip, head.fields) if trusted else client_ip,
-            port,
-            self._steering.told(head.fields) if trusted else b"",
+        client_request = self.front.admitted(
+            request.head, request.body, request.client_ip, request.scheme, request.write_interim
         )
+        if not isinstance(client_request, ClientRequest):
+            self._refuse(request, *_REFUSALS[client_request])
+            return NOT_DONE_YET
         try:
             reply = self._pipeline.handle(client_request)
         except Exception:  # noqa: BLE001 a bug; it is logged and answered

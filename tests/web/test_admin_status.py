@@ -129,5 +129,5 @@ def test_a_client_that_leaves_stops_a_listing_but_not_an_invalidation():
 
 def test_every_endpoint_has_a_child():
     plain = {b"health", b"ready", b"metrics", b"invalidate", b"keys", b"key"}
-    below = {b"_cache", b"_cache/stats", b"_cache/events", b"_cache/openapi.json"}
+    below = {b"_cache", b"_cache/stats", b"_cache/events", b"_cache/why", b"_cache/openapi.json"}
     assert set(admin_children(Cache().services())) == plain | below

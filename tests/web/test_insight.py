@@ -134,3 +134,102 @@ def test_a_watcher_that_reads_nothing_costs_no_memory(whole):
     assert watcher.wire.server.peak < HIGH_WATER + 20_000
     watcher.wire.client.reading = True
     assert b" events were dropped" in watcher.take()
+
+
+def why(whole, asked, *fields, method=b"POST"):
+    body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
+    head = b"%b /_cache/why HTTP/1.1\r\nHost: proxy.test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+    lines = b"".join(line + b"\r\n" for line in (BEARER, *fields))
+    [answer] = whole.ask(head % (method, len(body)) + lines + b"\r\n" + body)
+    if answer.status == 200:
+        check("Why", answer.json())
+    return answer
+
+
+def verdict(whole, url, headers=None, method="GET"):
+    answer = why(whole, {"method": method, "url": url, "headers": headers or {}})
+    assert answer.status == 200, answer.body
+    return answer.json()
+
+
+def test_why_says_what_then_happens(whole):
+    headers = {"Accept-Language": "de", "Authorization": "Basic eDp5", "Cookie": "sid=1"}
+    for url in ("/a", "/a", "/private", "/a/", "/a?x=1", "/a", "http://proxy.test/a", "/../x"):
+        for chosen in ((), ("Accept-Language",), ("Cookie",), ("Authorization",)):
+            for method in ("GET", "HEAD", "PUT"):
+                given = {name: headers[name] for name in chosen}
+                told = verdict(whole, url, given, method)
+                lines = [f"{name}: {value}".encode() for name, value in given.items()]
+                assert whole.get(url, *lines, method=method.encode()).cache == told["verdict"], (url, chosen, method)
+
+
+def test_an_explanation_in_full(whole):
+    whole.get("/a")
+    whole.clock.advance(10)
+    told = verdict(whole, "/a")
+    assert told["identity"] == {"role": "anonymous", "how": "no Authorization field"}
+    assert (told["key"], told["verdict"], told["advice"]) == ("cache:GET:anonymous:/a", "HOT_HIT", [])
+    assert told["reasons"][0]["rule"] == "F1"
+    assert told["freshness"] == {
+        "age": 10,
+        "lifetime": 60,
+        "expiresIn": 50,
+        "staleWhileRevalidate": 0,
+        "staleIfError": 0,
+        "goneIn": 650,
+        "flags": [],
+    }
+    held = {
+        "variants": 1,
+        "variant": {"status": 200, "selecting": {}, "expiresIn": 50, "size": told["tiers"]["hot"]["variant"]["size"]},
+    }
+    assert told["tiers"] == {"hot": held, "burst": None, "store": held}
+
+
+def test_why_of_what_is_our_own(whole):
+    for url in ("/health", "/_cache/x", "/%5fcache/"):
+        assert (verdict(whole, url)["verdict"], whole.get(url).cache) == ("N/A", None)
+
+
+def test_why_of_another_host():
+    whole = WholeProxy(says, ADMIN_TOKEN="s3cret", ALLOWED_HOSTS="proxy.test")
+    assert verdict(whole, "http://other.test/a")["verdict"] == whole.get("/a", b"Host: other.test").cache == "ERROR"
+    whole.stop()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"[]",
+        b"{",
+        {},
+        {"url": ""},
+        {"url": 1},
+        {"url": "/a b"},
+        {"url": "/a\r\nX: y"},
+        {"url": "x"},
+        {"url": "/", "method": "G T"},
+        {"url": "/", "method": "CONNECT"},
+        {"url": "/", "method": ""},
+        {"url": "/", "headers": []},
+        {"url": "/", "headers": {"X": 1}},
+        {"url": "/", "headers": {"X": "a\nb"}},
+        {"url": "/", "headers": {"X\r\nY": "a"}},
+        {"url": "/", "headers": {"X Y": "a"}},
+        {"url": "/", "headers": {"": "a"}},
+        {"url": "/", "headers": {"X": "\ud800"}},
+        {"url": "/", "headers": {"Content-Length": ["1", "2"]}},
+        {"url": "/ä"},
+        {"url": "/\ud800"},
+        {"url": "/", "headers": {"X": ["a"] * 5000}},
+    ],
+)
+def test_why_refuses_what_is_no_request(whole, asked):
+    answer = why(whole, asked)
+    assert answer.status in (400, 413)
+    assert set(answer.json()) == {"error"}
+
+
+def test_why_needs_the_token_and_the_method(whole):
+    assert why(whole, {"url": "/"}, method=b"PUT").get("allow") == b"POST"
+    assert whole.get("/_cache/why", method=b"POST").status == 401

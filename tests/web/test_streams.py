@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.admin_site import BEARER, Request, Site
+from support.admin_site import BEARER, Cache, Request, Site
 from twisted.internet.task import Clock
 
 from caching_proxy.telemetry.happenings import Happenings
@@ -27,7 +27,7 @@ class Watched:
         self.made = 0
         self.happenings = Happenings(self.clock.seconds)
         self.streams = Streams(self.clock, self.stats, self.happenings)
-        self.site = Site(insight=Insight(self.stats, self.streams, self.happenings))
+        self.site = Site(insight=Insight(self.stats, self.streams, self.happenings, Cache.why))
 
     def stats(self):
         self.made += 1

@@ -266,7 +266,7 @@ class Fetcher:
         """What looked storable ended too early or went on for too long."""
         cache_request = backend_request.cache_request
         if reason is Refusal.TOO_LARGE:
-            self._hit_for_miss.add(cache_request.crowd, self._now())
+            self._hit_for_miss.add(cache_request.crowd, self._now(), reason)
         if reason is not Refusal.INCOMPLETE:
             self._outdate(backend_request)
         cache_request.close_lease()
@@ -277,7 +277,7 @@ class Fetcher:
         cache_request, status = backend_request.cache_request, response.head.status
         about_client = refusal is Refusal.MEMORY or status in NEVER_STORED
         if backend_request.concerns_all and status < 500 and not about_client:
-            self._hit_for_miss.add(cache_request.crowd, self._now())
+            self._hit_for_miss.add(cache_request.crowd, self._now(), refusal)
         part_only = (
             status == 206 and backend_request.lookup.entry is not None and backend_request.lookup.entry.part is None
         )

@@ -64,6 +64,13 @@ class BurstTier:
         self.hits += 1
         return answer
 
+    def peek(self, key: bytes, now: float) -> Remembered | None:
+        """What :meth:`get` would give; does not count as reading it, and changes nothing."""
+        answer = self._answers.get(key)
+        if answer is None or now >= answer.expires_at or any(sweep.covers(key) for sweep in self.sweeps):
+            return None
+        return answer
+
     def put(self, key: bytes, entries: Sequence[CacheEntry], ttl_ms: int, now: float) -> None:
         """Remember the variants that the store gave, which it keeps for ``ttl_ms`` milliseconds."""
         self.remove(key)

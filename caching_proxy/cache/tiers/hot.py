@@ -107,6 +107,13 @@ class HotTier:
         self._records.move_to_end(key)
         return record
 
+    def peek(self, key: bytes, now: float) -> HotRecord | None:
+        """What :meth:`get` would give; does not count as reading it, and changes nothing."""
+        record = self._records.get(key)
+        if record is None or now >= record.expires_at or any(sweep.covers(key) for sweep in self.sweeps):
+            return None
+        return record
+
     def holds(self, key: bytes, now: float) -> bool:
         """Whether there is a record of ``key``; does not count as reading it."""
         record = self._records.get(key)

@@ -141,40 +141,66 @@ class StoreReader:
     def _failed(self, failure: Failure, read: _Read) -> None:
         self._deliver(Found((), self._explained(failure, read.lease.key), read.lease), read)
 
+    async def peek(self, key: bytes, fields: tuple[bytes, ...]) -> Found:
+        """What the store says to the same question, for who only looks: nothing is remembered, shared or dropped."""
+        before = self._horizon(key)
+        try:
+            stored = await self._store.lookup(key, fields)
+            if stored is not None and not stored.outlines and not stored.variants and PLAIN_VARIANT not in fields:
+                stored = await self._store.lookup(key, (PLAIN_VARIANT,))
+        except (StoreError, Unreadable) as error:
+            return Found((), _trouble(error))
+        if stored is None:
+            return Found()
+        return Found(*self._entries_in(stored, key, fields, before, lambda field, error: None))
+
     def _decoded(self, stored: Stored, read: _Read) -> Found:
-        key, now = read.lease.key, self._clock.seconds()
-        invalid_before = max(read.invalid_before, self._horizon(key))
+        key = read.lease.key
+
+        def spoilt(field: bytes, error: CodecError) -> None:
+            self._log.warn("unreadable entry {key} dropped: {reason}", key=key.decode("latin-1"), reason=str(error))
+            self._drop(self._store.discard(key, field))
+
+        return Found(*self._entries_in(stored, key, read.fields, read.invalid_before, spoilt), read.lease)
+
+    def _entries_in(
+        self,
+        stored: Stored,
+        key: bytes,
+        fields: tuple[bytes, ...],
+        invalid_before: float,
+        spoilt: Callable[[bytes, CodecError], None],
+    ) -> tuple[Sequence[CacheEntry], Trouble | None]:
+        """The entries that may be used, or are stale; ``spoilt`` hears of those that nobody can read."""
+        now = self._clock.seconds()
+        invalid_before = max(invalid_before, self._horizon(key))
         entries: list[CacheEntry] = []
         trouble: Trouble | None = None
         for field in stored.outlines if stored.outlines else stored.variants:
-            if field in read.fields and field not in stored.variants:
+            if field in fields and field not in stored.variants:
                 continue  # listed, but gone
             try:
                 entry = stored_entry(stored, field, key)
             except UnknownVersion:  # another release shares this store: what it wrote is its own
                 trouble = Trouble.UNREADABLE
             except CodecError as error:
-                self._log.warn("unreadable entry {key} dropped: {reason}", key=key.decode("latin-1"), reason=str(error))
                 trouble = Trouble.UNREADABLE
-                self._drop(self._store.discard(key, field))
+                spoilt(field, error)
             else:
                 entry = aged(entry, stored.ttl_ms, now)
                 if now < entry.gone_at and entry.received_at > invalid_before:
                     entries.append(entry)
         if stored.outlines and not stored.variants.keys() <= stored.outlines.keys():
             trouble = Trouble.UNREADABLE  # written by another release beside our index
-        return Found(arranged(entries), trouble, read.lease)
+        return arranged(entries), trouble
 
     def _explained(self, failure: Failure, key: bytes) -> Trouble:
-        if failure.check(StoreUnavailable):
-            return Trouble.OPEN
         if failure.check(Unreadable):
             self._log.warn("foreign value under {key} dropped", key=key.decode("latin-1"))
             self._drop(self._store.delete([key]))
-            return Trouble.UNREADABLE
-        if not failure.check(StoreError):
+        elif not failure.check(StoreError):
             self._log.failure("lookup of {key} failed", failure, key=key.decode("latin-1"))
-        return Trouble.FAILED
+        return _trouble(failure.value)
 
     def _deliver(self, found: Found, read: _Read, stored: Stored | None = None) -> None:
         lease = read.lease
@@ -191,6 +217,12 @@ class StoreReader:
 
     def _drop(self, removal: Deferred[bool] | Deferred[set[bytes]]) -> None:
         removal.addErrback(lambda failure: failure.trap(StoreError))
+
+
+def _trouble(error: BaseException | None) -> Trouble:
+    if isinstance(error, StoreUnavailable):
+        return Trouble.OPEN
+    return Trouble.UNREADABLE if isinstance(error, Unreadable) else Trouble.FAILED
 
 
 def aged(entry: CacheEntry, ttl_ms: int, now: float) -> CacheEntry:

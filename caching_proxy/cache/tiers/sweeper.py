@@ -30,9 +30,13 @@ class Sweep:
         self.spared: set[bytes] = set()
         self.gone: set[bytes] = set()
 
+    def covers(self, key: bytes) -> bool:
+        """Whether what the tier holds for ``key`` is to be dropped."""
+        return key not in self.spared and self.patterns(key)
+
     def takes(self, key: bytes) -> bool:
-        """Whether what the tier holds for ``key`` is dropped; notes that it is."""
-        if key in self.spared or not self.patterns(key):
+        """The same; notes that it is dropped."""
+        if not self.covers(key):
             return False
         self.gone.add(key)
         return True

@@ -9,7 +9,7 @@ from twisted.web.resource import Resource
 
 from caching_proxy.web.admin.cache import InvalidateResource, KeyResource, KeysResource
 from caching_proxy.web.admin.guard import Guard
-from caching_proxy.web.admin.insight import EventsResource, MovedResource, OpenApiResource, StatsResource
+from caching_proxy.web.admin.insight import EventsResource, MovedResource, OpenApiResource, StatsResource, WhyResource
 from caching_proxy.web.admin.services import AdminResource, AdminServices, ReadyReport
 from caching_proxy.web.admin.status import HealthResource, MetricsResource, ReadyResource
 
@@ -37,6 +37,7 @@ _KINDS: dict[bytes, type[AdminResource]] = {
     b"_cache": MovedResource,
     b"_cache/stats": StatsResource,
     b"_cache/events": EventsResource,
+    b"_cache/why": WhyResource,
     b"_cache/openapi.json": OpenApiResource,
 }
 

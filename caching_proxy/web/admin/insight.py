@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib.resources import files
 
 from caching_proxy.rules.own_prefix import PREFIX
-from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, RequestRefused, json_reply
+from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, RequestRefused, json_object, json_reply
 from caching_proxy.web.admin.services import AdminResource, Insight
+from caching_proxy.web.admin.why import asked
 
 DOCUMENT = files("caching_proxy.web.admin").joinpath("openapi.json").read_bytes()
 
@@ -41,6 +42,16 @@ class StatsResource(InsightResource):
 
     async def act(self, request: AdminRequest) -> JsonAnswer:
         return json_reply(self.insight.stats())
+
+
+class WhyResource(InsightResource):
+    """What the cache would do with a request that is described, and why."""
+
+    methods = (b"POST",)
+
+    async def act(self, request: AdminRequest) -> JsonAnswer:
+        question = asked(await json_object(request), request)
+        return json_reply(await self.insight.why(question, request.client_ip))
 
 
 class EventsResource(InsightResource):

@@ -35,6 +35,7 @@ class AdminRequest(Protocol):
     head: RequestHead
     body: Body
     client_ip: bytes
+    scheme: bytes
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -15,6 +15,7 @@ from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.web.admin.guard import Guard
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, JsonResource, RequestRefused
 from caching_proxy.web.admin.streams import Streams
+from caching_proxy.web.admin.why import Asked
 
 
 @attrs.frozen(slots=True)
@@ -44,11 +45,13 @@ class ReadyReport:
 
 @attrs.frozen(slots=True)
 class Insight:
-    """What shows the workings: statistics for JSON, the streams of events, what happened lately."""
+    """What shows the workings: statistics for JSON, the streams of events, what happened lately, and explanations of
+    requests that an address might send."""
 
     stats: Callable[[], dict[str, object]]
     streams: Streams
     happenings: Happenings
+    why: Callable[[Asked, bytes], Awaitable[dict[str, object]]]
 
 
 @attrs.frozen(slots=True)

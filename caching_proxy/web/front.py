@@ -1,0 +1,67 @@
+"""What becomes of a request before the cache sees it: refused, or with only those fields that are believed."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+from caching_proxy.cache.requests import ClientRequest
+from caching_proxy.http.body import Body
+from caching_proxy.http.hop_by_hop import incoming_request_id
+from caching_proxy.http.messages import RequestHead, ResponseHead
+from caching_proxy.rules.climbing import climbs
+from caching_proxy.rules.steering import Door, Steering
+from caching_proxy.web.hosts import HostPolicy
+from caching_proxy.web.peers import TrustedPeers
+
+
+class Refused(enum.Enum):
+    """Why a request is not let in."""
+
+    CLIMBS = "climbs"
+    HOST = "host"
+
+
+class Front:
+    """``new_request_id`` gives printable ASCII that is unlikely to recur."""
+
+    def __init__(
+        self, peers: TrustedPeers, hosts: HostPolicy, steering: Steering, new_request_id: Callable[[], bytes]
+    ) -> None:
+        self._peers = peers
+        self._hosts = hosts
+        self._steering = steering
+        self._door = Door(steering)
+        self._new_request_id = new_request_id
+
+    def admitted(
+        self,
+        head: RequestHead,
+        body: Body,
+        client_ip: bytes,
+        scheme: bytes,
+        on_interim: Callable[[ResponseHead], None] | None = None,
+    ) -> ClientRequest | Refused:
+        """The request as the cache sees it, sent by the peer ``client_ip``."""
+        port = b""
+        if climbs(head.target):
+            return Refused.CLIMBS
+        if self._hosts.particular:
+            if not self._hosts.allows(head.fields):
+                return Refused.HOST
+            port = self._hosts.port(head.fields, scheme)
+            head = self._hosts.settled(head)
+        trusted = self._peers.trusts(client_ip)
+        head = self._door.admitted(head, trusted)
+        return ClientRequest(
+            head,
+            body,
+            client_ip,
+            (trusted and incoming_request_id(head.fields, True)) or self._new_request_id(),
+            scheme,
+            trusted,
+            on_interim,
+            self._peers.client_behind(client_ip, head.fields) if trusted else client_ip,
+            port,
+            self._steering.told(head.fields) if trusted else b"",
+        )

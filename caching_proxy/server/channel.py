@@ -24,7 +24,7 @@ from caching_proxy.server.request_body import Inbound
 from caching_proxy.server.request_head import END, AnyHead, check_unfinished
 from caching_proxy.server.seams import Site
 from caching_proxy.server.sending import SendingHalf
-from caching_proxy.transport.native import BytesProtocol
+from caching_proxy.transport.native import BytesProtocol, has_read
 
 EMPTY_LINES = 2
 """How many are passed over before a request line: some clients end a body with one that is not counted."""
@@ -214,6 +214,7 @@ class HTTPChannel(SendingHalf):
     def _ahead(self, data: bytes) -> None:
         """Bytes while a request is under way: its body, and what the client sends ahead."""
         if self.inbound is not None:
+            has_read(self.transport, len(data))
             try:
                 data = self.inbound.feed(data)
             except BadMessage as problem:

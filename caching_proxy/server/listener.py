@@ -22,6 +22,9 @@ from caching_proxy.transport.native import BuildProtocol, NativeProtocol, native
 
 BACKLOG = 1024
 
+ACCEPTED_IN_A_TURN = 16
+"""Connections that are accepted from a socket in one turn of the event loop."""
+
 
 @attrs.define(slots=True, eq=False)
 class Listener:
@@ -110,7 +113,7 @@ async def _served(
                 loop.create_server(lambda: NativeProtocol(loop, build), sock=one, backlog=backlog), loop=loop
             )
         )
-        for one in sockets
+        for one in _acceptors(sockets, loop)
     ]
     factory.doStart()
     bound = sockets[0].getsockname()
@@ -122,6 +125,16 @@ async def _served(
         return succeed(None)
 
     return Listener(_text(bound[0], bound[1]), bound[1], stop)
+
+
+def _acceptors(sockets: list[socket.socket], loop: asyncio.AbstractEventLoop) -> list[socket.socket]:
+    """``sockets``, each several times for a loop that accepts one connection from each in a turn.
+
+    Else a burst of connections while turns are long would keep whoever connects next waiting for as many turns.
+    """
+    if isinstance(loop, asyncio.BaseEventLoop):  # the standard library's accepts all that wait
+        return sockets
+    return [*sockets, *(one.dup() for one in sockets for _ in range(ACCEPTED_IN_A_TURN - 1))]
 
 
 def adopt(

@@ -29,6 +29,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from caching_proxy.transport.read_turns import MUCH, read_turns
+
 UNSENT_BYTES = 64 * 1024
 """Bytes waiting to be sent at which producers are paused; they resume at a quarter of it."""
 
@@ -64,6 +66,12 @@ def unsent(transport: object) -> int | None:
     if isinstance(transport, FileDescriptor):
         return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     return None
+
+
+def has_read(transport: object, size: int) -> None:
+    """``transport`` has read ``size`` bytes at once: if that is much, others may have their turn now."""
+    if size >= MUCH and isinstance(transport, NativeTransport):
+        transport.read_much(size)
 
 
 class PullPump:
@@ -112,6 +120,7 @@ class NativeTransport:
         "_reading",
         "_together",
         "_write_closing",
+        "_yielding",
         "connected",
         "disconnected",
         "disconnecting",
@@ -127,6 +136,7 @@ class NativeTransport:
         self._aborted = False
         self._together: list[bytes] = []
         self._write_closing = False
+        self._yielding = False  # others have their turn to read
         self._peer: IAddress | None = None
         self._host: IAddress | None = None
         self.connected = True
@@ -248,17 +258,32 @@ class NativeTransport:
         """Stop delivering data; a chunk that was already read may still come."""
         if self._reading:
             self._reading = False
-            if not self._native.is_closing():
+            if not self._yielding and not self._native.is_closing():
                 self._native.pause_reading()
 
     def resumeProducing(self) -> None:
         if not self._reading:
             self._reading = True
-            if not self._native.is_closing():
+            if not self._yielding and not self._native.is_closing():
                 self._native.resume_reading()
 
     def stopProducing(self) -> None:
         self.loseConnection()
+
+    def read_much(self, size: int) -> None:
+        """``size`` bytes came at once: perhaps others have their turn now."""
+        if not self._yielding and self.connected:
+            read_turns(self._loop).took(self, size)
+
+    def yield_reading(self) -> None:
+        self._yielding = True
+        if self._reading and not self._native.is_closing():
+            self._native.pause_reading()
+
+    def read_on(self) -> None:
+        self._yielding = False
+        if self._reading and self.connected and not self._native.is_closing():
+            self._native.resume_reading()
 
     # -- addresses and socket options ------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from caching_proxy.interfaces import (
     UpstreamResponse,
     UpstreamTimeout,
 )
+from caching_proxy.transport.native import has_read
 from caching_proxy.upstream.exchange import Exchange, Owner, Unanswered
 from caching_proxy.upstream.line import Waiting
 from caching_proxy.upstream.request_body import Upload
@@ -118,6 +119,7 @@ class UpstreamConnection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._heard = self._now()
+        has_read(self.transport, len(data))
         self._receive(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

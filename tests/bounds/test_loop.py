@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from bounds.conftest import Client, World, clients, head
+from bounds.conftest import STALL, Client, World, clients, head
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.bounds]
 
@@ -212,3 +212,29 @@ def test_rule_invalidations(start_world, check, tmp_path):
 
     world.measure(fill)
     check(world.measure(attack), growth=60)
+
+
+def test_who_connects_while_a_crowd_fetches_large_bodies(start_world, check):
+    """A connection waits for as many turns of the loop as there are connections before it that nobody has accepted."""
+    world = start_world()
+    longest = 0.0
+
+    async def newcomers(world: World) -> None:
+        nonlocal longest
+        loop = asyncio.get_running_loop()
+        for _ in range(200):
+            start = loop.time()
+            async with clients(world, 1) as [client]:
+                status, _, _ = await client.get("/probe?cc=max-age=3600&size=1000")
+            assert status == 200
+            longest = max(longest, loop.time() - start)
+            await asyncio.sleep(0.01)
+
+    async def attack(world: World) -> None:
+        async with clients(world, 60, small=True) as herd:
+            for n, client in enumerate(herd):
+                await client.send(head(f"/new{n}?size=9900000&{STORED}"))
+            await newcomers(world)
+
+    check(world.measure(attack))
+    assert longest <= STALL

@@ -246,3 +246,32 @@ def test_an_attempt_that_takes_too_long(looped, how):
     assert cancelled.wait(10)
     looped.call(lambda: None)
     assert clock.getDelayedCalls() == []
+
+
+def test_a_connection_that_lets_others_go_first_reads_only_when_both_reasons_are_gone(looped, server):
+    protocol, peer = connected(looped, server)
+    transport: NativeTransport = protocol.transport
+
+    def settled() -> bytes:
+        for _ in range(5):  # turns of the loop, in which what was sent would be read
+            looped.call(lambda: None)
+        return protocol.data
+
+    with peer:
+        looped.call(transport.yield_reading)
+        looped.call(transport.pauseProducing)
+        peer.sendall(b"x")
+        assert settled() == b""
+        looped.call(transport.read_on)
+        assert settled() == b"", "its protocol wants nothing"
+        looped.call(transport.yield_reading)
+        looped.call(transport.resumeProducing)
+        assert settled() == b"", "others have their turn"
+        looped.call(transport.read_on)
+        while not protocol.data:
+            looped.call(lambda: None)
+        assert settled() == b"x"
+        looped.call(transport.yield_reading)
+        looped.call(transport.abortConnection)
+        looped.call(transport.read_on)
+    assert protocol.ended.wait(10)

@@ -71,6 +71,7 @@ class ParsedHead(Generic[L, M]):
         lines: list[bytes],
         data: bytes,
         parser: HeadParser[L, M],
+        news: bool,
     ) -> None:
         self.line = line
         self.meaning = meaning
@@ -79,7 +80,7 @@ class ParsedHead(Generic[L, M]):
         self._lines = lines
         self._data = data
         self._parser = parser
-        self._news = parser.news
+        self._news = news
         self._head: RequestHead | None = None
 
     @property
@@ -176,8 +177,8 @@ class HeadParser(Generic[L, M]):
         meaning = self._meanings[counting] if line.minor else None
         if meaning is None:
             meaning = self._new_meaning(counting, line)
-        parsed = ParsedHead(line, meaning, own, lines, data, self)
-        if not self.news and len(data) <= self.MEMO_BYTES:
+        parsed = ParsedHead(line, meaning, own, lines, data, self, self._field_lines.news)
+        if not parsed._news and len(data) <= self.MEMO_BYTES:
             self._heads.keep_repeated(data, parsed)
         return parsed
 
@@ -185,11 +186,6 @@ class HeadParser(Generic[L, M]):
         """Forget heads and request lines, with what others keep of them: where they lead has changed."""
         self._heads.clear()
         self._request_lines.clear()
-
-    @property
-    def news(self) -> bool:
-        """Whether the head parsed last has a line that is new, so that it has hardly come before."""
-        return self._field_lines.news
 
     def all_fields(self, data: bytes, lines: list[bytes]) -> Fields:
         """The fields of the head ``data``, which are ``lines``: one object for the same lines if they come again, as

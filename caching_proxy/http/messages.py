@@ -56,13 +56,13 @@ class Fields:
     def pairs(self) -> tuple[Field, ...]:
         pairs = self._pairs
         if pairs is None and self._lines:
-            received = (line.partition(b":") for line in self._lines)
+            received = [line.partition(b":") for line in self._lines]
             pairs = self._pairs = tuple([(name, value.strip(_BLANK)) for name, _, value in received])
             self._lines = ()
         elif pairs is None:
             lines = (self._block or b"").split(b"\r\n")
-            split = (line.partition(b": ") for line in lines if line)
-            pairs = self._pairs = tuple((name, value) for name, _, value in split)
+            split = [line.partition(b": ") for line in lines if line]
+            pairs = self._pairs = tuple([(name, value) for name, _, value in split])
         return pairs
 
     def encoded(self) -> bytes:

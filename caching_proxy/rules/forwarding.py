@@ -133,7 +133,8 @@ def _passing_of(head: RequestHead, trusted_peer: bool) -> tuple[_Passing, int | 
 def _passing(fields: Fields, trusted_peer: bool, drop: frozenset[bytes] = _DROP) -> _Passing:
     ending = hop_by_hop(fields)
     gone = drop if ending is HOP_BY_HOP else ending | drop
-    dropped = _known_dropped if gone is _DROP else _dropped
+    known = gone is _DROP and not any([len(pair[0]) > _REMEMBERED for pair in fields.pairs])
+    dropped = _remembered_dropped if known else _dropped
     kept = Fields([pair for pair in fields.pairs if not dropped(pair[0], gone, trusted_peer)])
     return _Passing(
         lines=kept.encoded(),
@@ -165,11 +166,6 @@ def _dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool) -> bool:
 
 
 _remembered_dropped = lru_cache(1024)(_dropped)
-
-
-def _known_dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool) -> bool:
-    decide = _remembered_dropped if len(name) <= _REMEMBERED else _dropped
-    return decide(name, gone, trusted_peer)
 
 
 def _continued(existing: bytes | None) -> bytes:

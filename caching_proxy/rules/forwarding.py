@@ -133,7 +133,7 @@ def _passing_of(head: RequestHead, trusted_peer: bool) -> tuple[_Passing, int | 
 def _passing(fields: Fields, trusted_peer: bool, drop: frozenset[bytes] = _DROP) -> _Passing:
     ending = hop_by_hop(fields)
     gone = drop if ending is HOP_BY_HOP else ending | drop
-    known = gone is _DROP and not any([len(pair[0]) > _REMEMBERED for pair in fields.pairs])
+    known = gone is _DROP and max(map(len, fields.index), default=0) <= _REMEMBERED
     dropped = _remembered_dropped if known else _dropped
     kept = Fields([pair for pair in fields.pairs if not dropped(pair[0], gone, trusted_peer)])
     return _Passing(

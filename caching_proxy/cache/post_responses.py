@@ -85,8 +85,7 @@ class PostKeeper:
             if isinstance(body, Refusal):
                 lease.close()
                 return
-            made.body = body
-            invalidated.addCallback(self._store, made, lease)
+            invalidated.addCallback(self._store, made.with_body(body), lease)
 
         if not response.body.complete:
             begun = self._fills.begin(response.body, done)

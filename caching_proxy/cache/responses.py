@@ -72,7 +72,6 @@ class Responses:
             )
         head, body = made.head, made.body
         fields = reply.with_explanation(head.fields, entry, status, now, self.proxy_name, member)
-        entry.slim()
         framed = cache_request.head.method == b"GET" and head.status not in _WITHOUT_CONTENT
         head = ResponseHead(head.status, head.reason, fields)
         return CacheResponse(head, body, len(body), status, cache_request.identity.label, framed=framed)
@@ -100,7 +99,6 @@ class Responses:
             self._fetched_member(cache_request, lookup, entry, now, stored=False),
         )
         fields = reply.with_explanation(entry.fields, entry, status, now, self.proxy_name, member)
-        entry.slim()
         head = ResponseHead(entry.status, entry.reason, fields)
         return CacheResponse(head, body, body.length, status, cache_request.identity.label)
 

@@ -226,7 +226,6 @@ def _whole(entry: CacheEntry, value: bytes, key_at: int, content: tuple[int, ...
     if at + (entry.missing or 0) != len(value):
         raise CodecError("lengths do not add up")
     entry.body, entry.missing = value[at:], None
-    entry.slim()
     return entry
 
 

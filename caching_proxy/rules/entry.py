@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 
 import attrs
 
@@ -15,6 +16,9 @@ Selecting = tuple[tuple[bytes, bytes | None], ...]
 
 SELECTING_OVERHEAD = 100
 """Bytes that a pair of :data:`Selecting` costs beside name and value."""
+
+
+_REMEMBERED = 4096  # bytes of a head that is remembered as fields
 
 
 class Flag(enum.IntFlag):
@@ -43,9 +47,12 @@ class Asked:
     values: Selecting = ()
 
 
+_known_fields = lru_cache(64)(Fields.decoded)  # several rules look at one entry, one after the other
+
+
 @attrs.define(slots=True, eq=False)
 class CacheEntry:
-    """One stored response; treat as immutable.
+    """One stored response, made whole and never changed.
 
     Times are POSIX seconds as floats, durations whole seconds. ``head`` holds the end-to-end field lines ready to
     send, less ``Age`` and ``Content-Length``, which depend on the moment and on what is sent. ``keep`` says for how
@@ -78,18 +85,16 @@ class CacheEntry:
     """For ``core.variance``: what :func:`~caching_proxy.rules.variance.variant_of` worked out."""
     language: bytes | None = attrs.field(default=None, init=False, repr=False)
     """For ``core.variance``, likewise."""
-    _fields: Fields | None = attrs.field(default=None, init=False, repr=False)
 
     @property
     def fields(self) -> Fields:
-        """The stored field lines, parsed on first use."""
-        if self._fields is None:
-            self._fields = Fields.decoded(self.head)
-        return self._fields
+        """The stored field lines. What was parsed is not kept with the entry: in a tier of thousands it would take
+        more room than the head itself."""
+        return _known_fields(self.head) if len(self.head) <= _REMEMBERED else Fields.decoded(self.head)
 
-    def slim(self) -> None:
-        """Forget what was parsed: in a tier of thousands it would take more room than the head itself."""
-        self._fields = None
+    def with_body(self, body: bytes) -> CacheEntry:
+        """The same with its body, for one that was begun when its head came."""
+        return attrs.evolve(self, body=body)
 
     def age(self, now: float) -> int:
         """Current age in whole seconds (RFC 9111 §4.2.3)."""

@@ -199,5 +199,4 @@ class HotPath:
         made = answer(asked, entry, now)
         fields = with_explanation(made.head.fields, entry, CacheStatus.HOT_HIT, now, self._proxy_name)
         head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (made.head.status, made.head.reason, fields.encoded())
-        entry.slim()
         return Rendering(made.head.status, head, made.body)

@@ -180,25 +180,27 @@ class Fetcher:
             refusal = Refusal.STATUS if redirects_to_own_key(asked, head, origins, self._in_key) else None
         if refusal is not None:
             return self._refused(backend_request, response, refusal)
+        body: bytes | None = None
+        if response.body.complete:
+            body = response.body.take()
+            if len(body) > limit:
+                return self._refused(backend_request, attrs.evolve(response, body=Body.of(body)), Refusal.TOO_LARGE)
         made = make_entry(
             cache_request.key,
             asked,
             head,
-            b"",
+            body or b"",
             verdict,
             policy,
             now,
             cache_request.view.scope,
             self._varying.worth,
         )
-        if not response.body.complete:
+        if body is None:
             return self._collected(backend_request, response, made, now)
-        made.body = response.body.take()
-        if len(made.body) > limit:
-            return self._refused(backend_request, attrs.evolve(response, body=Body.of(made.body)), Refusal.TOO_LARGE)
-        self._filled(backend_request, made, made.body)
+        self._store(backend_request, made)
         if verdict.drop:
-            return self._responses.fetched(cache_request, backend_request.lookup, response, made.body, made, now)
+            return self._responses.fetched(cache_request, backend_request.lookup, response, body, made, now)
         return self._responses.fetched_whole(cache_request, backend_request.lookup, response, made, now)
 
     def _collected(
@@ -219,12 +221,14 @@ class Fetcher:
                 backend_request.land(FlightResult.UNSHAREABLE)
         return self._responses.fetched(cache_request, backend_request.lookup, response, body, made, now)
 
-    def _filled(self, backend_request: BackendRequest, made: CacheEntry, body: bytes | Refusal) -> None:
-        """The body is complete and can be stored with ``made``, or it turned out why it cannot."""
+    def _filled(self, backend_request: BackendRequest, begun: CacheEntry, body: bytes | Refusal) -> None:
+        """The body of what was ``begun`` is complete and can be stored, or it turned out why it cannot."""
         if isinstance(body, Refusal):
             self._not_stored(backend_request, body)
-            return
-        made.body = body
+        else:
+            self._store(backend_request, begun.with_body(body))
+
+    def _store(self, backend_request: BackendRequest, made: CacheEntry) -> None:
         self._keep(
             backend_request,
             made if made.part is None else joined(made, backend_request.cache_request.known, self._max_body),

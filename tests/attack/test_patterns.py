@@ -122,6 +122,8 @@ ROWS: dict[str, Row] = {
     "upstream.response_head._SPACE_BEFORE_COLON": row(b"\nA", b"\nA ", pumps=(b"\nA", b"\nA ", b"A : b\r\n")),
     "upstream.response_head._BARE": row(b"\r"),
     "upstream.response_head._BARE_LF": row(b"\r"),
+    "web.admin.why._ABSOLUTE": row(b"http"),
+    "web.admin.why._FORBIDDEN": PLAIN,
 }
 
 TRUSTED = {"settings.dotenv._ASSIGNMENT"}

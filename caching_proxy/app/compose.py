@@ -23,6 +23,7 @@ from caching_proxy.app.instruments import (
     watch_tiers,
     watch_writer,
 )
+from caching_proxy.app.loop_lag import LoopLag
 from caching_proxy.app.rules_file import CACHE_RULES_FILE, RulesFile, cache_rules_file, invalidation_rules_file
 from caching_proxy.app.statistics import Statistics, Watched
 from caching_proxy.app.store_parts import make_bus, make_store
@@ -102,6 +103,7 @@ class Proxy:
     site: ProxySite
     admin_site: ProxySite | None
     steps: StepWatch
+    lag: LoopLag
     statistics: Statistics
     streams: Streams
 
@@ -188,6 +190,7 @@ def compose(
         if apart
         else None,
         steps=StepWatch(reactor, wall, lambda _: _forget(cache)),
+        lag=LoopLag(reactor, metrics.histogram("event_loop_lag_seconds").observe),
         statistics=statistics,
         streams=insight.streams,
     )

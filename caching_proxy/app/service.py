@@ -65,6 +65,7 @@ class ProxyService(Service):
             self._proxy.bus.start(self._proxy.invalidator.carried_out_elsewhere, self._proxy.invalidator.forget)
         self._proxy.verifier.start()
         self._proxy.steps.start()
+        self._proxy.lag.start()
         self._proxy.statistics.start()
         self._handle_signals()
 
@@ -122,6 +123,7 @@ class ProxyService(Service):
         await self._in_time(proxy.store.stop(), until, "connections to the store")
         proxy.verifier.stop()
         proxy.steps.stop()
+        proxy.lag.stop()
         proxy.access.stop()
         self._log.info("stopped")
 

@@ -27,6 +27,7 @@ FINE_BUCKETS = (
 """What requests are counted by: most answers from memory are far below the first bound that is scraped. Holds all of
 :data:`LATENCY_BUCKETS`."""
 
+LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 ACQUISITION_BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -84,6 +85,13 @@ SERIES: tuple[Series, ...] = (
         "Time that a command waited for a connection to Redis.",
         (),
         ACQUISITION_BUCKETS,
+    ),
+    Series(
+        "event_loop_lag_seconds",
+        "histogram",
+        "How late a timer of the event loop fired: what everybody waits while one piece of work is done.",
+        (),
+        LAG_BUCKETS,
     ),
     Series("circuit_breaker_state", "gauge", "Circuit breaker of the store: 0 closed, 1 half-open, 2 open."),
     Series("circuit_breaker_trips_total", "counter", "Times that the circuit breaker opened."),

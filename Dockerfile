@@ -23,7 +23,9 @@ USER 10001:10001
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["python", "-c", "\
-import os, urllib.request as r; \
+import os, ssl, urllib.request as r; \
 port = os.environ.get('ADMIN_PORT') or os.environ.get('PORT') or '3000'; \
-r.build_opener(r.ProxyHandler({})).open(f'http://127.0.0.1:{port}/health', timeout=2).read()"]
+tls = 's' if os.environ.get('TLS_CERT_FILE') and not os.environ.get('ADMIN_PORT') else ''; \
+trust = r.HTTPSHandler(context=ssl._create_unverified_context()); \
+r.build_opener(r.ProxyHandler({}), trust).open(f'http{tls}://127.0.0.1:{port}/health', timeout=2).read()"]
 ENTRYPOINT ["twistd", "-n", "--pidfile=", "cachingproxy"]

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,7 +24,6 @@ from twisted.python.failure import Failure
 from caching_proxy.app.compose import Proxy
 from caching_proxy.app.listen_errors import listener_refused
 from caching_proxy.server.listener import Listener, listen
-from caching_proxy.server.site import ProxySite
 from caching_proxy.settings.parsers import SettingsError
 
 LAST_SECONDS = 1.0
@@ -51,7 +51,7 @@ class ProxyService(Service):
     def privilegedStartService(self) -> None:
         Service.privilegedStartService(self)
         settings, proxy = self._proxy.settings, self._proxy
-        self._open(settings.listen or (settings.host, settings.port), proxy.site)
+        self._open(settings.listen or (settings.host, settings.port), proxy.front)
         if proxy.admin_site is not None and settings.admin_port is not None:
             self._open((settings.admin_host, settings.admin_port), proxy.admin_site, "ADMIN_")
         if self._problem is not None:
@@ -67,6 +67,8 @@ class ProxyService(Service):
         self._proxy.steps.start()
         self._proxy.lag.start()
         self._proxy.statistics.start()
+        if self._proxy.certificates is not None:
+            self._proxy.certificates.start()
         self._handle_signals()
 
     def stopService(self) -> Deferred[None]:
@@ -77,14 +79,17 @@ class ProxyService(Service):
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
 
-    def _listen(self, where: str | tuple[str, int], site: ProxySite, prefix: str) -> Deferred[Listener]:
+    def _listen(self, where: str | tuple[str, int], site: Factory, prefix: str) -> Deferred[Listener]:
         return listen(self._reactor, where, site)
 
     def _reload(self) -> None:
+        """SIGHUP: what is in files is read anew."""
         self._proxy.rules.reload()
         self._proxy.cache_rules.reload()
+        if self._proxy.certificates is not None:
+            self._proxy.certificates.reload()
 
-    def _open(self, where: str | tuple[str, int], site: ProxySite, prefix: str = "") -> None:
+    def _open(self, where: str | tuple[str, int], site: Factory, prefix: str = "") -> None:
         opening = self._listen(where, site, prefix)
         opened = opening.addCallbacks(self._listeners.append, self._cannot_listen, errbackArgs=(where, prefix))
         self._opening.append(opened)
@@ -124,6 +129,8 @@ class ProxyService(Service):
         proxy.verifier.stop()
         proxy.steps.stop()
         proxy.lag.stop()
+        if proxy.certificates is not None:
+            proxy.certificates.stop()
         proxy.access.stop()
         self._log.info("stopped")
 

@@ -6,12 +6,12 @@ import socket
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
 
 from caching_proxy.app.compose import Proxy
 from caching_proxy.app.service import ProxyService
 from caching_proxy.cache.shared_invalidator import SharedInvalidator
 from caching_proxy.server.listener import Listener, accept_waiting, adopt
-from caching_proxy.server.site import ProxySite
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.log_writer import LogWriter
 from caching_proxy.workers.announcer import answer_drops
@@ -77,7 +77,7 @@ class WorkerService(ProxyService):
     def _handle_signals(self) -> None:
         """They come through the supervisor."""
 
-    def _listen(self, where: str | tuple[str, int], site: ProxySite, prefix: str) -> Deferred[Listener]:
+    def _listen(self, where: str | tuple[str, int], site: Factory, prefix: str) -> Deferred[Listener]:
         serving: Deferred[Listener] = Deferred()
         self._permitted.append(serving)
         return serving.addCallback(lambda _: adopt(self._reactor, self._sockets[prefix][self._slot], site))
@@ -91,8 +91,8 @@ class WorkerService(ProxyService):
     def _announce(self, _: object) -> None:
         self._say("serving")
 
-    def _sites(self) -> dict[str, ProxySite]:
-        sites = {"": self._proxy.site, "ADMIN_": self._proxy.admin_site}
+    def _sites(self) -> dict[str, Factory]:
+        sites = {"": self._proxy.front, "ADMIN_": self._proxy.admin_site}
         return {prefix: site for prefix, site in sites.items() if site is not None and prefix in self._sockets}
 
     def _adopt(self, slot: int) -> None:

@@ -36,8 +36,13 @@ class PeerProtocol(Protocol):
     def peer_host(self) -> bytes:
         """The peer's IP address in text; empty where it has none."""
         if self._peer_host is None:
-            host = str(getattr(self.getPeer(), "host", ""))
-            if host.startswith("::ffff:") and "." in host:  # an IPv4 client of a dual-stack listener
-                host = host[7:]
-            self._peer_host = host.encode("ascii", "replace")
+            self._peer_host = host_of(self.getPeer())
         return self._peer_host
+
+
+def host_of(address: IAddress | None) -> bytes:
+    """The IP address in ``address`` as text; empty where it has none."""
+    host = str(getattr(address, "host", ""))
+    if host.startswith("::ffff:") and "." in host:  # an IPv4 client of a dual-stack listener
+        host = host[7:]
+    return host.encode("ascii", "replace")

@@ -26,6 +26,7 @@ from caching_proxy.server.peer import PeerProtocol
 from caching_proxy.server.pinned import IMPATIENT_SECONDS, Pinned
 from caching_proxy.server.turn import Turn
 from caching_proxy.transport.native import NativeTransport, PullPump, unsent
+from caching_proxy.transport.tls_server import TLSConnection
 
 SLICE = 128 * 1024
 """Bytes of stored content that are handed to the transport at once."""
@@ -105,7 +106,8 @@ class SendingHalf(PeerProtocol):
 
     def _pump(self) -> None:
         """Hand over slices while the transport has room."""
-        rest, shares, until = self._rest, isinstance(self.transport, NativeTransport), self._written + TURN_BYTES
+        rest, until = self._rest, self._written + TURN_BYTES
+        shares = isinstance(self.transport, NativeTransport | TLSConnection)
         while rest and not self._choked:
             if self._written >= until or self._turn.over:
                 self.clock.callLater(0, self._pump_on)
@@ -196,7 +198,8 @@ class SendingHalf(PeerProtocol):
         self.read_on()
         self.detach()
         half_close: Callable[[], None] | None = getattr(self.transport, "loseWriteConnection", None)
-        if self._lingers and half_close is not None and not self.isSecure():
+        ends_halves = isinstance(self.transport, TLSConnection) or not self.isSecure()
+        if self._lingers and half_close is not None and ends_halves:
             self.due = self.seconds() + self.limits.linger_seconds
             half_close()
         else:

@@ -13,6 +13,7 @@ from twisted.web.resource import IResource, getChildForRequest
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.connections import ConnectionSet
 from caching_proxy.server.limits import DEFAULT_LIMITS, Limits
+from caching_proxy.server.peer import host_of
 from caching_proxy.server.pinned import Pinned
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Budget
@@ -63,8 +64,7 @@ class ProxySite(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> HTTPChannel | None:  # type: ignore[override]
         """A channel, or None (the connection is dropped) beyond the bounds on connections."""
-        host = getattr(addr, "host", None)
-        if not self.connections.allows(host.encode("ascii", "replace") if isinstance(host, str) else b""):
+        if not self.connections.allows(host_of(addr)):
             return None
         return HTTPChannel(self)
 

@@ -14,7 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from caching_proxy.auth.keys import KeyConfigError, fitting_algorithms, load_public_key, load_secret
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
-from caching_proxy.settings.tls_files import with_tls
+from caching_proxy.settings.tls_files import check_listener, with_tls
 
 _KEY_FILE = "a readable PEM file with an RSA, EC, Ed25519 or Ed448 public key or certificate"
 _KEY_FILE_LIMIT = 64 * 1024
@@ -35,7 +35,7 @@ def check(settings: Settings, given: Mapping[str, Given]) -> tuple[Settings, tup
     _check_bounds(settings)
     _check_listeners(settings)
     settings = with_tls(_with_key(settings))
-    return settings, (*_warnings(settings), *_tls_warnings(settings, given))
+    return settings, (*_warnings(settings), *_tls_warnings(settings, given), *check_listener(settings))
 
 
 def _check_bounds(settings: Settings) -> None:

@@ -19,6 +19,8 @@ _UNSET: Mapping[str, object] = {
     "ignored_cookies": (),
     "cache_key_ignore_params": (),
     "allowed_hosts": (),
+    "tls_cert_file": (),
+    "tls_key_file": (),
     "jwt_algorithms": (),
     "jwt_audience": (),
     "trusted_proxies": (),

@@ -26,6 +26,8 @@ class Settings:
     port: int
     host: str
     listen: str | None
+    tls_cert_file: tuple[str, ...]
+    tls_key_file: tuple[str, ...]
     app_env: str
     workers: int
     shutdown_grace_seconds: float
@@ -131,6 +133,11 @@ class Settings:
     backend_tls: TLSConfig = attrs.field(default=PLATFORM, repr=False)
     jwks_tls: TLSConfig = attrs.field(default=PLATFORM, repr=False)
     """What the PEM files come to."""
+
+    @property
+    def tls_files(self) -> tuple[tuple[str, str], ...]:
+        """Certificate and key of each pair that the listener shows; none: it speaks plain HTTP."""
+        return tuple(zip(self.tls_cert_file, self.tls_key_file, strict=True))
 
     @property
     def development(self) -> bool:

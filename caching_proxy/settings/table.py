@@ -75,6 +75,13 @@ TABLE: tuple[Variable, ...] = (
             "Twisted endpoint string in place of HOST and PORT (unix:…, systemd:domain=INET:index=0, ssl:…)",
         ),
         V(
+            "TLS_CERT_FILE",
+            None,
+            p.listed(p.anything),
+            "PEM files of the listener's certificates with their chains, comma-separated; the client's SNI chooses",
+        ),
+        V("TLS_KEY_FILE", None, p.listed(p.anything), "PEM files of their private keys, in the same order"),
+        V(
             "APP_ENV",
             "production",
             p.Parser("development or production", _environment),

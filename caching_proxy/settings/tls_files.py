@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -9,6 +11,7 @@ from cryptography import x509
 
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
+from caching_proxy.transport.certificates import PairError, load_pair
 from caching_proxy.transport.tls import TLSConfig, load_certificates, load_key
 
 _LIMIT = 1 << 20
@@ -26,6 +29,38 @@ def with_tls(settings: Settings) -> Settings:
         backend_tls=attrs.evolve(backend, verify=settings.backend_tls_verify),
         jwks_tls=TLSConfig(_certificates("JWT_JWKS_CA_FILE", settings.jwt_jwks_ca_file)),
     )
+
+
+def check_listener(settings: Settings) -> tuple[str, ...]:
+    """What is unwise about the listener's certificates; raises :class:`SettingsError` for what cannot work."""
+    certificates, keys = settings.tls_cert_file, settings.tls_key_file
+    if bool(certificates) != bool(keys):
+        given, missing = ("TLS_CERT_FILE", "TLS_KEY_FILE") if certificates else ("TLS_KEY_FILE", "TLS_CERT_FILE")
+        raise SettingsError(given, ",".join(certificates or keys), f"{missing} to be set as well")
+    if len(certificates) != len(keys):
+        allowed = f"as many files as TLS_CERT_FILE names ({len(certificates)}), in the same order"
+        raise SettingsError("TLS_KEY_FILE", ",".join(keys), allowed)
+    if certificates and settings.listen is not None and settings.listen.startswith("ssl:"):
+        raise SettingsError("LISTEN", settings.listen, "an endpoint without TLS of its own where TLS_CERT_FILE is set")
+    return tuple(_complaints(settings))
+
+
+def _complaints(settings: Settings) -> Iterator[str]:
+    now = datetime.datetime.now(datetime.UTC)
+    for certificate, key in settings.tls_files:
+        try:
+            complaint = load_pair(certificate, key).complaint(now)
+        except PairError as problem:
+            raise pair_refused(problem) from None
+        if complaint is not None:
+            yield f"TLS_CERT_FILE={certificate}: {complaint}"
+
+
+def pair_refused(problem: PairError) -> SettingsError:
+    """Why a pair cannot be used, in the user's words."""
+    if problem.of_key:
+        return SettingsError("TLS_KEY_FILE", problem.path, f"{_KEY.format('TLS_CERT_FILE')} ({problem.reason})")
+    return SettingsError("TLS_CERT_FILE", problem.path, f"{_CERTIFICATES} ({problem.reason})")
 
 
 def _config(prefix: str, ca: str | None, certificate: str | None, key: str | None) -> TLSConfig:

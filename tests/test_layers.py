@@ -93,7 +93,7 @@ def test_no_circles() -> None:
 def test_settings_import_only_parsers_of_the_rooms_that_do_something() -> None:
     rooms = ("auth", "store", "transport", "upstream")
     used = {each for name in MODULES if _room(name) == "settings" for each in GRAPH[name] if _room(each) in rooms}
-    parsers = ("auth.address", "auth.keys", "store.url", "transport.certificates", "transport.tls", "upstream.backend")
+    parsers = ("auth.address", "auth.keys", "transport.certificates", "transport.tls", "upstream.backend")
     assert used == {f"{NAME}.{each}" for each in parsers}
 
 

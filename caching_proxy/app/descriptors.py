@@ -7,8 +7,8 @@ import resource
 import attrs
 
 from caching_proxy.rules.descriptor_shares import OWN, share_out
+from caching_proxy.rules.store_topology import MEMORY_URL
 from caching_proxy.settings.model import Settings
-from caching_proxy.store.url import MEMORY_URL
 
 ADMIN_CONNECTIONS = 32
 """Connections at most to a port of its own for the admin endpoints."""

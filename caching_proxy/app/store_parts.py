@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from caching_proxy.app.instruments import on_phase
 from caching_proxy.interfaces import IInvalidationBus, IStore
+from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.settings.model import Settings
 from caching_proxy.store.build import StoreConfig, build_bus, build_store
-from caching_proxy.store.url import RedisTopology, parse_cache_url
+from caching_proxy.store.redis.endpoint import Endpoints, endpoint_for
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.transport.endpoint import NativeEndpoint
 from caching_proxy.transport.native import native_loop
@@ -42,16 +43,20 @@ def _store_config(reactor: IReactorTime, settings: Settings) -> StoreConfig:
         max_pending=settings.redis_max_pending,
         breaker_threshold=settings.breaker_failure_threshold,
         breaker_recovery=settings.breaker_recovery_seconds,
-        endpoint=_native_endpoint(reactor, settings),
+        endpoints=_endpoints(reactor, settings),
         tls=settings.cache_tls,
     )
 
 
-def _native_endpoint(reactor: IReactorTime, settings: Settings) -> NativeEndpoint | None:
-    """The short way to a Redis without TLS, where the reactor has a native loop; None leaves it to Twisted."""
-    topology = parse_cache_url(settings.cache_url)
-    if native_loop(reactor) is None or not isinstance(topology, RedisTopology) or topology.tls:
+def _endpoints(reactor: IReactorTime, settings: Settings) -> Endpoints | None:
+    """The short way to servers without TLS, where the reactor has a native loop; None leaves it to Twisted."""
+    if native_loop(reactor) is None:
         return None
-    return NativeEndpoint(
-        reactor, topology.host, topology.port, settings.redis_connect_timeout, path=topology.unix_path
-    )
+    timeout, tls = settings.redis_connect_timeout, settings.cache_tls
+
+    def reach(server: RedisTopology) -> IStreamClientEndpoint:
+        if server.tls:
+            return endpoint_for(reactor, server, timeout, tls)
+        return NativeEndpoint(reactor, server.host, server.port, timeout, path=server.unix_path)
+
+    return reach

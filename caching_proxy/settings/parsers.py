@@ -18,8 +18,9 @@ import attrs
 
 from caching_proxy.auth.address import check_url
 from caching_proxy.http.tokens import TOKEN
+from caching_proxy.rules.cache_url import FORMS, parse_cache_url
 from caching_proxy.rules.glob import compile_glob
-from caching_proxy.store.url import FORMS, MEMORY_URL, MemoryTopology, parse_cache_url
+from caching_proxy.rules.store_topology import MEMORY_URL, MemoryTopology
 from caching_proxy.upstream.backend import Backend
 
 T = TypeVar("T")
@@ -47,11 +48,14 @@ class SettingsError(Exception):
         return f"{self.variable}: {self.value[:_SHOWN]!r} is not allowed; expected {self.allowed}"
 
 
+_SECRET_PARAMETER = re.compile(r"([?&][a-z_]*password=)[^&]*", re.IGNORECASE)
+
+
 def without_password(url: str) -> str:
-    """``url`` with whatever stands between ``://`` and the last ``@`` hidden."""
+    """``url`` without what stands between ``://`` and the last ``@``, and without parameters that are passwords."""
     scheme, mark, rest = url.partition("://")
     _, at, host = rest.rpartition("@")
-    return f"{scheme}{mark}***@{host}" if at else url
+    return _SECRET_PARAMETER.sub(r"\1***", f"{scheme}{mark}***@{host}" if at else url)
 
 
 @attrs.frozen(slots=True)

@@ -63,7 +63,7 @@ TABLE: tuple[Variable, ...] = (
             "CACHE_URL",
             "memory:",
             p.cache_url,
-            "the shared store: memory: (embedded), redis://, rediss:// (TLS) or unix:///path",
+            "the shared store: embedded, one server, a master that Sentinels name, or a Cluster (docs/operating.md)",
             aliases=("REDIS_URL",),
         ),
         V("PORT", "3000", p.whole(0, 65535), "port of the listener; 0 takes a free one"),

@@ -13,6 +13,7 @@ is open, and later can at worst open it once more or close it a moment early.
 from __future__ import annotations
 
 import enum
+from math import inf
 
 
 class Phase(enum.Enum):
@@ -99,6 +100,10 @@ class Breaker:
         if self._phase is Phase.HALF_OPEN:
             self._probing = False
         return None
+
+    def hurry(self) -> None:
+        """The recovery time is over: there is news of the store."""
+        self._since = -inf
 
     def _due(self, now: float) -> bool:
         return now - self._since >= self.recovery

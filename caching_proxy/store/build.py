@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from caching_proxy.interfaces import IInvalidationBus, IStore
+from caching_proxy.rules.cache_url import parse_cache_url
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
+from caching_proxy.rules.store_topology import (
+    ClusterTopology,
+    MemoryTopology,
+    RedisTopology,
+    SentinelTopology,
+)
 from caching_proxy.store.breaker import Breaker, Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.memory import DEFAULT_MAX_BYTES, MemoryStore
-from caching_proxy.store.redis.endpoint import endpoint_for
-from caching_proxy.store.url import MemoryTopology, RedisTopology, parse_cache_url
+from caching_proxy.store.redis.endpoint import Endpoints, endpoint_for
 from caching_proxy.transport.tls import PLATFORM, TLSConfig
+
+if TYPE_CHECKING:
+    from caching_proxy.store.redis.pool import RedisPool
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -34,8 +44,12 @@ class StoreConfig:
     on_phase: Callable[[Phase], None] = lambda phase: None
     on_acquired: Callable[[float], None] | None = None
     tls: TLSConfig = PLATFORM
-    endpoint: IStreamClientEndpoint | None = None
-    """How to reach the server, if not as the URL says."""
+    endpoints: Endpoints | None = None
+    """How to reach each server, if not by Twisted's own endpoints."""
+
+    def reach(self, reactor: IReactorTime) -> Endpoints:
+        """How to reach each server."""
+        return self.endpoints or (lambda server: endpoint_for(reactor, server, self.connect_timeout, self.tls))
 
 
 def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | None = None) -> IStore:
@@ -47,6 +61,10 @@ def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | Non
     topology = parse_cache_url(cache_url)
     if isinstance(topology, MemoryTopology):
         return MemoryStore(reactor, config.memory_max_bytes, config.max_variants, config.max_variant_bytes)
+    if isinstance(topology, ClusterTopology):
+        raise ValueError("redis+cluster:// is not supported yet")
+    if isinstance(topology, SentinelTopology):
+        return _sentinel(reactor, topology, config)
     return _redis(reactor, topology, config)
 
 
@@ -58,21 +76,53 @@ def build_bus(
     ``origin`` is a name of this process that no other has.
     """
     config = config or StoreConfig()
-    topology = parse_cache_url(cache_url)
-    if isinstance(topology, MemoryTopology) or not isinstance(store, CircuitBreakerStore):
+    if not isinstance(store, CircuitBreakerStore):
         return None
-    from caching_proxy.store.redis.bus import RedisBus  # not above: see _redis
+    from caching_proxy.store.redis.bus import RedisBus  # not above: see _pools
+    from caching_proxy.store.redis.sentinel import SentinelStore
     from caching_proxy.store.redis.store import RedisStore
 
-    assert isinstance(store.store, RedisStore)
-    endpoint = config.endpoint or endpoint_for(reactor, topology, config.connect_timeout, config.tls)
-    return RedisBus(reactor, topology, endpoint, store.store.pool, config.connect_timeout, origin)
+    topology = parse_cache_url(cache_url)
+    inner = store.store
+    if isinstance(inner, SentinelStore):
+        assert isinstance(topology, SentinelTopology)
+        bus = RedisBus(reactor, topology.master(), inner.master, inner.pool, config.connect_timeout, origin)
+        inner.master.changed.append(bus.moved)
+        return bus
+    assert isinstance(inner, RedisStore)
+    assert isinstance(topology, RedisTopology)
+    endpoint = config.reach(reactor)(topology)
+    return RedisBus(reactor, topology, endpoint, inner.pool, config.connect_timeout, origin)
+
+
+def _guarded(reactor: IReactorTime, store: IStore, config: StoreConfig) -> CircuitBreakerStore:
+    breaker = Breaker(config.breaker_threshold, config.breaker_recovery)
+    return CircuitBreakerStore(store, breaker, reactor, config.on_phase)
+
+
+def _sentinel(reactor: IReactorTime, topology: SentinelTopology, config: StoreConfig) -> IStore:
+    from caching_proxy.store.redis.sentinel import SentinelEndpoint, SentinelStore  # not above: see _pools
+
+    master = SentinelEndpoint(reactor, topology, config.reach(reactor), config.connect_timeout)
+    pool, bulk = _pools(reactor, topology.master(), master, config)
+    store = _guarded(reactor, SentinelStore(master, pool, bulk, config.max_variants, config.max_variant_bytes), config)
+    pool.on_recovery = store.look_again
+    return store
 
 
 def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) -> IStore:
+    from caching_proxy.store.redis.store import RedisStore  # not above: see _pools
+
+    pool, bulk = _pools(reactor, topology, config.reach(reactor)(topology), config)
+    return _guarded(reactor, RedisStore(pool, bulk, config.max_variants, config.max_variant_bytes), config)
+
+
+def _pools(
+    reactor: IReactorTime, topology: RedisTopology, endpoint: IStreamClientEndpoint, config: StoreConfig
+) -> tuple[RedisPool, RedisPool]:
+    """For lookups and writes, and for walks over keys."""
     # Here and not above: importing txredisapi installs the default reactor if none has been chosen yet.
     from caching_proxy.store.redis.pool import RedisPool
-    from caching_proxy.store.redis.store import RedisStore
 
     def pool(minimum: int, maximum: int, on_acquired: Callable[[float], None] | None) -> RedisPool:
         return RedisPool(
@@ -83,15 +133,8 @@ def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) 
             connect_timeout=config.connect_timeout,
             command_timeout=config.command_timeout,
             max_pending=config.max_pending,
-            endpoint=config.endpoint or endpoint_for(reactor, topology, config.connect_timeout, config.tls),
+            endpoint=endpoint,
             on_acquired=on_acquired,
         )
 
-    store = RedisStore(
-        pool(config.pool_min, config.pool_max, config.on_acquired),
-        pool(0, 1, None),
-        config.max_variants,
-        config.max_variant_bytes,
-    )
-    breaker = Breaker(config.breaker_threshold, config.breaker_recovery)
-    return CircuitBreakerStore(store, breaker, reactor, config.on_phase)
+    return pool(config.pool_min, config.pool_max, config.on_acquired), pool(0, 1, None)

@@ -87,6 +87,15 @@ class CircuitBreakerStore:
             self._probe_timer = None
         return self.store.stop()
 
+    def look_again(self) -> None:
+        """The store may be well again: probe it now, not only when the recovery time is over."""
+        if self._seen is Phase.CLOSED or self._stopped:
+            return
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+        self.breaker.hurry()
+        self._probe()
+
     def _guard(self, call: Callable[[*Args], Deferred[T]], *args: *Args) -> Deferred[T]:
         if not self.breaker.calm and not self._allowed():
             return fail(StoreUnavailable("the circuit breaker is open"))

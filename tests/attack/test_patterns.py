@@ -57,9 +57,14 @@ ROWS: dict[str, Row] = {
     "http.targeted_control._REST": PLAIN,
     "http.targeted_control._INTEGER": row(b"-"),
     "http.targeted_control._ESCAPE": row(b"\\"),
+    "rules.cache_hosts._HOST": row(b"a", b"[", b"a:", b"[::1]:"),
+    "rules.cache_hosts._NAME": PLAIN,
+    "rules.cache_hosts._DB": PLAIN,
     "rules.cache_rules._STATUS": PLAIN,
     "rules.cache_status._TOKEN": row(b"a"),
     "rules.cache_status._UNSAFE": PLAIN,
+    "rules.cache_url._BARE_PERCENT": row(b"%"),
+    "rules.cache_url._FORBIDDEN": PLAIN,
     "rules.climbing._SEPARATORS": row(b"a/"),
     "rules.conditional._TAG": row(b'W/"', b'"', pumps=(b"W/", b'W/"')),
     "rules.conditional._LIST_MEMBER": row(
@@ -88,6 +93,7 @@ ROWS: dict[str, Row] = {
     "server.request_line._ABSOLUTE": row(b"http://", b"http://a", b"http://a?"),
     "server.request_line._HOST": row(b"a", b"[", b"a:", b"[::1]:"),
     "settings.dotenv._QUOTED": row(b"'", b'"'),
+    "settings.parsers._SECRET_PARAMETER": row(b"?", pumps=(b"?a", b"&password=", b"&pass")),
     "settings.parsers._SIZE": row(b"1", b"1 "),
     "settings.parsers._SECONDS": row(b"1."),
     "settings.parsers._HOST": row(b"a", b"[", b"a:", b"[::1]:", pumps=(b"a.", b"a_")),
@@ -95,8 +101,6 @@ ROWS: dict[str, Row] = {
     "store.redis.errors._READ_ONLY": row(b"ERR -", pumps=(b"-READONLY", b" -")),
     "store.redis.errors._FORBIDDEN": row(b"ERR ", pumps=(b"-NOPERM", b" -", b"ERR ACL ")),
     "store.redis.errors._FOREIGN": row(b"ERR -", pumps=(b"-WRONGTYPE", b" -")),
-    "store.url._BARE_PERCENT": row(b"%"),
-    "store.url._FORBIDDEN": PLAIN,
     "telemetry.metrics.exposition._PREFIX": row(b"a"),
     "telemetry.metrics.path_labels._IDENTIFIER": row(
         b"/", b"/1", pumps=(b"/1a", b"/0123abcd-0123", b"/0123456789abcdef0123")

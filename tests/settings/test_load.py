@@ -109,7 +109,8 @@ REFUSED = [
     ("BACKEND_URL", "http://[::1"),
     ("CACHE_URL", "memcached://x"),
     ("CACHE_URL", "redis://x/zero"),
-    ("CACHE_URL", "redis+sentinel://x/m"),
+    ("CACHE_URL", "redis+sentinel://x"),
+    ("CACHE_URL", "redis+cluster://x/1"),
     ("CACHE_URL", "unix://"),
     ("CACHE_TTL_SECONDS", "1.5"),
     ("LOG_LEVEL", "loud"),
@@ -166,6 +167,8 @@ TAKEN = [
     ("BACKEND_URL", "https://x:8443/base/", "https://x:8443/base"),
     ("CACHE_URL", "memory", "memory:"),
     ("CACHE_URL", "rediss://:p%40ss@h:1/2", "rediss://:p%40ss@h:1/2"),
+    ("CACHE_URL", "valkey://h", "valkey://h"),
+    ("CACHE_URL", "redis+sentinel://h,g:1/m", "redis+sentinel://h,g:1/m"),
     ("REDIS_URL", "unix:///run/redis.sock", "unix:///run/redis.sock"),
     ("HOT_CACHE_MAX_BYTES", "1 gib", 1024**3),
     ("MAX_CACHEABLE_BYTES", "512", 512),
@@ -281,11 +284,12 @@ def test_repr_shows_no_password() -> None:
     [
         {"CACHE_URL": f"redis://user:{SECRET}@host/x"},
         {"CACHE_URL": f"redis://user:a/{SECRET}@host"},
+        {"CACHE_URL": f"redis+sentinel://host/m/x?sentinel_password={SECRET}"},
         {"BACKEND_URL": f"http://user:{SECRET}@host"},
         {"ADMIN_TOKEN": f"{SECRET} with spaces"},
         {"JWT_SECRET": SECRET, "JWT_JWKS_URL": "https://x"},
     ],
-    ids=["path", "slash", "backend", "token", "two keys"],
+    ids=["path", "slash", "parameter", "backend", "token", "two keys"],
 )
 def test_refusals_show_no_secret(variables: dict[str, str]) -> None:
     assert SECRET not in str(refusal(**variables))

@@ -11,9 +11,9 @@ from support.authority import Authority, pem_key
 
 from caching_proxy.auth.address import check_url
 from caching_proxy.auth.keys import load_public_key
+from caching_proxy.rules.cache_url import parse_cache_url
 from caching_proxy.settings.load import load
 from caching_proxy.settings.parsers import SettingsError
-from caching_proxy.store.url import parse_cache_url
 from caching_proxy.upstream.backend import Backend
 
 CACHE = [
@@ -46,6 +46,8 @@ CACHE = [
     ("redis://[::1]:6379", True),
     ("redis://[::1", False),
     ("redis://h h", False),
+    ("redis+sentinel://h/m", True),
+    ("redis+sentinel://h", False),
 ]
 BACKENDS = [
     ("http://api", True),

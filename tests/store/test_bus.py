@@ -14,10 +14,11 @@ from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import StoreError
 from caching_proxy.rules.bus_message import EVERYTHING, Invalidation, encode
+from caching_proxy.rules.cache_url import parse_cache_url
+from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.store.redis.bus import FORBIDDEN_SECONDS, PING_SECONDS, RETRY_SECONDS, RedisBus, Subscription
 from caching_proxy.store.redis.connection import pack
 from caching_proxy.store.redis.errors import Forbidden
-from caching_proxy.store.url import RedisTopology, parse_cache_url
 
 CHANNEL = b"cachingproxy:invalidations:0"
 X = Invalidation(targets=(b"/x",))

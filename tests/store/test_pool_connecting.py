@@ -8,7 +8,7 @@ import pytest
 from support.redis_in_memory import Rig
 
 from caching_proxy.interfaces import StoreError, StoreUnavailable
-from caching_proxy.store.url import RedisTopology
+from caching_proxy.rules.store_topology import RedisTopology
 
 
 def test_login_database_and_clock_come_first(rigs: Callable[..., Rig]) -> None:

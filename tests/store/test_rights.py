@@ -19,10 +19,11 @@ from zope.interface import implementer
 
 from caching_proxy.interfaces import IStore, StoreForbidden
 from caching_proxy.rules.bus_message import Invalidation
+from caching_proxy.rules.cache_url import parse_cache_url
+from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.store.build import StoreConfig, build_bus, build_store
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.redis.endpoint import endpoint_for
-from caching_proxy.store.url import RedisTopology, parse_cache_url
 from caching_proxy.web.admin.readiness import Readiness
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -144,7 +145,7 @@ class Name:
 async def test_a_failover_behind_a_name(redis_server: RedisServer) -> None:
     with RedisServer() as other:
         name = Name(other)
-        store = build_store(reactor, redis_server.url, StoreConfig(pool_min=1, endpoint=name))
+        store = build_store(reactor, redis_server.url, StoreConfig(pool_min=1, endpoints=lambda server: name))
         await store.start()
         try:
             await store.put(KEY, b"-", b"old", HOUR)

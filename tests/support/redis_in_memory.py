@@ -14,11 +14,11 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.store.redis.commands import Ask, OnceLost
 from caching_proxy.store.redis.connection import RedisConnection, pack
 from caching_proxy.store.redis.errors import ConnectionGone
 from caching_proxy.store.redis.pool import RedisPool
-from caching_proxy.store.url import RedisTopology
 
 Command = list[bytes]
 

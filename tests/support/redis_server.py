@@ -67,7 +67,7 @@ class RedisServer:
         self.ca_path = self.directory / "ca.pem"
         self.options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self._client: _Client | None = None
+        self._client: RedisClient | None = None
         if tls:
             _write_certificates(self.directory)
 
@@ -151,7 +151,7 @@ class RedisServer:
     def cli(self, *args: str | bytes | int) -> object:
         """Run one command over the Unix socket, logged in: bytes, int, None or a list; :class:`RedisError` else."""
         if self._client is None:
-            self._client = _Client(self.socket_path)
+            self._client = RedisClient(self.socket_path)
             if self.user is not None:
                 self._client.run("AUTH", *self.user)
             elif self.requirepass is not None:
@@ -191,14 +191,14 @@ class RedisServer:
             Path(self.socket_path).unlink()
 
 
-class _Client:
-    """Just enough of RESP2, blocking."""
+class RedisClient:
+    """Just enough of RESP2, blocking; to a Unix socket, or to a port of 127.0.0.1."""
 
-    def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
+    def __init__(self, where: str | int) -> None:
+        self._socket = socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET)
         self._socket.settimeout(START_SECONDS)
         try:
-            self._socket.connect(path)
+            self._socket.connect(where if isinstance(where, str) else ("127.0.0.1", where))
         except OSError:
             self._socket.close()
             raise

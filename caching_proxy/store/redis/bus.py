@@ -21,11 +21,11 @@ from zope.interface import implementer
 
 from caching_proxy.interfaces import IInvalidationBus, StoreForbidden
 from caching_proxy.rules.bus_message import EVERYTHING, Invalidation, decode, encode
+from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.store.redis.commands import Ask
 from caching_proxy.store.redis.connection import RedisConnection, RedisReply, checked, pack
 from caching_proxy.store.redis.errors import CommandRefused, from_reply
 from caching_proxy.store.redis.pool import RedisPool
-from caching_proxy.store.url import RedisTopology
 
 CHANNEL_PREFIX = b"cachingproxy:invalidations:"
 """The number of the database follows: channels know none of their own."""
@@ -127,6 +127,11 @@ class RedisBus:
         self._ended = Deferred()
         self._connection.abort()
         return self._ended
+
+    def moved(self) -> None:
+        """Another server has taken over: subscribe there."""
+        if self._connection is not None:
+            self._connection.abort()
 
     # -- what we tell --------------------------------------------------------------------------------
 

@@ -20,8 +20,8 @@ from twisted.python.failure import Failure
 from txredisapi import HiredisProtocol, RedisError, ResponseError
 
 from caching_proxy.interfaces import StoreError, StoreForbidden
-from caching_proxy.store.redis.errors import ConnectionGone, CutShort, from_reply
-from caching_proxy.store.url import RedisTopology
+from caching_proxy.rules.store_topology import RedisTopology
+from caching_proxy.store.redis.errors import ConnectionGone, CutShort, ReadOnly, from_reply
 
 RedisReply = object
 """bytes, int, None, a list of replies, or a ResponseError in place of a reply."""
@@ -43,6 +43,20 @@ def checked(reply: RedisReply) -> RedisReply:
     if isinstance(reply, ResponseError):
         raise from_reply(reply)
     return reply
+
+
+def login(topology: RedisTopology) -> list[bytes]:
+    """The commands that log in."""
+    if topology.password is None:
+        return []
+    user = [] if topology.username is None else [topology.username.encode()]
+    return [pack(b"AUTH", *user, topology.password.encode())]
+
+
+def check_master(role: RedisReply) -> None:
+    """Raises ReadOnly unless ``role``, a reply to ROLE, is a master's or a refusal to tell."""
+    if isinstance(role, list) and role and role[0] != b"master":
+        raise ReadOnly(f"READONLY the server is a {role[0].decode('latin-1')}, no master")
 
 
 class Waiter(Protocol):
@@ -160,22 +174,27 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
         if self.transport is not None:
             self.transport.abortConnection()
 
-    async def handshake(self, topology: RedisTopology, seconds: Callable[[], float]) -> None:
-        """Log in, choose the database, compare clocks; StoreError with the server's words if it will not have us."""
-        commands = []
-        if topology.password is not None:
-            user = [] if topology.username is None else [topology.username.encode()]
-            commands.append(pack(b"AUTH", *user, topology.password.encode()))
-        if topology.db:  # left out for database 0, which some servers know no SELECT for
-            commands.append(pack(b"SELECT", b"%d" % topology.db))
-        commands.append(pack(b"TIME"))
+    async def ask(self, commands: list[bytes]) -> list[RedisReply]:
+        """The replies to commands made by :func:`pack`, error replies among them; for who has no pool."""
         batch = _Batch(len(commands))
         self.send(b"".join(commands), batch)
-        replies = await batch.done
-        for reply in replies[:-1]:
+        return await batch.done
+
+    async def handshake(self, topology: RedisTopology, seconds: Callable[[], float]) -> None:
+        """Log in, choose the database, compare clocks; StoreError with the server's words if it will not have us."""
+        commands = login(topology)
+        if topology.db:  # left out for database 0, which some servers know no SELECT for
+            commands.append(pack(b"SELECT", b"%d" % topology.db))
+        if topology.master_of is not None:
+            commands.append(pack(b"ROLE"))
+        commands.append(pack(b"TIME"))
+        *replies, time_reply = await self.ask(commands)
+        for reply in replies if topology.master_of is None else replies[:-1]:
             checked(reply)
+        if topology.master_of is not None:
+            check_master(replies[-1])
         try:
-            time = checked(replies[-1])
+            time = checked(time_reply)
         except StoreForbidden:
             self.tells_time = False
             return

@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import StoreError
+from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.store.redis.connection import RedisConnection
-from caching_proxy.store.url import RedisTopology
 
 MIN_BACKOFF = 0.1
 MAX_BACKOFF = 1.0
@@ -35,7 +35,8 @@ class ConnectionSupply:
     """Between ``minimum`` and ``maximum`` connections. All durations in seconds.
 
     ``on_ready`` is called when a connection became usable, ``on_hopeless`` when none is left and connecting failed,
-    ``check`` with a connection that has been idle and should prove that it lives.
+    ``on_recovery`` when the first is usable after some trouble, ``check`` with a connection that has been idle and
+    should prove that it lives.
     """
 
     _log = Logger()
@@ -57,6 +58,7 @@ class ConnectionSupply:
         """Why the last attempt failed, or why the last connection was dropped; None once one is usable again."""
         self.on_ready: Callable[[], None] = lambda: None
         self.on_hopeless: Callable[[StoreError], None] = lambda error: None
+        self.on_recovery: Callable[[], object] = lambda: None
         self.check: Callable[[RedisConnection], None] = lambda connection: None
         self._clock = clock
         self._topology = topology
@@ -129,14 +131,14 @@ class ConnectionSupply:
         self._in_trouble(error)
         self.fill()
 
-    def renew(self, error: StoreError) -> None:
+    def renew(self, error: StoreError, at_once: bool = False) -> None:
         """Make every connection anew, as its server is the wrong one; calls under way have ``LETTING_GO`` seconds.
 
         After a failover the name stands for another server. Where that does not help, it is tried at ever longer
-        intervals.
+        intervals, unless it must be ``at_once``.
         """
         now = self._clock.seconds()
-        if now < self._renew_after or not self._running:
+        if (now < self._renew_after and not at_once) or not self._running:
             return
         helped = now >= self._renew_after + 2 * self._renew_wait
         self._renew_wait = MIN_RENEWAL if helped else min(2 * self._renew_wait, MAX_RENEWAL)
@@ -178,10 +180,12 @@ class ConnectionSupply:
         connection.ready_since = connection.last_used = self._clock.seconds()
         connection.on_lost = self._lost
         self.live.append(connection)
-        if self.trouble is not None:
+        recovered, self.trouble = self.trouble is not None, None
+        if recovered:
             self._log.info("connected to {store} again", store=self._topology.describe())
-            self.trouble = None
         self.on_ready()
+        if recovered:
+            self.on_recovery()
 
     def _failed(self, failure: Failure, attempt: Deferred[RedisConnection]) -> None:
         self._attempts.discard(attempt)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from caching_proxy.store.url import RedisTopology
+from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.transport.tls import PLATFORM, TLSConfig
+
+Endpoints = Callable[[RedisTopology], IStreamClientEndpoint]
+"""How to reach each server."""
 
 
 def endpoint_for(

@@ -25,12 +25,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClien
 from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import AnswerLost, StoreError, StoreUnavailable
+from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.store.redis.commands import Ask, Call
 from caching_proxy.store.redis.connection import RedisConnection, pack
 from caching_proxy.store.redis.connections import ConnectionSupply
 from caching_proxy.store.redis.endpoint import endpoint_for
 from caching_proxy.store.redis.errors import CutShort, TimedOut
-from caching_proxy.store.url import RedisTopology
 
 T = TypeVar("T")
 
@@ -86,6 +86,15 @@ class RedisPool:
         self._drain_timer: IDelayedCall | None = None
         self._running = False
         self._idle: Deferred[None] | None = None
+
+    @property
+    def on_recovery(self) -> Callable[[], object]:
+        """Called when a connection is usable for the first time after some trouble."""
+        return self._supply.on_recovery
+
+    @on_recovery.setter
+    def on_recovery(self, told: Callable[[], object]) -> None:
+        self._supply.on_recovery = told
 
     # -- for metrics ---------------------------------------------------------------------------------
 
@@ -278,6 +287,10 @@ class RedisPool:
         self._supply.renew(error)
         if self.companion is not None:
             self.companion.read_only(error)
+
+    def moved(self) -> None:
+        """Another server has taken over: connections are made anew, to that one."""
+        self._supply.renew(StoreError("another server has taken over"), at_once=True)
 
     # -- deadlines -----------------------------------------------------------------------------------
 

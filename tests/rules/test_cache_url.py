@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from caching_proxy.store.url import MemoryTopology, RedisTopology, parse_cache_url
+from caching_proxy.rules.cache_url import parse_cache_url
+from caching_proxy.rules.store_topology import ClusterTopology, MemoryTopology, RedisTopology, SentinelTopology
 
 
 @pytest.mark.parametrize(
     ("url", "topology", "shown"),
     [
         ("memory:", MemoryTopology(), "memory:"),
+        (
+            "redis+sentinel://u:p%2F@H,[::1]:7/the.one/3?sentinel_user=w&sentinel_password=a%26%40",
+            SentinelTopology((("h", 26379), ("::1", 7)), "the.one", False, "u", "p/", 3, "w", "a&@"),
+            "redis+sentinel://u:***@h:26379,[::1]:7/the.one/3",
+        ),
+        (
+            "VALKEYS+Sentinel://:p@h,h:26379/m/?sentinel_password=x",
+            SentinelTopology((("h", 26379),), "m", True, None, "p", 0, None, "x"),
+            "rediss+sentinel://:***@h:26379/m",
+        ),
+        ("redis+cluster://h,g:1", ClusterTopology((("h", 6379), ("g", 1))), "redis+cluster://h:6379,g:1"),
+        (
+            "rediss+cluster://u:p@h",
+            ClusterTopology((("h", 6379),), True, "u", "p"),
+            "rediss+cluster://u:***@h:6379",
+        ),
         ("memory://", MemoryTopology(), "memory:"),
         ("memory", MemoryTopology(), "memory:"),
         ("redis://h", RedisTopology("h"), "redis://h:6379"),
@@ -74,8 +91,30 @@ def test_understood(url: str, topology: object, shown: str) -> None:
         ("unix://run/r.sock", "absolute path"),
         ("unix:///", "path of a socket"),
         ("unix:///%00", "path of a socket"),
-        ("redis+sentinel://h:1/m", "not supported yet (Sentinel)"),
-        ("redis+cluster://h:1", "not supported yet (Cluster)"),
+        ("redis+sentinel://h:1", "the name of the master"),
+        ("redis+sentinel://h:1/", "the name of the master"),
+        ("redis+sentinel:///m", "list of hosts"),
+        ("redis+sentinel://h:1,,g/m", "list of hosts"),
+        ("redis+sentinel://h:1,g:x/m", "list of hosts"),
+        ("redis+sentinel://::1/m", "list of hosts"),
+        ("redis+sentinel://h:0/m", "from 1 to 65535"),
+        ("redis+sentinel://h:70000/m", "from 1 to 65535"),
+        ("redis+sentinel://h/m/x", "the database is a number"),
+        ("redis+sentinel://h/m/1/2", "the database is a number"),
+        ("redis+sentinel://u:sec@ret@h/m", "%40"),
+        ("redis+sentinel://u:sec?ret@h/m", "%3F"),
+        ("redis+sentinel://sec@h/m", "needs a password"),
+        ("redis+sentinel://h/m?db=1", "sentinel_password"),
+        ("redis+sentinel://h/m?sentinel_user=u", "needs sentinel_password"),
+        ("redis+sentinel://h/m?sentinel_password=sec@ret", "%40"),
+        ("redis+sentinel://h/m?sentinel_password=sec%ret", "%25"),
+        ("redis+sentinel://h/m?sentinel_password=sec#ret", "%23"),
+        ("redis+sentinel://h/m?sentinel_password=sec&sentinel_password=sec", "each once"),
+        ("redis+cluster://h:1/1", "database 0 only"),
+        ("redis+cluster://h:1?x", "database 0 only"),
+        ("redis+cluster://", "list of hosts"),
+        ("redis+cluster://" + ",".join(f"h{n}" for n in range(101)), "at most 100"),
+        ("redis+other://h", "redis+sentinel://"),
     ],
 )
 def test_refused_with_a_reason_and_without_the_password(url: str, says: str) -> None:

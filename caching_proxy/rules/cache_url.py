@@ -1,9 +1,8 @@
 """``CACHE_URL`` → where the store is and how to log in.
 
-Schemes: ``memory:``, ``redis://`` or ``valkey://``, ``rediss://`` or ``valkeys://`` (TLS, verified) and
-``unix:///path``; ``redis+sentinel://`` and
-``redis+cluster://`` are recognised and refused for now. User, password and socket path are percent-decoded. Errors
-never repeat the URL, which may hold a password.
+Schemes: ``memory:``, ``redis://`` or ``valkey://``, ``rediss://`` or ``valkeys://`` (TLS, verified), ``unix:///path``,
+``redis+sentinel://`` and ``redis+cluster://`` (:mod:`caching_proxy.rules.cache_hosts`). User, password and socket path
+are percent-decoded. Errors never repeat the URL, which may hold a password.
 """
 
 from __future__ import annotations
@@ -11,51 +10,17 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-import attrs
+from caching_proxy.rules.cache_hosts import parse_hosts
+from caching_proxy.rules.store_topology import DEFAULT_PORT, MEMORY_URL, MemoryTopology, RedisTopology, Topology
 
-DEFAULT_PORT = 6379
-MEMORY_URL = "memory:"
-"""The embedded store, as it is written best."""
-
-FORMS = "memory:, redis://[user:pass@]host[:port][/db], rediss://…, valkey://…, valkeys://… or unix:///path[?db=n]"
-_NOT_YET = {"redis+sentinel": "Sentinel", "rediss+sentinel": "Sentinel", "redis+cluster": "Cluster"}
-_NOT_YET["rediss+cluster"] = "Cluster"
+FORMS = (
+    "memory:, redis://[user:pass@]host[:port][/db], rediss://… (TLS), unix:///path[?db=n],"
+    " redis+sentinel://host[:port],…/master[/db] (valkey and valkeys mean the same)"
+)
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TLS = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
+_MANY = tuple(f"{scheme}+{kind}" for scheme in _TLS for kind in ("sentinel", "cluster"))
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
-
-
-@attrs.frozen(slots=True)
-class MemoryTopology:
-    """The embedded store."""
-
-    def describe(self) -> str:
-        return MEMORY_URL
-
-
-@attrs.frozen(slots=True)
-class RedisTopology:
-    """One server, over TCP or, when ``unix_path`` is set, over a Unix socket. ``username`` needs ``password``."""
-
-    host: str = "localhost"
-    port: int = DEFAULT_PORT
-    unix_path: str | None = None
-    tls: bool = False
-    username: str | None = attrs.field(default=None)
-    password: str | None = attrs.field(default=None, repr=False)
-    db: int = 0
-
-    def describe(self) -> str:
-        """The URL without the password, for logs."""
-        user = f"{self.username or ''}:***@" if self.password is not None else ""
-        if self.unix_path is not None:
-            return f"unix://{user}{self.unix_path}" + (f"?db={self.db}" if self.db else "")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        scheme = "rediss" if self.tls else "redis"
-        return f"{scheme}://{user}{host}:{self.port}" + (f"/{self.db}" if self.db else "")
-
-
-Topology = MemoryTopology | RedisTopology
 
 
 def parse_cache_url(url: str) -> Topology:
@@ -64,13 +29,14 @@ def parse_cache_url(url: str) -> Topology:
         return MemoryTopology()
     if _FORBIDDEN.search(url):
         raise ValueError("a URL without spaces (written %20) or control characters")
+    scheme, colon, rest = url.partition("://")
+    if colon and scheme.lower() in _MANY:
+        return _many(url, scheme.lower(), rest)
     try:
         parts = urlsplit(url)
     except ValueError:
         _check_spelling(url)
         raise ValueError(FORMS) from None
-    if parts.scheme in _NOT_YET:
-        raise ValueError(f"{parts.scheme}:// is known but not supported yet ({_NOT_YET[parts.scheme]}); use redis://")
     if parts.scheme not in (*_TLS, "unix"):
         raise ValueError(FORMS)
     _check_spelling(url)
@@ -88,6 +54,17 @@ def parse_cache_url(url: str) -> Topology:
         password=password,
         db=_db(parts.path.removeprefix("/"), parts.query),
     )
+
+
+def _many(url: str, scheme: str, rest: str) -> Topology:
+    head, _, query = rest.partition("?")
+    if "@" in query and "/" in head:
+        raise ValueError("'@' in a parameter is written %40")
+    _check_spelling(url)
+    if "#" in rest or _BARE_PERCENT.search(rest):
+        raise ValueError("a URL in which '#' is written %23 and '%' is written %25")
+    login, at, hosts = rest.rpartition("@")
+    return parse_hosts(scheme, hosts, *_userinfo(login if at else None))
 
 
 def _check_spelling(url: str) -> None:
@@ -122,7 +99,11 @@ def _unix(parts: SplitResult, username: str | None, password: str | None) -> Red
 
 def _login(parts: SplitResult) -> tuple[str | None, str | None]:
     userinfo, at, _ = parts.netloc.rpartition("@")
-    if not at:
+    return _userinfo(userinfo if at else None)
+
+
+def _userinfo(userinfo: str | None) -> tuple[str | None, str | None]:
+    if userinfo is None:
         return None, None
     user, colon, password = userinfo.partition(":")
     if user and not colon:

@@ -31,29 +31,14 @@ from caching_proxy.app.store_parts import make_bus, make_store
 from caching_proxy.app.team import Team
 from caching_proxy.app.token_parts import make_verifier
 from caching_proxy.auth.verifier import TokenVerifier
-from caching_proxy.cache.backend.fetch import Fetcher
 from caching_proxy.cache.backend.forward import Route
-from caching_proxy.cache.backend.tee import Fills
-from caching_proxy.cache.flights import SingleFlight
-from caching_proxy.cache.hit_for_miss import HitForMiss
-from caching_proxy.cache.inspector import Inspector
+from caching_proxy.cache.build import Cache, CacheConfig, Surroundings, build_cache
 from caching_proxy.cache.invalidator import Invalidator
-from caching_proxy.cache.leases import Leases
-from caching_proxy.cache.pass_through import Observer, PassThrough
-from caching_proxy.cache.pipeline import Parts, Pipeline
-from caching_proxy.cache.post_responses import PostKeeper
-from caching_proxy.cache.responses import Responses
-from caching_proxy.cache.shared_invalidator import SharedInvalidator
-from caching_proxy.cache.tiers.burst import BurstTier
-from caching_proxy.cache.tiers.hot import HotTier
-from caching_proxy.cache.tiers.store_reader import StoreReader
-from caching_proxy.cache.tiers.variants import VaryNames
 from caching_proxy.cache.tiers.writer import Writer
-from caching_proxy.interfaces import IInvalidationBus, ISiblings, IStore, IUpstream
+from caching_proxy.interfaces import IInvalidationBus, IStore, IUpstream
 from caching_proxy.rules.cache_rules import CacheRule
 from caching_proxy.rules.invalidation_rules import Rule, RulesError, spellings
 from caching_proxy.rules.key import KeyPolicy
-from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.references import origin_of
 from caching_proxy.rules.steering import Steering
 from caching_proxy.rules.terms_by_target import TermsByTarget
@@ -65,6 +50,7 @@ from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.settings.tls_files import pair_refused
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
+from caching_proxy.store.url import MEMORY_URL
 from caching_proxy.telemetry.access_log import AccessLog, make_access_log
 from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.log_writer import Sink
@@ -114,24 +100,6 @@ class Proxy:
     streams: Streams
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Cache:
-    """What both the pipeline and the admin endpoints know of the cache."""
-
-    policy: CachePolicy
-    keys: KeyPolicy
-    hot: HotTier
-    burst: BurstTier
-    leases: Leases
-    flights: SingleFlight
-    invalidator: Invalidator
-    writer: Writer
-    varying: VaryNames
-    terms: TermsByTarget
-    reader: StoreReader
-    siblings: ISiblings | None
-
-
 def compose(
     reactor: Any,
     settings: Settings,
@@ -153,14 +121,29 @@ def compose(
     upstream = _upstream(reactor, settings, metrics)
     bus = make_bus(reactor, settings, store, random(8).hex().encode())
     watch_bus(metrics, bus)
-    cache = _cache(wall, settings, store, metrics, bus, team)
     verifier = make_verifier(reactor, settings, wall)
     access = make_access_log(settings, log, wall)
     new_request_id = request_ids(random)
     happenings = Happenings(wall.seconds)
+    around = Surroundings(
+        store=store,
+        verifier=verifier,
+        route=_route(settings, upstream),
+        rules=rules,
+        clock=wall,
+        publish=None if bus is None else bus.publish,
+        siblings=None if team is None else team.siblings,
+        own_store=settings.cache_url == MEMORY_URL,
+        on_removed=count_invalidation(metrics),
+        on_invalidation=tells_invalidation(happenings),
+    )
+    cache = build_cache(_cache_config(settings), around)
+    pipeline = cache.pipeline
+    watch_tiers(metrics, cache.hot, cache.burst, cache.flights)
+    watch_store(metrics, store)
+    watch_writer(metrics, cache.writer)
     recorder = Recorder(metrics, access, PathLabels(), reactor, new_request_id, happenings)
     hosts = HostPolicy(frozenset(settings.allowed_hosts), settings.preserve_host)
-    pipeline = _pipeline(wall, settings, store, cache, upstream, verifier, rules, tells_invalidation(happenings))
     steering = Steering(settings.steering_fields, settings.underscores_in_headers)
     peers = TrustedPeers(settings.trusted_proxies)
     resource = ProxyResource(pipeline, peers, hosts, recorder, new_request_id, steering, settings.rewrite_location)
@@ -173,7 +156,7 @@ def compose(
     watched = Watched(settings, store, cache.hot, cache.burst, cache.reader, cache.writer, cache.flights, metrics)
     statistics = Statistics(watched, reactor, wall)
     insight = make_insight(reactor, wall, settings, statistics, happenings, resource.front, pipeline.parts, cache.burst)
-    services = _services(wall, settings, store, cache, readiness, metrics, insight)
+    services = _services(wall, settings, cache, readiness, metrics, insight)
     admin = admin_children(services if team is None else team.share(services))
     apart = settings.admin_port is not None
     site = _site(reactor, wall, settings, Root({} if apart else admin, resource), hot_path, recorder.refused_early)
@@ -198,7 +181,7 @@ def compose(
         admin_site=_site(reactor, wall, attrs.evolve(settings, max_connections=ADMIN_CONNECTIONS), Root(admin, None))
         if apart
         else None,
-        steps=StepWatch(reactor, wall, lambda _: _forget(cache)),
+        steps=StepWatch(reactor, wall, lambda _: cache.forget()),
         lag=LoopLag(reactor, metrics.histogram("event_loop_lag_seconds").observe),
         statistics=statistics,
         streams=insight.streams,
@@ -210,12 +193,6 @@ def _certificates(reactor: IReactorTime, settings: Settings) -> Certificates | N
         return Certificates(settings.tls_files, (HTTP1,), reactor) if settings.tls_files else None
     except PairError as problem:
         raise pair_refused(problem) from None
-
-
-def _forget(cache: Cache) -> None:
-    """Empty the memory tiers: how old their entries are is not known any more."""
-    cache.hot.clear()
-    cache.burst.clear()
 
 
 def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
@@ -233,87 +210,23 @@ def _upstream(reactor: Any, settings: Settings, metrics: Metrics) -> Upstream:
     return upstream
 
 
-def _cache(
-    wall: Any, settings: Settings, store: IStore, metrics: Metrics, bus: IInvalidationBus | None, team: Team | None
-) -> Cache:
-    hot = HotTier(
-        settings.hot_cache_max_entries,
-        settings.hot_cache_max_bytes,
-        settings.hot_cache_ttl_seconds,
-        settings.max_variants,
-        settings.max_variant_bytes,
-    )
-    burst = BurstTier(
-        settings.burst_cache_max_entries, settings.burst_cache_max_bytes, settings.burst_cache_ttl_seconds
-    )
-    patience = settings.backend_timeout + settings.backend_connect_timeout
-    varying, leases, flights = VaryNames(), Leases(), SingleFlight(wall, patience)
-    told = [] if bus is None else [bus.publish]
-    parts = (hot, burst, leases, flights, store, wall, count_invalidation(metrics), *told)
-    own_store = settings.cache_url == "memory:"
-    invalidator = Invalidator(*parts) if team is None else SharedInvalidator(team.siblings, own_store, *parts)
-    writer = Writer(hot, burst, store, leases, wall, invalidator.purge_key, varying)
-    watch_tiers(metrics, hot, burst, flights)
-    watch_store(metrics, store)
-    watch_writer(metrics, writer)
-    policy, keys = settings.policy(), _key_policy(settings)
-    reader = StoreReader(store, burst, leases, wall, invalidator.invalid_before, varying)
-    return Cache(
-        policy=policy,
-        keys=keys,
-        terms=TermsByTarget(policy, keys),
-        hot=hot,
-        burst=burst,
-        leases=leases,
-        flights=flights,
-        invalidator=invalidator,
-        writer=writer,
-        varying=varying,
-        reader=reader,
-        siblings=team.siblings if team is not None else None,
-    )
-
-
-def _pipeline(
-    wall: Any,
-    settings: Settings,
-    store: IStore,
-    cache: Cache,
-    upstream: IUpstream,
-    verifier: TokenVerifier,
-    rules: RulesFile[Rule],
-    on_invalidation: Observer,
-) -> Pipeline:
-    varying, terms = cache.varying, cache.terms
-    policy, keys, leases, writer = cache.policy, cache.keys, cache.leases, cache.writer
-    route = _route(settings, upstream)
-    responses = Responses(_shown_name(settings), settings.development, os.urandom(16))
-    uncacheable = HitForMiss()
-    fills = Fills(wall, policy.max_body, patience=settings.backend_timeout)
-    posts = PostKeeper(policy.max_body, terms, route.origin, leases, writer, fills, wall)
-    reader = cache.reader
-    return Pipeline(
-        Parts(
-            policy=policy,
-            keys=keys,
-            verifier=verifier,
-            hot=cache.hot,
-            reader=reader,
-            flights=cache.flights,
-            uncacheable=uncacheable,
-            leases=leases,
-            fetcher=Fetcher(
-                policy.max_body, terms, route, writer, uncacheable, responses, fills, wall, reader, varying
-            ),
-            passing=PassThrough(
-                route, cache.invalidator, rules, terms, responses, posts, wall, on_invalidation, cache.siblings
-            ),
-            responses=responses,
-            varying=varying,
-            terms=terms,
-            clock=wall,
-            stale_wait=settings.stale_wait_seconds,
-        )
+def _cache_config(settings: Settings) -> CacheConfig:
+    return CacheConfig(
+        policy=settings.policy(),
+        keys=_key_policy(settings),
+        name=_shown_name(settings),
+        verbose=settings.development,
+        hot_entries=settings.hot_cache_max_entries,
+        hot_bytes=settings.hot_cache_max_bytes,
+        hot_seconds=settings.hot_cache_ttl_seconds,
+        burst_entries=settings.burst_cache_max_entries,
+        burst_bytes=settings.burst_cache_max_bytes,
+        burst_seconds=settings.burst_cache_ttl_seconds,
+        max_variants=settings.max_variants,
+        max_variant_bytes=settings.max_variant_bytes,
+        flight_seconds=settings.backend_timeout + settings.backend_connect_timeout,
+        fill_seconds=settings.backend_timeout,
+        stale_wait=settings.stale_wait_seconds,
     )
 
 
@@ -330,23 +243,16 @@ def _route(settings: Settings, upstream: IUpstream) -> Route:
 
 
 def _services(
-    wall: Any,
-    settings: Settings,
-    store: IStore,
-    cache: Cache,
-    readiness: Readiness,
-    metrics: Metrics,
-    insight: Insight,
+    wall: Any, settings: Settings, cache: Cache, readiness: Readiness, metrics: Metrics, insight: Insight
 ) -> AdminServices:
-    inspector = Inspector(cache.hot, store, cache.invalidator, wall)
     return AdminServices(
         token=settings.admin_token,
         open_=settings.admin_auth == "none",
         ready=readiness.report,
         metrics=metrics,
         invalidate=lambda pattern: cache.invalidator.invalidate(*spellings(pattern)),
-        keys=inspector.keys,
-        entries=inspector.entries,
+        keys=cache.inspector.keys,
+        entries=cache.inspector.entries,
         clock=wall,
         insight=insight,
     )

@@ -311,6 +311,7 @@ BOUNDED = {
     "rules/steering.py": "made once, of the operator's patterns",
     "server/connections.py": SOCKETS,
     "server/listener.py": SOCKETS,
+    "server/tls_front.py": SOCKETS,
     "upstream/line.py": SOCKETS,
     "upstream/pool.py": SOCKETS,
     "web/admin/": ADMIN,

@@ -15,25 +15,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from caching_proxy.cache.backend.fetch import Fetcher
 from caching_proxy.cache.backend.forward import Route
-from caching_proxy.cache.backend.tee import Fills
-from caching_proxy.cache.flights import SingleFlight
-from caching_proxy.cache.hit_for_miss import HitForMiss
-from caching_proxy.cache.inspector import Inspector
-from caching_proxy.cache.invalidator import Invalidator
-from caching_proxy.cache.leases import Leases
-from caching_proxy.cache.pass_through import PassThrough
-from caching_proxy.cache.pipeline import Parts, Pipeline
-from caching_proxy.cache.post_responses import PostKeeper
+from caching_proxy.cache.build import CacheConfig, Surroundings, build_cache
 from caching_proxy.cache.requests import CacheResponse as Answered
 from caching_proxy.cache.requests import ClientRequest
-from caching_proxy.cache.responses import Responses
-from caching_proxy.cache.tiers.burst import BurstTier
-from caching_proxy.cache.tiers.hot import HotTier
-from caching_proxy.cache.tiers.store_reader import StoreReader
-from caching_proxy.cache.tiers.variants import VaryNames
-from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.http.body import Body, Source
 from caching_proxy.http.dates import format_date
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
@@ -42,7 +27,6 @@ from caching_proxy.rules.cache_rules import parse_cache_rules
 from caching_proxy.rules.invalidation_rules import Rule
 from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.policy import CachePolicy
-from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.store.memory import MemoryStore
 from caching_proxy.testing import FakeUpstream, Reply
 
@@ -247,60 +231,33 @@ class MemoryProxy:
         self.clock.advance(START)
         self.store = GatedStore(self.clock)
         self.backend = FakeUpstream()
-        self.policy = CachePolicy(**{"default_ttl": 0, **policy})
-        self.keys = KeyPolicy() if keys is None else keys
-        self.terms = TermsByTarget(self.policy, self.keys)
         self.rules: tuple[Rule, ...] = ()
         self.interims: list[ResponseHead] = []
-        self.hot = HotTier(100, 1 << 20, 30.0)
-        self.burst = BurstTier(100, 1 << 20, 10.0)
-        self.leases, self.uncacheable = Leases(), HitForMiss()
-        self.flights = SingleFlight(self.clock, 60.0)
         self.lookups: list[tuple[bytes, ...]] = self.store.lookups
-        self.invalidator = Invalidator(self.hot, self.burst, self.leases, self.flights, self.store, self.clock)
-        self.varying = VaryNames()
-        self.writer = Writer(
-            self.hot, self.burst, self.store, self.leases, self.clock, self.invalidator.purge_key, self.varying
-        )
-        self.responses = Responses(name)
         self.verifier = Roles()
-        self.inspector = Inspector(self.hot, self.store, self.invalidator, self.clock)
-        self.pipeline = Pipeline(self._parts(base_path))
-
-    def _parts(self, base_path: bytes) -> Parts:
+        config = CacheConfig(
+            policy=CachePolicy(**{"default_ttl": 0, **policy}),
+            keys=KeyPolicy() if keys is None else keys,
+            name=name,
+            hot_entries=100,
+            hot_bytes=1 << 20,
+            hot_seconds=30.0,
+            burst_entries=100,
+            burst_bytes=1 << 20,
+            burst_seconds=10.0,
+            flight_seconds=60.0,
+            salt=b"",
+        )
         route = Route(self.backend, b"backend.test", b"http://backend.test", base_path, b"caching-proxy")
-        clock, policy = self.clock, self.policy
-        fills = self.fills = Fills(clock, policy.max_body)
-        posts = PostKeeper(policy.max_body, self.terms, route.origin, self.leases, self.writer, fills, clock)
-        reader = StoreReader(self.store, self.burst, self.leases, clock, self.invalidator.invalid_before, self.varying)
-        fetcher = Fetcher(
-            policy.max_body,
-            self.terms,
-            route,
-            self.writer,
-            self.uncacheable,
-            self.responses,
-            fills,
-            clock,
-            reader,
-            self.varying,
+        around = Surroundings(
+            store=self.store, verifier=self.verifier, route=route, rules=lambda: self.rules, clock=self.clock
         )
-        return Parts(
-            policy=policy,
-            keys=self.keys,
-            verifier=self.verifier,
-            hot=self.hot,
-            reader=reader,
-            flights=self.flights,
-            uncacheable=self.uncacheable,
-            leases=self.leases,
-            fetcher=fetcher,
-            passing=PassThrough(route, self.invalidator, lambda: self.rules, self.terms, self.responses, posts, clock),
-            responses=self.responses,
-            varying=self.varying,
-            terms=self.terms,
-            clock=clock,
-        )
+        self.cache = cache = build_cache(config, around)
+        self.policy, self.keys, self.terms = cache.policy, cache.keys, cache.terms
+        self.hot, self.burst, self.varying = cache.hot, cache.burst, cache.varying
+        self.leases, self.flights, self.uncacheable = cache.leases, cache.flights, cache.uncacheable
+        self.invalidator, self.writer, self.fills = cache.invalidator, cache.writer, cache.fills
+        self.responses, self.inspector, self.pipeline = cache.responses, cache.inspector, cache.pipeline
 
     # -- the backend
 
@@ -375,8 +332,7 @@ class MemoryProxy:
 
     def forget_memory(self) -> None:
         """What a restart does: only the store is left."""
-        self.hot.clear()
-        self.burst.clear()
+        self.cache.forget()
 
     @property
     def quiet(self) -> bool:

@@ -1,0 +1,176 @@
+"""The one wiring of the cache, for the daemon and for proxies in tests: nothing else makes its parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from caching_proxy.cache.backend.fetch import Fetcher
+from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.tee import Fills
+from caching_proxy.cache.flights import SingleFlight
+from caching_proxy.cache.hit_for_miss import HitForMiss
+from caching_proxy.cache.inspector import Inspector
+from caching_proxy.cache.invalidator import Invalidator
+from caching_proxy.cache.leases import Leases
+from caching_proxy.cache.pass_through import Observer, PassThrough
+from caching_proxy.cache.pipeline import Parts, Pipeline
+from caching_proxy.cache.post_responses import PostKeeper
+from caching_proxy.cache.responses import Responses
+from caching_proxy.cache.shared_invalidator import SharedInvalidator
+from caching_proxy.cache.tiers.burst import BurstTier
+from caching_proxy.cache.tiers.hot import HotTier
+from caching_proxy.cache.tiers.store_reader import StoreReader
+from caching_proxy.cache.tiers.variants import VaryNames
+from caching_proxy.cache.tiers.writer import Writer
+from caching_proxy.interfaces import ISiblings, IStore, ITokenVerifier
+from caching_proxy.rules.bus_message import Invalidation
+from caching_proxy.rules.invalidation_rules import Rule
+from caching_proxy.rules.key import KeyPolicy
+from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS, CachePolicy
+from caching_proxy.rules.terms_by_target import TermsByTarget
+
+
+@attrs.frozen(kw_only=True)
+class CacheConfig:
+    """How the cache is to be. Sizes are in bytes, durations in seconds.
+
+    ``name`` is the proxy's in ``Cache-Status``, None for answers without that field; ``verbose`` ones say more.
+    ``flight_seconds``: how long others wait for one fetch; ``fill_seconds``: how long a fetch may take that only the
+    cache wants; ``stale_wait``: how long the backend is waited for where a stale answer may stand in for its error.
+    """
+
+    policy: CachePolicy
+    keys: KeyPolicy
+    name: bytes | None
+    verbose: bool = False
+    hot_entries: int
+    hot_bytes: int
+    hot_seconds: float
+    burst_entries: int
+    burst_bytes: int
+    burst_seconds: float
+    max_variants: int = MAX_VARIANTS
+    max_variant_bytes: int = MAX_VARIANT_BYTES
+    flight_seconds: float
+    fill_seconds: float = 60.0
+    stale_wait: float = 1.0
+    salt: bytes = attrs.field(factory=lambda: os.urandom(16), repr=False)
+    """The secret that the boundaries of several ranges are made with."""
+
+
+@attrs.frozen(kw_only=True)
+class Surroundings:
+    """What the cache talks to.
+
+    ``rules``: the invalidation rules as they are now. ``publish`` tells the other proxies on the store, ``siblings``
+    are the other workers of this one, ``own_store``: each of them has a store of its own. ``on_removed`` hears how many
+    keys an invalidation removed, ``on_invalidation`` of each that a request brought about.
+    """
+
+    store: IStore
+    verifier: ITokenVerifier
+    route: Route
+    rules: Callable[[], tuple[Rule, ...]]
+    clock: IReactorTime
+    publish: Callable[[Invalidation], object] | None = None
+    siblings: ISiblings | None = None
+    own_store: bool = False
+    on_removed: Callable[[int], None] = lambda removed: None
+    on_invalidation: Observer | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Cache:
+    """Its parts: the pipeline, and what metrics, admin endpoints and the hot path look at beside it."""
+
+    policy: CachePolicy
+    keys: KeyPolicy
+    terms: TermsByTarget
+    hot: HotTier
+    burst: BurstTier
+    leases: Leases
+    flights: SingleFlight
+    uncacheable: HitForMiss
+    invalidator: Invalidator
+    writer: Writer
+    reader: StoreReader
+    varying: VaryNames
+    fills: Fills
+    responses: Responses
+    inspector: Inspector
+    pipeline: Pipeline
+
+    def forget(self) -> None:
+        """Empty the memory tiers: only the store is left."""
+        self.hot.clear()
+        self.burst.clear()
+
+
+def _to_nobody(_: Invalidation) -> None:
+    """No other proxy is on the store."""
+
+
+def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
+    """The cache, with nothing in memory and nothing under way."""
+    policy, keys, clock, store = config.policy, config.keys, around.clock, around.store
+    terms = TermsByTarget(policy, keys)
+    hot = HotTier(
+        config.hot_entries, config.hot_bytes, config.hot_seconds, config.max_variants, config.max_variant_bytes
+    )
+    burst = BurstTier(config.burst_entries, config.burst_bytes, config.burst_seconds)
+    varying, leases, uncacheable = VaryNames(), Leases(), HitForMiss()
+    flights = SingleFlight(clock, config.flight_seconds)
+    parts = (hot, burst, leases, flights, store, clock, around.on_removed, around.publish or _to_nobody)
+    siblings = around.siblings
+    invalidator = Invalidator(*parts) if siblings is None else SharedInvalidator(siblings, around.own_store, *parts)
+    writer = Writer(hot, burst, store, leases, clock, invalidator.purge_key, varying)
+    reader = StoreReader(store, burst, leases, clock, invalidator.invalid_before, varying)
+    responses = Responses(config.name, config.verbose, config.salt)
+    fills = Fills(clock, policy.max_body, patience=config.fill_seconds)
+    route, most = around.route, policy.max_body
+    fetcher = Fetcher(most, terms, route, writer, uncacheable, responses, fills, clock, reader, varying)
+    posts = PostKeeper(most, terms, route.origin, leases, writer, fills, clock)
+    passing = PassThrough(
+        route, invalidator, around.rules, terms, responses, posts, clock, around.on_invalidation, siblings
+    )
+    pipeline = Pipeline(
+        Parts(
+            policy=policy,
+            keys=keys,
+            verifier=around.verifier,
+            hot=hot,
+            reader=reader,
+            flights=flights,
+            uncacheable=uncacheable,
+            leases=leases,
+            fetcher=fetcher,
+            passing=passing,
+            responses=responses,
+            varying=varying,
+            terms=terms,
+            clock=clock,
+            stale_wait=config.stale_wait,
+        )
+    )
+    return Cache(
+        policy=policy,
+        keys=keys,
+        terms=terms,
+        hot=hot,
+        burst=burst,
+        leases=leases,
+        flights=flights,
+        uncacheable=uncacheable,
+        invalidator=invalidator,
+        writer=writer,
+        reader=reader,
+        varying=varying,
+        fills=fills,
+        responses=responses,
+        inspector=Inspector(hot, store, invalidator, clock),
+        pipeline=pipeline,
+    )

@@ -41,6 +41,7 @@ from caching_proxy.rules.invalidation_rules import Rule, RulesError, spellings
 from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.references import origin_of
 from caching_proxy.rules.steering import Steering
+from caching_proxy.rules.store_topology import MEMORY_URL
 from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.server.limits import Limits
 from caching_proxy.server.site import ProxySite
@@ -50,7 +51,6 @@ from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.settings.tls_files import pair_refused
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
-from caching_proxy.store.url import MEMORY_URL
 from caching_proxy.telemetry.access_log import AccessLog, make_access_log
 from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.log_writer import Sink

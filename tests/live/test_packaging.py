@@ -72,6 +72,7 @@ def test_the_wheel_holds_only_our_files(wheel: Path) -> None:
 
 def _sources() -> Iterator[Path]:
     yield from (ROOT / "caching_proxy").rglob("*.py")
+    yield from (ROOT / "caching_proxy" / "web" / "dashboard" / "files").iterdir()
 
 
 def test_the_lock_files_cover_what_setup_cfg_asks_for() -> None:

@@ -13,7 +13,7 @@ from caching_proxy.rules.key import key_bytes, key_text
 from caching_proxy.rules.listing import Cursor, parse_cursor
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, RequestRefused, json_object, json_reply
 from caching_proxy.web.admin.key_listing import PIECE, listing
-from caching_proxy.web.admin.presentation import cache_entry
+from caching_proxy.web.admin.presentation import cache_entry, entry_facts
 from caching_proxy.web.admin.services import AdminResource
 
 MAX_PATTERN_BYTES = 4096
@@ -98,17 +98,20 @@ class KeysResource(AdminResource):
 
 
 class KeyResource(AdminResource):
-    """What is stored under one key."""
+    """What is stored under one key; with ``"body": false`` without the body, but with what tells its size and age."""
 
     methods = (b"POST",)
     guarded = True
 
     async def act(self, request: AdminRequest) -> JsonAnswer:
-        key = _text_of(await json_object(request), "key")
+        asked = await json_object(request)
+        key, body = _text_of(asked, "key"), asked.get("body", True)
+        if not isinstance(body, bool):
+            raise RequestRefused(400, '"body" must be true or false')
         entries = await _stored(self.services.entries(key))
         if not entries:
             raise RequestRefused(404, f"there is no key {key_text(key)}")
-        shown = cache_entry(entries, self.services.clock.seconds())
+        shown = (cache_entry if body else entry_facts)(entries, self.services.clock.seconds())
         return json_reply({"message": f"found {key_text(key)}", "cacheEntry": shown})
 
 

@@ -12,6 +12,7 @@ from caching_proxy.web.admin.guard import Guard
 from caching_proxy.web.admin.insight import EventsResource, MovedResource, OpenApiResource, StatsResource, WhyResource
 from caching_proxy.web.admin.services import AdminResource, AdminServices, ReadyReport
 from caching_proxy.web.admin.status import HealthResource, MetricsResource, ReadyResource
+from caching_proxy.web.dashboard.resources import dashboard_children
 
 __all__ = [
     "OWN_PATHS",
@@ -46,6 +47,7 @@ OWN_PATHS = frozenset(b"/" + name for name in _KINDS)
 
 
 def admin_children(services: AdminServices) -> dict[bytes, Resource]:
-    """Every endpoint by its path without the first slash; they share one guard."""
+    """Every endpoint, and every file of the dashboard, by its path without the first slash; they share one guard."""
     guard = Guard(services.token, services.open_, services.clock)
-    return {name: kind(services, guard) for name, kind in _KINDS.items()}
+    page = {b"_cache/" + name: resource for name, resource in dashboard_children(services, guard).items()}
+    return {**{name: kind(services, guard) for name, kind in _KINDS.items()}, **page}

@@ -37,6 +37,18 @@ def cache_entry(entries: Sequence[CacheEntry], now: float) -> dict[str, object]:
     return shown
 
 
+def entry_facts(entries: Sequence[CacheEntry], now: float) -> dict[str, object]:
+    """The same without bodies, and with what tells size and freshness of each variant. ``now`` in seconds."""
+    newest_first = sorted(entries, key=lambda entry: entry.received_at, reverse=True)
+    return {
+        "status": newest_first[0].status,
+        "headers": headers(newest_first[0].fields),
+        "expiresIn": newest_first[0].ttl(now),
+        "size": sum(entry.size for entry in entries),
+        "variants": [variant(entry, now) for entry in newest_first],
+    }
+
+
 def variant(entry: CacheEntry, now: float) -> dict[str, object]:
     """What tells one variant from another: the request fields that select it (null where it must be absent), and the
     spelling and origin of its target where they are not the key's own."""

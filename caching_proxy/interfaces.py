@@ -37,6 +37,10 @@ class StoreForbidden(StoreError):
     """The user that we log in as may not do this; the server itself is well."""
 
 
+class Overtaken(StoreError):
+    """A write was refused, as there was an invalidation that the writer has not looked at."""
+
+
 class Unreadable(StoreError):
     """Something that is not a hash of entries stands under the key; delete it and fetch anew."""
 
@@ -82,10 +86,12 @@ class IStore(Interface):
         ``fields`` None asks for every variant.
         """
 
-    def put(key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
+    def put(key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None) -> Deferred[None]:
         """Write one variant; the key lives at least ``ttl_ms`` from now.
 
-        Other variants stay, unless they are too many or too large together: then the oldest go.
+        Other variants stay, unless they are too many or too large together: then the oldest go. ``since`` is
+        :attr:`IInvalidationBus.seen`: where anybody has invalidated anything later, the write fails with
+        :class:`Overtaken`. None writes in any case.
         """
 
     def discard(key: bytes, field: bytes) -> Deferred[bool]:
@@ -95,7 +101,17 @@ class IStore(Interface):
         """Remove whole keys, whatever their type; the ones that existed."""
 
     def delete_target(target: bytes) -> Deferred[set[bytes]]:
-        """Remove what is stored for one target of any role, without walking all keys; the keys that existed."""
+        """Remove what is stored for one target of any role, without walking all keys; the keys that existed.
+
+        This is an invalidation: the other proxies on the store are told.
+        """
+
+    def mark(invalidation: Invalidation) -> Deferred[None]:
+        """Tell the other proxies on the store of an invalidation, and let no write pass that has not heard of it.
+
+        To be called before anything is deleted, so that no fill that began before is written after; and once more when
+        all is deleted, so that nobody keeps what he read in between. Nothing to do for a store that nobody shares.
+        """
 
     def scan(cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
         """A step of a walk over the keys that begin with ``prefix``; never blocks the store.
@@ -213,21 +229,26 @@ class ITokenVerifier(Interface):
 
 
 class IInvalidationBus(Interface):
-    """Carries invalidations between proxies that share a store."""
+    """Brings the invalidations of other proxies that share a store; :meth:`IStore.mark` takes ours there."""
 
+    seen = Attribute(
+        "The newest invalidation that was applied here, for IStore.put; None where the store keeps no order."
+    )
     sent = Attribute("Messages that the store took from us, a count.")
     received = Attribute("Messages of other proxies that were heard, a count.")
-    gaps = Attribute("Times that messages may have been missed, a count.")
+    gaps = Attribute("Times that messages were missed, or may have been, a count.")
+    flushes = Attribute("Those after which nobody could tell what was missed, so that memory was emptied, a count.")
     subscribed = Attribute("Whether messages of others are heard now.")
 
     def start(on_invalidation: Callable[[Invalidation], object], on_gap: Callable[[], object]) -> None:
         """Begin to listen, and never give up.
 
-        ``on_invalidation`` hears what other proxies invalidated, ``on_gap`` that messages may have been missed.
+        ``on_invalidation`` hears what other proxies invalidated, perhaps twice; ``on_gap`` that nobody can tell what
+        was missed.
         """
 
-    def publish(invalidation: Invalidation) -> None:
-        """Tell the others what was invalidated here. Never fails: trouble is made good later."""
+    def catch_up() -> Deferred[None]:
+        """Apply what the store knows of and we do not; fails with :class:`StoreError` if it cannot be asked."""
 
     def stop() -> Deferred[None]:
         """Tell and hear nothing more; fires when the connection is closed."""

@@ -116,10 +116,10 @@ def compose(
     """
     wall = wall if wall is not None else reactor
     metrics = Metrics(settings.metrix_prefix, settings.metrix_prefix)
-    store = make_store(reactor, settings, metrics)
+    store = make_store(reactor, settings, metrics, random(8).hex().encode())
     rules = _rules(settings, read)
     upstream = _upstream(reactor, settings, metrics)
-    bus = make_bus(reactor, settings, store, random(8).hex().encode())
+    bus = make_bus(reactor, settings, store)
     watch_bus(metrics, bus)
     verifier = make_verifier(reactor, settings, wall)
     access = make_access_log(settings, log, wall)
@@ -131,7 +131,7 @@ def compose(
         route=_route(settings, upstream),
         rules=rules,
         clock=wall,
-        publish=None if bus is None else bus.publish,
+        bus=bus,
         siblings=None if team is None else team.siblings,
         own_store=settings.cache_url == MEMORY_URL,
         on_removed=count_invalidation(metrics),

@@ -51,13 +51,14 @@ def watch_store(metrics: Metrics, store: IStore) -> None:
 def watch_bus(metrics: Metrics, bus: IInvalidationBus | None) -> None:
     """What is told to and heard from other proxies; without a bus all is 0."""
     metrics.watch("bus_subscribed", _attribute(bus, "subscribed") if bus else lambda: 0)
-    for what in ("sent", "received", "gaps"):
+    for what in ("sent", "received", "gaps", "flushes"):
         metrics.watch(f"bus_{what}_total", _attribute(bus, what) if bus else lambda: 0)
 
 
 def watch_writer(metrics: Metrics, writer: Writer) -> None:
     """Writes that the store did not take."""
     metrics.watch("cache_store_write_failures_total", _attribute(writer, "failed"))
+    metrics.watch("cache_store_writes_overtaken_total", _attribute(writer, "overtaken"))
 
 
 def watch_log(metrics: Metrics, log: LogWriter) -> None:

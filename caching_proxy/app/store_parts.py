@@ -16,19 +16,20 @@ from caching_proxy.transport.endpoint import NativeEndpoint
 from caching_proxy.transport.native import native_loop
 
 
-def make_store(reactor: IReactorTime, settings: Settings, metrics: Metrics) -> IStore:
-    """The store that the settings name; its pool and breaker are measured."""
+def make_store(reactor: IReactorTime, settings: Settings, metrics: Metrics, origin: bytes) -> IStore:
+    """The store that the settings name, where this process is ``origin``; its pool and breaker are measured."""
     config = attrs.evolve(
         _store_config(reactor, settings),
+        origin=origin,
         on_phase=on_phase(metrics),
         on_acquired=metrics.histogram("redis_pool_acquisition_seconds").observe,
     )
     return build_store(reactor, settings.cache_url, config)
 
 
-def make_bus(reactor: IReactorTime, settings: Settings, store: IStore, origin: bytes) -> IInvalidationBus | None:
-    """What tells the other proxies on ``store``, where this one is ``origin``; None if nobody can share it."""
-    return build_bus(reactor, settings.cache_url, store, origin, _store_config(reactor, settings))
+def make_bus(reactor: IReactorTime, settings: Settings, store: IStore) -> IInvalidationBus | None:
+    """What brings invalidations of the other proxies on ``store``; None if nobody can share it."""
+    return build_bus(reactor, settings.cache_url, store, _store_config(reactor, settings))
 
 
 def _store_config(reactor: IReactorTime, settings: Settings) -> StoreConfig:

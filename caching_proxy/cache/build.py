@@ -26,8 +26,7 @@ from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames
 from caching_proxy.cache.tiers.writer import Writer
-from caching_proxy.interfaces import ISiblings, IStore, ITokenVerifier
-from caching_proxy.rules.bus_message import Invalidation
+from caching_proxy.interfaces import IInvalidationBus, ISiblings, IStore, ITokenVerifier
 from caching_proxy.rules.invalidation_rules import Rule
 from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS, CachePolicy
@@ -66,8 +65,8 @@ class CacheConfig:
 class Surroundings:
     """What the cache talks to.
 
-    ``rules``: the invalidation rules as they are now. ``publish`` tells the other proxies on the store, ``siblings``
-    are the other workers of this one, ``own_store``: each of them has a store of its own. ``on_removed`` hears how many
+    ``rules``: the invalidation rules as they are now. ``bus`` tells of the other proxies on the store, ``siblings`` are
+    the other workers of this one, ``own_store``: each of them has a store of its own. ``on_removed`` hears how many
     keys an invalidation removed, ``on_invalidation`` of each that a request brought about.
     """
 
@@ -76,7 +75,7 @@ class Surroundings:
     route: Route
     rules: Callable[[], tuple[Rule, ...]]
     clock: IReactorTime
-    publish: Callable[[Invalidation], object] | None = None
+    bus: IInvalidationBus | None = None
     siblings: ISiblings | None = None
     own_store: bool = False
     on_removed: Callable[[int], None] = lambda removed: None
@@ -110,10 +109,6 @@ class Cache:
         self.burst.clear()
 
 
-def _to_nobody(_: Invalidation) -> None:
-    """No other proxy is on the store."""
-
-
 def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     """The cache, with nothing in memory and nothing under way."""
     policy, keys, clock, store = config.policy, config.keys, around.clock, around.store
@@ -124,10 +119,10 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     burst = BurstTier(config.burst_entries, config.burst_bytes, config.burst_seconds)
     varying, leases, uncacheable = VaryNames(), Leases(), HitForMiss()
     flights = SingleFlight(clock, config.flight_seconds)
-    parts = (hot, burst, leases, flights, store, clock, around.on_removed, around.publish or _to_nobody)
+    parts = (hot, burst, leases, flights, store, clock, around.on_removed)
     siblings = around.siblings
     invalidator = Invalidator(*parts) if siblings is None else SharedInvalidator(siblings, around.own_store, *parts)
-    writer = Writer(hot, burst, store, leases, clock, invalidator.purge_key, varying)
+    writer = Writer(hot, burst, store, leases, clock, invalidator.purge_key, varying, around.bus)
     reader = StoreReader(store, burst, leases, clock, invalidator.invalid_before, varying)
     responses = Responses(config.name, config.verbose, config.salt)
     fills = Fills(clock, policy.max_body, patience=config.fill_seconds)

@@ -5,8 +5,9 @@ covers, and until the store has carried it out too, whatever the store still giv
 moment is hidden. Should the store be down, the invalidation waits here and is tried again until it succeeds: nothing
 is lost, and nobody is served what was invalidated.
 
-Once the store has carried it out, the other proxies on the same store are told; what they tell is dropped from
-memory and from work under way, and leaves the store alone.
+The other proxies on the same store are told before the store begins, so that no answer from before is stored after
+it, and once more when it is done (:meth:`IStore.mark`). What they tell is dropped from memory and from work under
+way, and leaves the store alone.
 
 What is named, a key or one target for every role, is looked up in the store. Patterns need a walk over all keys: all
 that wait share one, and it goes in slices, so that nobody stands behind it.
@@ -71,7 +72,6 @@ class Invalidator:
         store: IStore,
         clock: IReactorTime,
         observe: Callable[[int], None] = lambda removed: None,
-        publish: Callable[[Invalidation], object] = lambda invalidation: None,
     ) -> None:
         self._hot = hot
         self._burst = burst
@@ -81,7 +81,6 @@ class Invalidator:
         self._store = store
         self._clock = clock
         self._observe = observe
-        self._publish = publish
         self._waiting = Waiting()  # those whose turn has not come
         self._working = Queue()  # named ones that the store is at
         self._passing: list[Pending] = []  # patterns that a walk over the keys is at
@@ -294,7 +293,16 @@ class Invalidator:
         assert isinstance(pending.subject, bytes)
         if pending.name.startswith(TARGET):
             return self._store.delete_target(pending.subject)
+        if pending.counted:
+            return Deferred.fromCoroutine(self._delete_key(pending.subject))
         return self._store.delete([pending.subject])
+
+    async def _delete_key(self, key: bytes) -> set[bytes]:
+        told = Invalidation(keys=(key,))
+        await self._store.mark(told)
+        gone = await self._store.delete([key])
+        await self._store.mark(told)
+        return gone
 
     def _start_walk(self) -> bool:
         if self._passing or not len(self._waiting.patterns):
@@ -308,6 +316,8 @@ class Invalidator:
         """One walk over the keys of the store for all of them."""
         subjects = [pending.subject for pending in together if isinstance(pending.subject, PatternSet)]
         union = PatternSet(*dict.fromkeys(chain.from_iterable(subject.patterns for subject in subjects)))
+        told = invalidation_of(together)
+        await self._store.mark(told)
         pace, cursor = Pace(self._clock), SCAN_ENDS
         while True:
             found = await self._store.scan(cursor, union.prefix)
@@ -323,11 +333,11 @@ class Invalidator:
                     await pace.spend(len(gone) * REMOVAL_STEPS)
             cursor = found.cursor
             if cursor == SCAN_ENDS:
+                await self._store.mark(told)
                 return
 
     def _walked(self) -> None:
         over, self._passing, self._walk = self._passing, [], None
-        self._publish(invalidation_of(over))
         for pending in over:
             self._count(pending)
         self._carry_on()
@@ -342,8 +352,6 @@ class Invalidator:
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
         self._working.take(pending.name)
         pending.removed |= gone
-        if pending.counted:
-            self._publish(invalidation_of([pending]))
         self._count(pending)
         self._carry_on()
 

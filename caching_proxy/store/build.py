@@ -24,6 +24,7 @@ from caching_proxy.store.redis.endpoint import Endpoints, endpoint_for
 from caching_proxy.transport.tls import PLATFORM, TLSConfig
 
 if TYPE_CHECKING:
+    from caching_proxy.store.redis.ledger import Words
     from caching_proxy.store.redis.pool import RedisPool
 
 
@@ -44,6 +45,8 @@ class StoreConfig:
     on_phase: Callable[[Phase], None] = lambda phase: None
     on_acquired: Callable[[float], None] | None = None
     tls: TLSConfig = PLATFORM
+    origin: bytes = b""
+    """A name of this process that no other has; without one it tells nobody of its invalidations."""
     endpoints: Endpoints | None = None
     """How to reach each server, if not by Twisted's own endpoints."""
 
@@ -69,12 +72,10 @@ def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | Non
 
 
 def build_bus(
-    reactor: IReactorTime, cache_url: str, store: IStore, origin: bytes, config: StoreConfig | None = None
+    reactor: IReactorTime, cache_url: str, store: IStore, config: StoreConfig | None = None
 ) -> IInvalidationBus | None:
-    """The bus of the proxies on ``store``, made by :func:`build_store`; None for one that nobody shares.
-
-    ``origin`` is a name of this process that no other has.
-    """
+    """The bus of the proxies on ``store``, made by :func:`build_store` with an ``origin``; None for one that nobody
+    shares."""
     config = config or StoreConfig()
     if not isinstance(store, CircuitBreakerStore):
         return None
@@ -84,15 +85,17 @@ def build_bus(
 
     topology = parse_cache_url(cache_url)
     inner = store.store
+    assert isinstance(inner, RedisStore)
+    if inner.words is None:
+        return None
     if isinstance(inner, SentinelStore):
         assert isinstance(topology, SentinelTopology)
-        bus = RedisBus(reactor, topology.master(), inner.master, inner.pool, config.connect_timeout, origin)
+        bus = RedisBus(reactor, topology.master(), inner.master, inner, inner.words, config.connect_timeout)
         inner.master.changed.append(bus.moved)
         return bus
-    assert isinstance(inner, RedisStore)
     assert isinstance(topology, RedisTopology)
     endpoint = config.reach(reactor)(topology)
-    return RedisBus(reactor, topology, endpoint, inner.pool, config.connect_timeout, origin)
+    return RedisBus(reactor, topology, endpoint, inner, inner.words, config.connect_timeout)
 
 
 def _guarded(reactor: IReactorTime, store: IStore, config: StoreConfig) -> CircuitBreakerStore:
@@ -105,16 +108,25 @@ def _sentinel(reactor: IReactorTime, topology: SentinelTopology, config: StoreCo
 
     master = SentinelEndpoint(reactor, topology, config.reach(reactor), config.connect_timeout)
     pool, bulk = _pools(reactor, topology.master(), master, config)
-    store = _guarded(reactor, SentinelStore(master, pool, bulk, config.max_variants, config.max_variant_bytes), config)
+    words = _words(topology.master(), config)
+    inner = SentinelStore(master, pool, bulk, config.max_variants, config.max_variant_bytes, words)
+    store = _guarded(reactor, inner, config)
     pool.on_recovery = store.look_again
     return store
+
+
+def _words(topology: RedisTopology, config: StoreConfig) -> Words | None:
+    from caching_proxy.store.redis.ledger import Words  # not above: see _pools
+
+    return Words(config.origin, topology.db) if config.origin else None
 
 
 def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) -> IStore:
     from caching_proxy.store.redis.store import RedisStore  # not above: see _pools
 
     pool, bulk = _pools(reactor, topology, config.reach(reactor)(topology), config)
-    return _guarded(reactor, RedisStore(pool, bulk, config.max_variants, config.max_variant_bytes), config)
+    words = _words(topology, config)
+    return _guarded(reactor, RedisStore(pool, bulk, config.max_variants, config.max_variant_bytes, words), config)
 
 
 def _pools(

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.interfaces import IStore, Scanned, Stored, StoreError, StoreUnavailable
+from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.store.breaker import Breaker, Phase
 from caching_proxy.store.redis.errors import tells_of_health
 
@@ -55,8 +56,8 @@ class CircuitBreakerStore:
     def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
         return self._guard(self.store.lookup, key, fields)
 
-    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
-        return self._guard(self.store.put, key, field, value, ttl_ms)
+    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None) -> Deferred[None]:
+        return self._guard(self.store.put, key, field, value, ttl_ms, since)
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
         return self._guard(self.store.discard, key, field)
@@ -66,6 +67,9 @@ class CircuitBreakerStore:
 
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
         return self._guard(self.store.delete_target, target)
+
+    def mark(self, invalidation: Invalidation) -> Deferred[None]:
+        return self._guard(self.store.mark, invalidation)
 
     def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
         return self._guard(self.store.scan, cursor, prefix)

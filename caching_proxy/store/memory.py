@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from caching_proxy.interfaces import NO_OUTLINES, SCAN_ENDS, IStore, Scanned, Stored, StoreError
+from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.codec import outline_in
 from caching_proxy.rules.key import target_in
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
@@ -88,7 +89,7 @@ class MemoryStore:
             outlines = {name: outline_in(value) for name, value in variants.items()}
         return succeed(Stored(some, max(1, int((slot.expires_at - now) * 1000)), outlines))
 
-    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
+    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None) -> Deferred[None]:
         now = self._clock.seconds()
         slot = self._live(key, now)
         size = len(field) + len(value) + VARIANT_OVERHEAD
@@ -108,6 +109,9 @@ class MemoryStore:
 
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
         return self.delete(list(self._targets.get(target, ())))
+
+    def mark(self, invalidation: Invalidation) -> Deferred[None]:
+        return succeed(None)
 
     def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
         if not cursor.isdigit() or len(cursor) > 9:

@@ -11,13 +11,6 @@ FRESH = "Cache-Control: max-age=900"
 X = b"cache:GET:anonymous:/x"
 
 
-@pytest.fixture
-def told(proxy: MemoryProxy) -> list[Invalidation]:
-    told: list[Invalidation] = []
-    proxy.invalidator._publish = told.append
-    return told
-
-
 def hot(proxy: MemoryProxy) -> list[bytes]:
     return proxy.hot.keys(proxy.clock.seconds())
 
@@ -28,36 +21,59 @@ def fill(proxy: MemoryProxy) -> None:
         proxy.get(target)
 
 
-def test_each_kind_is_told(proxy: MemoryProxy, told: list[Invalidation]) -> None:
-    proxy.invalidator.invalidate(b"cache:*:/x")
-    proxy.invalidator.invalidate(X)
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [(b"cache:*:/x", Invalidation(patterns=(b"cache:*:/x",))), (X, Invalidation(keys=(X,)))],
+)
+def test_others_are_told_before_the_store_begins_and_when_it_is_done(
+    proxy: MemoryProxy, pattern: bytes, told: Invalidation
+) -> None:
+    fill(proxy)
+    proxy.store.calls.clear()
+    proxy.invalidator.invalidate(pattern)
+    calls = proxy.store.calls
+    assert (calls[0], calls[-1], proxy.store.marks) == ("mark", "mark", [told, told])
+    assert "delete" in calls[1:-1]
+
+
+def test_dropping_a_target_tells_by_itself(proxy: MemoryProxy) -> None:
     proxy.invalidator.invalidate_target(b"/x", lambda removed: None)
-    assert told == [Invalidation(patterns=(b"cache:*:/x",)), Invalidation(keys=(X,)), Invalidation(targets=(b"/x",))]
+    assert proxy.store.calls == ["delete_target"]
 
 
-def test_nothing_is_told_before_the_store_has_carried_it_out(proxy: MemoryProxy, told: list[Invalidation]) -> None:
+@pytest.mark.parametrize("pattern", [b"cache:*:/x", X])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_it_is_not_done_before_the_others_are_told(proxy: MemoryProxy, pattern: bytes, nth: int) -> None:
+    fill(proxy)
+    proxy.store.hold("mark")
+    answers: list[int] = []
+    proxy.invalidator.invalidate(pattern).addCallback(answers.append)
+    for _ in range(nth - 1):
+        proxy.store.release_one("mark")
+    assert (answers, "delete" in proxy.store.calls) == ([], nth > 1)
+    assert proxy.invalidator.hides(X)
+    proxy.store.release()
+    assert (answers, proxy.invalidator.pending) == ([1], 0)
+
+
+def test_what_could_not_be_told_is_begun_again(proxy: MemoryProxy) -> None:
     proxy.store.failing = down()
     proxy.invalidator.invalidate(b"cache:*:/x").addErrback(lambda failure: None)
-    proxy.invalidator.invalidate_target(b"/x", lambda removed: None)
-    assert told == []
+    assert proxy.store.marks == []
     proxy.store.failing = None
     proxy.advance(1)
-    assert sorted(map(str, told)) == sorted(
-        map(str, [Invalidation(patterns=(b"cache:*:/x",)), Invalidation(targets=(b"/x",))])
-    )
+    assert proxy.store.marks == [Invalidation(patterns=(b"cache:*:/x",))] * 2
 
 
-def test_a_write_that_is_taken_back_is_nobody_elses_business(proxy: MemoryProxy, told: list[Invalidation]) -> None:
+def test_a_write_that_is_taken_back_is_nobody_elses_business(proxy: MemoryProxy) -> None:
     proxy.invalidator.purge_key(X)
-    assert told == []
+    assert proxy.store.marks == []
 
 
 @pytest.mark.parametrize(
     "invalidation", [Invalidation(targets=(b"/x",)), Invalidation(keys=(X,)), Invalidation(patterns=(b"cache:*:/x",))]
 )
-def test_what_others_tell_leaves_memory_and_not_the_store(
-    proxy: MemoryProxy, told: list[Invalidation], invalidation: Invalidation
-) -> None:
+def test_what_others_tell_leaves_memory_and_not_the_store(proxy: MemoryProxy, invalidation: Invalidation) -> None:
     fill(proxy)
     calls = list(proxy.store.calls)
     lease = proxy.leases.open(X)
@@ -65,7 +81,7 @@ def test_what_others_tell_leaves_memory_and_not_the_store(
     assert hot(proxy) == [b"cache:GET:anonymous:/y"]
     assert not lease.valid
     lease.close()
-    assert (list(proxy.store.calls), told, proxy.invalidator.pending) == (calls, [], 0)
+    assert (list(proxy.store.calls), proxy.invalidator.pending) == (calls, 0)
 
 
 def test_after_a_gap_nothing_is_trusted(proxy: MemoryProxy) -> None:

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from caching_proxy.interfaces import IStore, StoreForbidden
+from caching_proxy.interfaces import IStore, Overtaken, StoreForbidden
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.cache_url import parse_cache_url
 from caching_proxy.rules.store_topology import RedisTopology
@@ -45,10 +45,10 @@ class Users:
         self.stores: list[IStore] = []
         self.url = server.url.replace("redis://", f"redis://cachingproxy:{quote(PASSWORD, safe='')}@")
 
-    def store(self, *rules: str) -> CircuitBreakerStore:
+    def store(self, *rules: str, origin: bytes = b"one") -> CircuitBreakerStore:
         """A store that logs in as a user with these rights."""
         self._server.cli("ACL", "SETUSER", "cachingproxy", "reset", "on", f">{PASSWORD}", *rules)
-        store = build_store(reactor, self.url, StoreConfig(pool_min=1))
+        store = build_store(reactor, self.url, StoreConfig(pool_min=1, origin=origin))
         assert isinstance(store, CircuitBreakerStore)
         store.start()
         self.stores.append(store)
@@ -76,6 +76,9 @@ async def everything(store: IStore) -> None:
     assert sorted(await walked(store, b"cache:")) == sorted([KEY, EDITOR])
     assert await store.delete([KEY]) == {KEY}
     assert await store.delete_target(b"/x") == {EDITOR}
+    assert await store.mark(Invalidation(targets=(b"/x",))) is None
+    with pytest.raises(Overtaken):
+        await store.put(KEY, b"-", b"value", HOUR, b"0:other")
     await store.ping()
 
 
@@ -86,9 +89,8 @@ async def test_the_documented_rule_is_enough(users: Users) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_documented_rule_is_enough_for_the_bus(users: Users) -> None:
-    store = users.store(*documented())
-    await store.ping()
-    buses = [build_bus(reactor, users.url, store, name) for name in (b"a", b"b")]
+    stores = [users.store(*documented(), origin=name) for name in (b"a", b"b")]
+    buses = [build_bus(reactor, users.url, store) for store in stores]
     heard: Deferred[Invalidation] = Deferred()
     for bus, hear in zip(buses, (lambda _: None, heard.callback), strict=True):
         assert bus is not None
@@ -96,8 +98,11 @@ async def test_the_documented_rule_is_enough_for_the_bus(users: Users) -> None:
     while not all(bus.subscribed for bus in buses):
         await deferLater(reactor, 0.01)
     told = Invalidation(targets=(b"/x",))
-    buses[0].publish(told)
+    await stores[0].mark(told)
     assert await heard == told
+    for bus, store in zip(buses, stores, strict=True):
+        await bus.catch_up()
+        await store.put(KEY, b"-", b"value", HOUR, bus.seen)
     for bus in buses:
         await bus.stop()
 

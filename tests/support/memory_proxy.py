@@ -23,6 +23,7 @@ from caching_proxy.http.body import Body, Source
 from caching_proxy.http.dates import format_date
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.interfaces import Identity, IStore, ITokenVerifier, Scanned, Stored, StoreError, UpstreamResponse
+from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.cache_rules import parse_cache_rules
 from caching_proxy.rules.invalidation_rules import Rule
 from caching_proxy.rules.key import KeyPolicy
@@ -68,6 +69,7 @@ class GatedStore:
         self.inner = MemoryStore(clock)
         self.failing: Exception | None = None
         self.calls: list[str] = []
+        self.marks: list[Invalidation] = []
         self.lookups: list[tuple[bytes, ...]] = []
         self._held: set[str] = set()
         self._delayed: set[str] = set()
@@ -118,8 +120,8 @@ class GatedStore:
         self.lookups.append(tuple(fields or ()))
         return self._do("lookup", key, fields)
 
-    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
-        return self._do("put", key, field, value, ttl_ms)
+    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None) -> Deferred[None]:
+        return self._do("put", key, field, value, ttl_ms, since)
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
         return self._do("discard", key, field)
@@ -129,6 +131,11 @@ class GatedStore:
 
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
         return self._do("delete_target", target)
+
+    def mark(self, invalidation: Invalidation) -> Deferred[None]:
+        if self.failing is None:
+            self.marks.append(invalidation)
+        return self._do("mark", invalidation)
 
     def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
         return self._do("scan", cursor, prefix)

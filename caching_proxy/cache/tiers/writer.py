@@ -5,6 +5,11 @@ are bounded; past that an entry stays in memory only. A write whose lease was vo
 anything else happens to its key, so that it cannot undo an invalidation. What the store could not be made to forget
 is handed to ``purge_key``, which goes on trying. A store that refuses writes is logged once when that begins and once
 when it is over.
+
+With several proxies on one store, a write names the newest invalidation that was applied here (``bus.seen``). The
+store refuses it where there is a later one; that is applied first, and the write is sent anew if its lease has
+outlived it. So an answer from before an invalidation is never stored after it, whoever invalidated and whatever
+messages were lost.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from caching_proxy.cache.leases import Lease, Leases
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.variants import VaryNames, field_name
-from caching_proxy.interfaces import IStore, StoreError, StoreUnavailable
+from caching_proxy.interfaces import IInvalidationBus, IStore, Overtaken, StoreError, StoreUnavailable
 from caching_proxy.rules.codec import encode
 from caching_proxy.rules.entry import CacheEntry
 
@@ -30,6 +35,9 @@ MAX_PENDING_BYTES = 64 * 1024 * 1024
 
 LARGE_BYTES = 1024 * 1024
 """Entries from this size on are encoded one in a turn of the event loop."""
+
+MAX_OVERTAKEN = 10
+"""How often a write is sent anew, as there was one more invalidation meanwhile."""
 
 CALM_SECONDS = 10.0
 """Writes work again when one did and none has failed for so long: a store that wavers does not fill the log."""
@@ -44,7 +52,7 @@ class Writer:
     (:meth:`Invalidator.purge_key`).
 
     ``dropped`` counts entries that were never tried because too much was under way, ``failed`` the writes that the
-    store did not confirm.
+    store did not confirm, ``overtaken`` the times that it refused one for a later invalidation.
     """
 
     _log = Logger()
@@ -58,20 +66,23 @@ class Writer:
         clock: IReactorTime,
         purge_key: Callable[[bytes], None],
         varying: VaryNames,
+        bus: IInvalidationBus | None = None,
     ) -> None:
         self._hot = hot
         self._burst = burst
         self._store = store
         self._leases = leases
         self._clock = clock
-        self._large: deque[tuple[CacheEntry, Lease, Callable[[], None], int]] = deque()
+        self._large: deque[tuple[CacheEntry, Lease, Callable[[], None], int, int]] = deque()
         self._now: Callable[[], float] = clock.seconds
         self._forsake = purge_key
         self._varying = varying
+        self._bus = bus
         self._key_queue = KeyQueue()
         self._pending_bytes = 0
         self.dropped = 0
         self.failed = 0
+        self.overtaken = 0
         self._failed_at: float | None = None  # the last failure of an outage that is not over (POSIX seconds)
 
     def keep(
@@ -131,15 +142,15 @@ class Writer:
         self._pending_bytes += size
         self._key_queue.take(entry.key, self._put, entry, lease, over)
 
-    def _put(self, entry: CacheEntry, lease: Lease, over: Callable[[], None]) -> None:
+    def _put(self, entry: CacheEntry, lease: Lease, over: Callable[[], None], tries: int = MAX_OVERTAKEN) -> None:
         ttl_ms = int((entry.gone_at - self._now()) * 1000)
         if not lease.valid or ttl_ms <= 0:
             self._ended(entry.key, over, entry.size)
             return
         if entry.size < LARGE_BYTES:
-            self._send(entry, lease, over, ttl_ms)
+            self._send(entry, lease, over, ttl_ms, tries)
             return
-        self._large.append((entry, lease, over, ttl_ms))
+        self._large.append((entry, lease, over, ttl_ms, tries))
         if len(self._large) == 1:
             self._clock.callLater(0, self._write_large)
 
@@ -150,16 +161,23 @@ class Writer:
         if self._large:
             self._clock.callLater(0, self._write_large)
 
-    def _send(self, entry: CacheEntry, lease: Lease, over: Callable[[], None], ttl_ms: int) -> None:
+    def _send(self, entry: CacheEntry, lease: Lease, over: Callable[[], None], ttl_ms: int, tries: int) -> None:
+        since = None if self._bus is None else self._bus.seen
         try:
-            write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms)
+            write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms, since)
         except Exception:  # noqa: BLE001 a bug, which must not stand in the way of the key for ever; it is logged
             write = fail()
-        write.addBoth(self._answered, entry, lease, over)
+        write.addBoth(self._answered, entry, lease, over, tries)
 
-    def _answered(self, result: Failure | None, entry: CacheEntry, lease: Lease, over: Callable[[], None]) -> None:
+    def _answered(
+        self, result: Failure | None, entry: CacheEntry, lease: Lease, over: Callable[[], None], tries: int
+    ) -> None:
         """A write that failed may have reached the store all the same."""
         if isinstance(result, Failure):
+            if tries and self._bus is not None and result.check(Overtaken):
+                self.overtaken += 1
+                self._bus.catch_up().addBoth(self._caught_up, entry, lease, over, tries)
+                return
             self._not_written(result)
         elif self._failed_at is not None:
             self._written(self._failed_at)
@@ -167,6 +185,16 @@ class Writer:
             self._ended(entry.key, over, entry.size)
         else:
             self._remove(entry).addCallback(lambda _: self._ended(entry.key, over, entry.size))
+
+    def _caught_up(
+        self, result: Failure | None, entry: CacheEntry, lease: Lease, over: Callable[[], None], tries: int
+    ) -> None:
+        """What overtook the write has been applied here: the lease tells whether it was concerned."""
+        if isinstance(result, Failure):
+            self._not_written(result)
+            self._ended(entry.key, over, entry.size)
+        else:
+            self._put(entry, lease, over, tries - 1)
 
     def _ended(self, key: bytes, over: Callable[[], None], size: int = 0) -> None:
         self._pending_bytes -= size

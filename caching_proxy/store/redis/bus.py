@@ -1,9 +1,8 @@
-"""Invalidations between the proxies on one Redis, over its publish/subscribe.
+"""Invalidations of the other proxies on one Redis, by its publish/subscribe and by the ledger that it keeps of them.
 
-A subscribed connection takes no other commands, so it is one of its own; what is published goes through the store's
-pool. Redis keeps no message for those who are away: after every subscription but one that succeeds right at the
-start, the listener is told that it may have missed some. The connection is pinged, as one that is cut half-way would
-stay silent for ever. A message that could not be published is made good by one that invalidates everything.
+A subscribed connection takes no other commands, so it is one of its own. Redis keeps no message for those who are
+away: after every subscription, and every second, the ledger is asked through the store's pool whether there is
+anything that was not heard. The connection is pinged, as one that is cut half-way would stay silent for ever.
 """
 
 from __future__ import annotations
@@ -19,18 +18,19 @@ from twisted.python.failure import Failure
 from txredisapi import RedisError, ResponseError
 from zope.interface import implementer
 
-from caching_proxy.interfaces import IInvalidationBus, StoreForbidden
-from caching_proxy.rules.bus_message import EVERYTHING, Invalidation, decode, encode
+from caching_proxy.interfaces import IInvalidationBus, StoreError, StoreForbidden
+from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.store_topology import RedisTopology
-from caching_proxy.store.redis.commands import Ask
-from caching_proxy.store.redis.connection import RedisConnection, RedisReply, checked, pack
+from caching_proxy.store.redis.connection import RedisConnection, RedisReply, pack
 from caching_proxy.store.redis.errors import CommandRefused, from_reply
-from caching_proxy.store.redis.pool import RedisPool
-
-CHANNEL_PREFIX = b"cachingproxy:invalidations:"
-"""The number of the database follows: channels know none of their own."""
+from caching_proxy.store.redis.follower import Follower
+from caching_proxy.store.redis.ledger import Words
+from caching_proxy.store.redis.ledger_calls import Marked
+from caching_proxy.store.redis.store import RedisStore
 
 PING_SECONDS = 5.0
+CHECK_SECONDS = 1.0
+"""How often the ledger is asked: what is published, but does not arrive, is missed for no longer than that."""
 RETRY_SECONDS = 0.5
 FORBIDDEN_SECONDS = 60.0
 """When to ask again after the server said that we may not."""
@@ -74,7 +74,7 @@ class _Factory(Factory):
 
 @implementer(IInvalidationBus)
 class RedisBus:
-    """An :class:`IInvalidationBus` on the server of ``pool``; ``origin`` tells our messages from those of others."""
+    """An :class:`IInvalidationBus` on the server of ``store``; ``words`` tell our messages from those of others."""
 
     _log = Logger()
 
@@ -83,20 +83,18 @@ class RedisBus:
         clock: IReactorTime,
         topology: RedisTopology,
         endpoint: IStreamClientEndpoint,
-        pool: RedisPool,
+        store: RedisStore,
+        words: Words,
         connect_timeout: float,
-        origin: bytes,
     ) -> None:
-        self.sent = self.received = self.gaps = 0
+        self.sent = self.gaps = 0
         self._clock = clock
         self._topology = topology
         self._endpoint = endpoint
-        self._pool = pool
+        self._follower = Follower(store.pool, words)
+        store.on_marked = self._marked
         self._connect_timeout = connect_timeout
-        self._origin = origin
-        self._channel = CHANNEL_PREFIX + b"%d" % topology.db
-        self._on_invalidation: Callable[[Invalidation], object]
-        self._on_gap: Callable[[], object]
+        self._channel = words.channel
         self._attempt: Deferred[None] | None = None
         self._connection: Subscription | None = None
         self.subscribed = False
@@ -104,22 +102,35 @@ class RedisBus:
         self._missed = False
         self._retry_seconds = RETRY_SECONDS
         self._timer: IDelayedCall | None = None
-        self._making_good: IDelayedCall | None = None
+        self._check_timer: IDelayedCall | None = None
         self._running = False
         self._warned = False
         self._ended: Deferred[None] | None = None
 
+    @property
+    def seen(self) -> bytes | None:
+        return self._follower.seen
+
+    @property
+    def received(self) -> int:
+        return self._follower.received
+
+    @property
+    def flushes(self) -> int:
+        return self._follower.flushes
+
     def start(self, on_invalidation: Callable[[Invalidation], object], on_gap: Callable[[], object]) -> None:
-        self._on_invalidation, self._on_gap = on_invalidation, on_gap
+        self._follower.start(on_invalidation, on_gap)
         self._running = True
+        self._check()
         self._connect()
 
     def stop(self) -> Deferred[None]:
         self._running = False
-        for timer in (self._timer, self._making_good):
+        for timer in (self._timer, self._check_timer):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._making_good = None
+        self._timer = self._check_timer = None
         if self._attempt is not None:
             self._attempt.cancel()
         if self._connection is None:
@@ -133,27 +144,35 @@ class RedisBus:
         if self._connection is not None:
             self._connection.abort()
 
-    # -- what we tell --------------------------------------------------------------------------------
+    def catch_up(self) -> Deferred[None]:
+        return self._follower.catch_up()
 
-    def publish(self, invalidation: Invalidation) -> None:
-        if not self._running or self._making_good is not None:  # what makes good covers this one
-            return
-        message = pack(b"PUBLISH", self._channel, encode(self._origin, invalidation))
-        call = Ask(message, 1, lambda replies: checked(replies[0]), "retry")
-        self._pool.execute(call).addCallbacks(lambda _: self._published(), self._unpublished)
+    # -- the ledger ----------------------------------------------------------------------------------
 
-    def _published(self) -> None:
-        self.sent += 1
+    def _marked(self, marked: Marked) -> None:
+        """The store has entered an invalidation of ours."""
+        if marked.untold:
+            self._warn(marked.untold)
+        elif marked.mark:
+            self.sent += 1
+        self._follower.marked(marked)
 
-    def _unpublished(self, failure: Failure) -> None:
+    def _check(self) -> None:
+        """Ask for what was missed, and once more later; the pool says in the log what is wrong with the server."""
+        self._check_timer = None
+        asking = self.catch_up()
+        asking.addErrback(self._not_checked).addCallback(self._check_later)
+
+    def _not_checked(self, failure: Failure) -> None:
         if failure.check(StoreForbidden):
             self._warn(failure.getErrorMessage())
-        elif self._running and self._making_good is None:
-            self._making_good = self._clock.callLater(RETRY_SECONDS, self._make_good)
+        else:
+            failure.trap(StoreError)
 
-    def _make_good(self) -> None:
-        self._making_good = None
-        self.publish(EVERYTHING)
+    def _check_later(self, _: None) -> None:
+        if self._running and self._check_timer is None:
+            wait = FORBIDDEN_SECONDS if self.seen is None else CHECK_SECONDS
+            self._check_timer = self._clock.callLater(wait, self._check)
 
     # -- what we hear --------------------------------------------------------------------------------
 
@@ -190,19 +209,19 @@ class RedisBus:
             if not self.subscribed:  # else a PING that we may not send
                 self._refused(reply)
         elif isinstance(reply, list) and reply[0] == b"message":
-            self._message(reply[2])
+            self._follower.heard(reply[2])
         elif isinstance(reply, list) and reply[0] == b"subscribe":
             self.subscribed = True
-            if self._missed:
-                self._missed = False
-                self.gaps += 1
-                self._on_gap()
+            self._listening(self._missed)
+            self._missed = False
 
-    def _message(self, message: bytes) -> None:
-        origin, invalidation = decode(message)
-        if origin != self._origin:
-            self.received += 1
-            self._on_invalidation(invalidation)
+    def _listening(self, missed: bool) -> None:
+        """What was said before we listened is in the ledger."""
+        self.gaps += missed
+        if self.seen is not None:
+            self.catch_up().addErrback(self._not_checked)
+        elif missed:
+            self._follower.trust_nothing()
 
     def _refused(self, reply: ResponseError) -> None:
         error = from_reply(reply)
@@ -215,7 +234,9 @@ class RedisBus:
     def _warn(self, why: str) -> None:
         if not self._warned:
             self._warned = True
-            self._log.warn("proxies on this Redis do not hear of each other's invalidations: {why}", why=why)
+            how = "only late" if self.seen is not None else "not all"
+            text = "proxies on this Redis hear of each other's invalidations, but {how}: {why}"
+            self._log.warn(text, how=how, why=why)
 
     def _ping(self) -> None:
         """Ask for a sign of life; without one since the last time the connection is given up."""

@@ -11,7 +11,7 @@ import re
 
 from twisted.python.failure import Failure
 
-from caching_proxy.interfaces import StoreError, StoreForbidden, StoreUnavailable, Unreadable
+from caching_proxy.interfaces import Overtaken, StoreError, StoreForbidden, StoreUnavailable, Unreadable
 
 # Redis 6.2 puts an error raised within a script at the end of a text of its own, after a dash.
 _SICK = re.compile(r"(?:^|\s-)(?:LOADING|READONLY|OOM|MASTERDOWN|MISCONF|NOREPLICAS|BUSY|CLUSTERDOWN|TRYAGAIN)\b")
@@ -62,4 +62,6 @@ def from_reply(error: object) -> StoreError:
 
 def tells_of_health(failure: Failure) -> bool:
     """Whether a failed call is a reason to think that the store is ill (what the breaker counts)."""
-    return isinstance(failure.value, StoreError) and not failure.check(CommandRefused, Unreadable, StoreUnavailable)
+    return isinstance(failure.value, StoreError) and not failure.check(
+        CommandRefused, Unreadable, StoreUnavailable, Overtaken
+    )

@@ -1,26 +1,37 @@
 """What runs inside the server: writing a variant and dropping a target, each atomic.
 
+A write can be made to depend on the ledger of invalidations (``ledger.py``), and dropping a target enters itself there.
+
 A script is called by its digest and sent whole only to a server that does not know it yet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha1
 from typing import TypeVar, cast
 
 from txredisapi import ResponseError
 
+from caching_proxy.interfaces import Overtaken
 from caching_proxy.rules.key import GET_PREFIX
 from caching_proxy.store.redis.commands import Call, OnceLost, SendAgain
 from caching_proxy.store.redis.connection import RedisConnection, RedisReply, checked, form
 from caching_proxy.store.redis.errors import TimedOut, from_reply
 from caching_proxy.store.redis.index import LUA
+from caching_proxy.store.redis.ledger import LEDGER
+from caching_proxy.store.redis.ledger import LUA as LEDGER_LUA
 from caching_proxy.store.redis.target_index import KNOWN_PREFIXES, index_key, indexed
 
 T = TypeVar("T")
 
 ROLES_STEP = 1000
 """Roles of a target that are dropped at a time: a script holds up everybody."""
+
+
+def sized(*parts: bytes) -> tuple[int | bytes, ...]:
+    """Each with its length before it, as forms take them."""
+    return tuple([word for part in parts for word in (len(part), part)])
 
 
 class Script:
@@ -71,11 +82,16 @@ class ScriptCall(Call[T]):
 _PUT = (
     LUA
     + b"""\
--- KEYS: entry [, index of its target]; ARGV: field, value, ttl, latest time to write, variants and bytes at most
--- [, role].
--- Times in milliseconds. 0 = written; else nothing was written, it is too late: the server's time. Where we may not
--- ask for that, the latest time is our own time now, negative, and nothing is too late.
+-- KEYS: entry [, index of its target] [, ledger]; ARGV: field, value, ttl, latest time to write, variants and bytes
+-- at most, mark, role; the last two are empty without the key that they belong to.
+-- Times in milliseconds. 0 = written; else nothing was written: text = the newest invalidation is another than the
+-- mark; number = it is too late, the server's time. Where we may not ask for that, the latest time is our own time
+-- now, negative, and nothing is too late.
 -- Every call costs more than all that is between them: what is new needs no looking into.
+if ARGV[7] ~= '' then
+  local newest = redis.call('HGET', KEYS[#KEYS], 'last')
+  if newest ~= ARGV[7] then return newest or '' end
+end
 local now = -tonumber(ARGV[4])
 if now < 0 then
   local clock = redis.call('TIME')
@@ -92,14 +108,14 @@ local function remaining(key, wanted)
 end
 local key, field, ttl = KEYS[1], ARGV[1], tonumber(ARGV[3])
 local left = remaining(key, 'hash')
-if KEYS[2] then
+if ARGV[8] ~= '' then
   local listed = remaining(KEYS[2], 'zset')
-  if left ~= -2 and not redis.call('ZSCORE', KEYS[2], ARGV[7]) then
+  if left ~= -2 and not redis.call('ZSCORE', KEYS[2], ARGV[8]) then
     redis.call('UNLINK', key) -- while its target was not listed, an invalidation may have missed it
     left = -2
   end
   local life = math.max(left, ttl)
-  redis.call('ZADD', KEYS[2], now + life, ARGV[7])
+  redis.call('ZADD', KEYS[2], now + life, ARGV[8])
   if listed ~= -2 then redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now) end
   if listed < life then redis.call('PEXPIRE', KEYS[2], life) end
 end
@@ -133,24 +149,37 @@ return 0
 """
 )
 
-PUT = Script(_PUT, keys=1, args=6)
-PUT_LISTED = Script(_PUT, keys=2, args=7)
+_PUT_FORMS = {keys: Script(_PUT, keys, args=8) for keys in (1, 2, 3)}
+_NEVER = b"-"
+"""In place of a mark that is not known: no ledger has it."""
 
 
 class Put(ScriptCall[None]):
     """Write one variant; ``ttl_ms`` in milliseconds. ``most``: variants of a key, and their bytes.
 
+    ``since`` is the newest invalidation that was looked at: :class:`Overtaken` if the ledger has another; None writes
+    in any case.
+
     It carries the latest time at which the server may carry it out. A server that thinks that it is too late, though
     it is not, has had its clock set: it is asked once more, by its new time.
     """
 
-    __slots__ = ("_clock_set", "_field", "_key", "_most", "_ttl", "_value", "_where")
+    __slots__ = ("_clock_set", "_field", "_key", "_most", "_since", "_ttl", "_value", "_where")
 
     if_lost: OnceLost = "hold"
 
-    def __init__(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, most: tuple[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        field: bytes,
+        value: bytes,
+        ttl_ms: int,
+        most: tuple[bytes, bytes],
+        since: bytes | None = None,
+    ) -> None:
         self._where = where = indexed(key)
-        super().__init__(PUT if where is None else PUT_LISTED)
+        super().__init__(_PUT_FORMS[1 + (where is not None) + (since is not None)])
+        self._since = None if since is None else since or _NEVER
         self._clock_set = False
         self._key = key
         self._field = field
@@ -165,19 +194,27 @@ class Put(ScriptCall[None]):
         else:
             latest = b"%d" % (-self.pool.clock.seconds() * 1000)
         number, size = self._most
+        since = self._since
         own = (
             *(len(field), field, len(value), value, len(ttl), ttl, len(latest), latest),
             *(len(number), number, len(size), size),
         )
         if self._where is None:
-            return len(key), key, *own
+            if since is None:
+                return len(key), key, *own, 0, b"", 0, b""
+            return len(key), key, len(LEDGER), LEDGER, *own, len(since), since, 0, b""
         role, target = self._where
         index = index_key(target)
-        return len(key), key, len(index), index, *own, len(role), role
+        if since is None:
+            return len(key), key, len(index), index, *own, 0, b"", len(role), role
+        keys = (len(key), key, len(index), index, len(LEDGER), LEDGER)
+        return *keys, *own, len(since), since, len(role), role
 
     def told(self, reply: RedisReply) -> None:
         if reply == 0:
             return
+        if isinstance(reply, bytes):
+            raise Overtaken("there was an invalidation that this write does not know of")
         assert self.connection is not None
         now = self.pool.clock.seconds()
         self.connection.server_ahead = cast("int", reply) / 1000 - now
@@ -272,48 +309,64 @@ class Forget(ScriptCall[int]):
         return cast("int", reply)
 
 
-DROP_TARGET = Script(
-    b"""\
--- KEYS: index; ARGV: target, roles at most.
--- Answers how many roles were taken off the index, and the keys that existed.
+_DROP_TARGET = (
+    LEDGER_LUA
+    + b"""\
+-- KEYS: index [, ledger]; ARGV: target, roles at most [, channel, word, message].
+-- Answers how many roles were taken off the index, the keys that existed, and what the ledger says.
+local marked = KEYS[2] and mark(KEYS[2], ARGV[3], ARGV[4], ARGV[5]) or {}
 local gone = {}
 local function drop(key)
   if redis.call('UNLINK', key) == 1 then gone[#gone + 1] = key end
 end
 for _, prefix in ipairs({'%b'}) do drop(prefix .. ARGV[1]) end
 local kind = redis.call('TYPE', KEYS[1])['ok']
-if kind == 'none' then return {0, gone} end
+if kind == 'none' then return {0, gone, marked} end
 if kind ~= 'zset' then
   redis.call('UNLINK', KEYS[1])
-  return {0, gone}
+  return {0, gone, marked}
 end
 local roles = redis.call('ZPOPMIN', KEYS[1], ARGV[2])
 for i = 1, #roles, 2 do drop('%b' .. roles[i] .. ':' .. ARGV[1]) end
-return {#roles / 2, gone}
+return {#roles / 2, gone, marked}
 """
-    % (b"', '".join(KNOWN_PREFIXES), GET_PREFIX),
-    keys=1,
-    args=2,
+    % (b"', '".join(KNOWN_PREFIXES), GET_PREFIX)
 )
+DROP_TARGET = Script(_DROP_TARGET, keys=1, args=2)
+DROP_TARGET_IN_ORDER = Script(_DROP_TARGET, keys=2, args=5)
 
 
 class DropTarget(ScriptCall[set[bytes]]):
-    """Drop the entries of one target, a step at a time, each with its own deadline; the keys that existed."""
+    """Drop the entries of one target, a step at a time, each with its own deadline; the keys that existed.
 
-    __slots__ = ("_gone", "_target")
+    ``arguments`` are those of the ledger (:meth:`Words.arguments`), where each step enters itself; ``on_marked`` hears
+    what it answers. Without them the ledger is left alone.
+    """
 
-    def __init__(self, target: bytes) -> None:
-        super().__init__(DROP_TARGET)
+    __slots__ = ("_arguments", "_gone", "_on_marked", "_target")
+
+    def __init__(
+        self,
+        target: bytes,
+        arguments: tuple[bytes, ...] = (),
+        on_marked: Callable[[RedisReply], object] | None = None,
+    ) -> None:
+        super().__init__(DROP_TARGET_IN_ORDER if arguments else DROP_TARGET)
         self._target = target
+        self._arguments = arguments
+        self._on_marked = on_marked
         self._gone: set[bytes] = set()
 
     def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
-        index, target, roles = index_key(self._target), self._target, b"%d" % ROLES_STEP
-        return len(index), index, len(target), target, len(roles), roles
+        index, roles = index_key(self._target), b"%d" % ROLES_STEP
+        keys = (index, LEDGER) if self._arguments else (index,)
+        return sized(*keys, self._target, roles, *self._arguments)
 
     def told(self, reply: RedisReply) -> set[bytes]:
-        roles, some = cast("tuple[int, list[bytes]]", reply)
+        roles, some, marked = cast("tuple[int, list[bytes], list[bytes]]", reply)
         self._gone.update(some)
+        if self._on_marked is not None and marked:
+            self._on_marked(marked)
         if roles == ROLES_STEP:
             self.pool.renew(self)
             raise SendAgain

@@ -22,6 +22,7 @@ from caching_proxy.interfaces import StoreError
 from caching_proxy.rules.store_topology import Address, SentinelTopology, shown
 from caching_proxy.store.redis.connection import RedisReply
 from caching_proxy.store.redis.endpoint import Endpoints
+from caching_proxy.store.redis.ledger import Words
 from caching_proxy.store.redis.one_shot import ask_once
 from caching_proxy.store.redis.pool import RedisPool
 from caching_proxy.store.redis.store import RedisStore
@@ -138,8 +139,16 @@ class SentinelEndpoint:
 class SentinelStore(RedisStore):
     """A :class:`RedisStore` on the master that ``master`` leads to; its connections follow."""
 
-    def __init__(self, master: SentinelEndpoint, pool: RedisPool, bulk: RedisPool, *bounds: int) -> None:
-        super().__init__(pool, bulk, *bounds)
+    def __init__(
+        self,
+        master: SentinelEndpoint,
+        pool: RedisPool,
+        bulk: RedisPool,
+        max_variants: int,
+        max_variant_bytes: int,
+        words: Words | None,
+    ) -> None:
+        super().__init__(pool, bulk, max_variants, max_variant_bytes, words)
         self.master = master
         master.changed += [pool.moved, bulk.moved]
 

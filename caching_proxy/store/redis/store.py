@@ -26,11 +26,14 @@ from txredisapi import ResponseError
 from zope.interface import implementer
 
 from caching_proxy.interfaces import NO_OUTLINES, AnswerLost, IStore, Scanned, Stored, StoreError, StoreForbidden
+from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import escape
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.store.redis.commands import Ask
 from caching_proxy.store.redis.connection import RedisReply, checked, form, pack
 from caching_proxy.store.redis.index import INDEX, outlines_in
+from caching_proxy.store.redis.ledger import Words
+from caching_proxy.store.redis.ledger_calls import Mark, Marked
 from caching_proxy.store.redis.pool import RedisPool
 from caching_proxy.store.redis.scripts import Discard, DropTarget, Forget, Put
 from caching_proxy.store.redis.target_index import INDEX_PREFIX, index_key, indexed
@@ -93,7 +96,12 @@ class RedisStore:
         bulk: RedisPool | None = None,
         max_variants: int = MAX_VARIANTS,
         max_variant_bytes: int = MAX_VARIANT_BYTES,
+        words: Words | None = None,
     ) -> None:
+        self.words = words
+        """What it says to the ledger of invalidations; None keeps no ledger."""
+        self.on_marked: Callable[[Marked], object] = _untold_marks
+        """Hears of each invalidation of ours that the server took."""
         self.pool = pool
         self.bulk = bulk or pool
         pool.companion = bulk
@@ -117,10 +125,10 @@ class RedisStore:
         listing = _LISTED % (len(index), index, len(role), role)
         return self.pool.execute(_Lookup(listing + payload, 3, partial(_listed, key, read), self, key))
 
-    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
+    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None) -> Deferred[None]:
         if ttl_ms <= 0 or (len(value) >= self._refused_size and self.pool.clock.seconds() < self._refused_until):
             return self.discard(key, field).addCallback(_nothing)
-        return self.pool.execute(Put(key, field, value, ttl_ms, self._most))
+        return self.pool.execute(Put(key, field, value, ttl_ms, self._most, since))
 
     def unanswerable(self, key: bytes) -> Deferred[None]:
         """The server gives up connections rather than answer a lookup of ``key``: forget what is there, and store
@@ -154,7 +162,24 @@ class RedisStore:
         return gone
 
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
-        return self.pool.execute(DropTarget(target))
+        if self.words is None:
+            return self.pool.execute(DropTarget(target))
+        arguments = self.words.arguments(Invalidation(targets=(target,)))
+        return self.pool.execute(DropTarget(target, arguments, lambda reply: self.on_marked(Marked.of(reply))))
+
+    def mark(self, invalidation: Invalidation) -> Deferred[None]:
+        if self.words is None:
+            return succeed(None)
+        marking = self.pool.execute(Mark(self.words.arguments(invalidation)))
+        return marking.addCallbacks(self._marked, self._not_marked)
+
+    def _marked(self, marked: Marked) -> None:
+        self.on_marked(marked)
+
+    def _not_marked(self, failure: Failure) -> None:
+        """Without the rights there is no order; the cache goes on as if it were alone."""
+        failure.trap(StoreForbidden)
+        self.on_marked(Marked(b"", b"", failure.getErrorMessage()))
 
     def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
         pattern = escape(prefix) + b"*"  # more is not asked of the server: it would stand still over a costly pattern
@@ -178,6 +203,10 @@ class RedisStore:
             bulk = self.bulk.stop()
             stopped.addCallback(lambda _: bulk)
         return stopped
+
+
+def _untold_marks(marked: Marked) -> None:
+    """Nobody follows the ledger."""
 
 
 def _untold(failure: Failure) -> None:

@@ -98,10 +98,12 @@ SERIES: tuple[Series, ...] = (
     Series("bus_subscribed", "gauge", "Whether invalidations of other proxies are heard: 1 or 0."),
     Series("bus_sent_total", "counter", "Invalidations that other proxies were told of, in messages."),
     Series("bus_received_total", "counter", "Messages of other proxies about their invalidations."),
-    Series("bus_gaps_total", "counter", "Times that messages may have been missed and memory was emptied."),
+    Series("bus_gaps_total", "counter", "Times that messages of other proxies may have been missed."),
+    Series("bus_flushes_total", "counter", "Times that memory was emptied, as nobody could tell what was missed."),
     Series("cache_invalidations_total", "counter", "Invalidations carried out, one for each pattern."),
     Series("cache_invalidated_keys_total", "counter", "Distinct keys that invalidations removed from any tier."),
     Series("cache_store_write_failures_total", "counter", "Entries that the store was asked to keep and did not."),
+    Series("cache_store_writes_overtaken_total", "counter", "Writes refused for an invalidation yet to be applied."),
     Series("collapsed_requests_total", "counter", "Requests that shared the fetch of another one under way."),
     Series("backend_requests_total", "counter", "Final responses of the backend, by status class.", ("status_class",)),
     Series(

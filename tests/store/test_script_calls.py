@@ -170,7 +170,7 @@ def test_a_write_that_is_too_late_twice_fails(rig: Rig) -> None:
 
 
 def test_a_target_is_dropped_in_steps_on_one_connection(rig: Rig) -> None:
-    answers = [b"*2\r\n:1000\r\n*1\r\n$1\r\na\r\n", b"*2\r\n:3\r\n*1\r\n$1\r\nb\r\n"]
+    answers = [b"*3\r\n:1000\r\n*1\r\n$1\r\na\r\n*0\r\n", b"*3\r\n:3\r\n*1\r\n$1\r\nb\r\n*0\r\n"]
     rig.server.special = lambda command: answers.pop(0)
     assert settled(rig, RedisStore(rig.pool).delete_target(b"/x")) == {b"a", b"b"}
     assert len(scripts(rig)) == 2
@@ -178,7 +178,7 @@ def test_a_target_is_dropped_in_steps_on_one_connection(rig: Rig) -> None:
 
 
 def test_each_step_has_its_own_deadline(rig: Rig) -> None:
-    rig.server.special = lambda command: b"*2\r\n:1000\r\n*0\r\n"
+    rig.server.special = lambda command: b"*3\r\n:1000\r\n*0\r\n*0\r\n"
     rig.server.freeze()
     dropped = outcome(RedisStore(rig.pool).delete_target(b"/x"))
     rig.server.clock.advance(2.5)
@@ -190,7 +190,7 @@ def test_each_step_has_its_own_deadline(rig: Rig) -> None:
 
 
 def test_a_call_with_many_steps_gives_others_no_more_time(rig: Rig) -> None:
-    rig.server.special = lambda command: b"" if command[0] == b"ECHO" else b"*2\r\n:1000\r\n*0\r\n"
+    rig.server.special = lambda command: b"" if command[0] == b"ECHO" else b"*3\r\n:1000\r\n*0\r\n*0\r\n"
     rig.server.freeze()
     dropped = outcome(RedisStore(rig.pool).delete_target(b"/x"))
     unanswered = rig.echo(b"x")

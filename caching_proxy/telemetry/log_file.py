@@ -16,6 +16,9 @@ from twisted.logger import Logger
 
 from caching_proxy.telemetry.log_output import DescriptorOutput
 
+MOST_ROTATIONS = 16
+"""In one write: where files are tiny and lines many, files get longer, so that renaming does not cost lines."""
+
 _FLAGS = os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
 _MODE = 0o666  # less what the umask says
 
@@ -25,7 +28,8 @@ class LogFile:
 
     Args:
         path: absolute; links are followed, so that what they lead to is rotated in its own directory.
-        most: bytes of a file, past which it is rotated; 0 = never. A longer line stands in a file of its own.
+        most: bytes of a file, past which it is rotated; 0 = never. A longer line stands in a file of its own, and so
+            does the rest of a write that has filled ``MOST_ROTATIONS`` files.
         keep: how many rotated files there are at most: ``path.1`` (the latest) to ``path.N``.
 
     Raises:
@@ -41,12 +45,13 @@ class LogFile:
 
     def write(self, data: bytes) -> int:
         """See :class:`caching_proxy.telemetry.log_output.Output`."""
-        done = 0
+        done = rotations = 0
         while done < len(data):
             if self._deleted() and not self._begin_anew():
                 break
             end = self._fitting(data, done)
-            if end == done and self._rotated():
+            if end == done and rotations < MOST_ROTATIONS and self._rotated():
+                rotations += 1
                 end = self._fitting(data, done)
             if end == done:  # it goes on growing
                 end = len(data)

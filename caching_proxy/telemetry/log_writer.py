@@ -20,7 +20,7 @@ from caching_proxy.telemetry.log_output import Output
 QUEUE_BYTES = 4 << 20
 """What may wait: some 20,000 access lines."""
 
-BATCH_BYTES = 256 << 10
+BATCH_BYTES = 1 << 20
 """About what is written at once."""
 
 TELL_SECONDS = 1.0

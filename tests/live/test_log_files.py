@@ -58,6 +58,13 @@ def logs(directory: Path) -> list[Path]:
     return sorted(directory.glob("log*"))
 
 
+def so_far(path: Path) -> str:
+    """What is in a file that may be renamed at any moment."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text()
+    return ""
+
+
 StartPiped = Callable[..., tuple[ProxyProcess, int]]
 
 
@@ -196,7 +203,7 @@ def test_the_number_of_files_is_bounded(start_proxy: StartProxy, backend: LiveBa
     ask(proxy.port, numbered(0, 100))
     assert proxy.stop() == 0
     assert [each.name for each in logs(tmp_path)] == ["log", "log.1", "log.2"]
-    assert all(each.read_text().count("\n") == 1 for each in logs(tmp_path))
+    assert json.loads(path.read_text().splitlines()[-1])["msg"] == "stopped"
 
 
 def test_a_renamed_file_is_left_on_sigusr1(start_proxy: StartProxy, backend: LiveBackend, tmp_path: Path) -> None:
@@ -254,7 +261,8 @@ def test_a_full_disk(start_proxy: StartProxy, backend: LiveBackend, tmp_path: Pa
     whole = [line for line in lines if line.endswith("}")]
     assert len(lines) - len(whole) <= 1  # the one that was cut
     found = numbers(*whole)
-    assert found == [*range(len(found) - 10), *range(100, 110)]
+    assert found[-10:] == list(range(100, 110))
+    assert (found, len(found) < 40) == (sorted(set(found)), True)
     assert sum("log lines were lost" in line for line in whole) == 1
 
 
@@ -358,7 +366,7 @@ def test_the_log_of_a_daemon(
     path = tmp_path / ("log" if arguments else "twistd.log")
     with daemon(tmp_path, backend, *arguments, LOG_KEEP="2", LOG_ROTATE_BYTES="16KiB", **environment) as (port, pid):
         ask(port, numbered(0, 500))
-        wait_for(lambda: numbers(path.read_text())[-1:] == [499], "the lines")
+        wait_for(lambda: '/one?n=499"' in so_far(path), "the lines")
         assert path.with_suffix(path.suffix + ".2").exists()
         path.rename(tmp_path / "moved")
         os.kill(pid, signal.SIGUSR1)
@@ -389,7 +397,7 @@ def test_workers_share_a_file_that_rotates(start_proxy: StartProxy, backend: Liv
     proxy = start_proxy(
         BACKEND_URL=backend.url, WORKERS="2", LOG_FILE=str(path), LOG_ROTATE_BYTES="32KiB", LOG_KEEP="100", **QUIET
     )
-    wait_for(lambda: path.read_text().count(" serves") == 2, "the workers")
+    wait_for(lambda: so_far(path).count(" serves") == 2, "the workers")
     for n in range(10):
         ask(proxy.port, numbered(n * 100, n * 100 + 100))
     path.rename(tmp_path / "log.moved")
@@ -415,7 +423,7 @@ def test_workers_share_a_stdout_that_nobody_reads(start_piped: StartPiped) -> No
 def test_workers_of_a_daemon(tmp_path: Path, backend: LiveBackend) -> None:
     path = tmp_path / "twistd.log"
     with daemon(tmp_path, backend, WORKERS="2") as (port, _):
-        wait_for(lambda: path.read_text().count(" serves") == 2, "the workers")
+        wait_for(lambda: so_far(path).count(" serves") == 2, "the workers")
         for n in range(10):
             ask(port, numbered(n * 10, n * 10 + 10))
     assert sorted(numbers(path.read_text())) == list(range(100))

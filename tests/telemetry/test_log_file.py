@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from caching_proxy.telemetry.log_file import LogFile, fitting, shift
+from caching_proxy.telemetry.log_file import MOST_ROTATIONS, LogFile, fitting, shift
 from caching_proxy.telemetry.log_output import DescriptorOutput
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +115,15 @@ def test_old_files_go(tmp_path: Path, opened: Open) -> None:
     for n in range(9):
         log.write(b"%d\n" % n)
     assert texts(tmp_path) == {"log.2": "6\n", "log.1": "7\n", "log": "8\n"}
+
+
+def test_one_write_fills_few_files(tmp_path: Path, opened: Open) -> None:
+    log = opened(tmp_path / "log", most=2, keep=100)
+    assert log.write(b"1\n" * 1000) == 2000
+    assert len(texts(tmp_path)) == MOST_ROTATIONS + 1
+    assert sum(map(len, texts(tmp_path).values())) == 2000
+    log.write(b"2\n")
+    assert (tmp_path / "log").read_text() == "2\n"
 
 
 @pytest.mark.parametrize(("most", "keep", "files"), [(0, 5, {"log"}), (2, 0, {"log"})], ids=["never", "none kept"])

@@ -19,6 +19,7 @@ from caching_proxy.app.instruments import (
     BackendMeter,
     count_invalidation,
     tells_invalidation,
+    tells_steps,
     watch_bus,
     watch_store,
     watch_tiers,
@@ -136,6 +137,7 @@ def compose(
         own_store=settings.cache_url == MEMORY_URL,
         on_removed=count_invalidation(metrics),
         on_invalidation=tells_invalidation(happenings),
+        tell=tells_steps(settings.log_level),
     )
     cache = build_cache(_cache_config(settings), around)
     pipeline = cache.pipeline

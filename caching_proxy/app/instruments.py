@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from caching_proxy.cache.flights import SingleFlight
 from caching_proxy.cache.pass_through import Observer
 from caching_proxy.cache.requests import ClientRequest
+from caching_proxy.cache.steps import Step, Tell
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.writer import Writer
@@ -123,3 +125,16 @@ class BackendMeter:
 
 def _attribute(owner: object, name: str) -> Callable[[], float]:
     return lambda: float(getattr(owner, name))
+
+
+def tells_steps(level: str) -> Tell | None:
+    """What logs each step of each request, for log level ``trace``."""
+    if level != "trace":
+        return None
+    log = Logger(namespace="caching_proxy.cache.steps")
+
+    def tell(step: Step, request: ClientRequest) -> None:
+        fields = {"step": step.value, "request_id": request.request_id.decode("latin-1")}
+        log.debug("step {step}", step=step.value, fields=fields, trace=True)
+
+    return tell

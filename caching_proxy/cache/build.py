@@ -21,11 +21,13 @@ from caching_proxy.cache.pipeline import Parts, Pipeline
 from caching_proxy.cache.post_responses import PostKeeper
 from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.shared_invalidator import SharedInvalidator
+from caching_proxy.cache.steps import Tell
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames
 from caching_proxy.cache.tiers.writer import Writer
+from caching_proxy.cache.traced_pipeline import TracedPipeline
 from caching_proxy.interfaces import IInvalidationBus, ISiblings, IStore, ITokenVerifier
 from caching_proxy.rules.invalidation_rules import Rule
 from caching_proxy.rules.key import KeyPolicy
@@ -67,7 +69,8 @@ class Surroundings:
 
     ``rules``: the invalidation rules as they are now. ``bus`` tells of the other proxies on the store, ``siblings`` are
     the other workers of this one, ``own_store``: each of them has a store of its own. ``on_removed`` hears how many
-    keys an invalidation removed, ``on_invalidation`` of each that a request brought about.
+    keys an invalidation removed, ``on_invalidation`` of each that a request brought about, ``tell`` of each step that
+    a request takes.
     """
 
     store: IStore
@@ -80,6 +83,7 @@ class Surroundings:
     own_store: bool = False
     on_removed: Callable[[int], None] = lambda removed: None
     on_invalidation: Observer | None = None
+    tell: Tell | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -109,6 +113,10 @@ class Cache:
         self.burst.clear()
 
 
+def _pipeline(parts: Parts, tell: Tell | None) -> Pipeline:
+    return Pipeline(parts) if tell is None else TracedPipeline(parts, tell)
+
+
 def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     """The cache, with nothing in memory and nothing under way."""
     policy, keys, clock, store = config.policy, config.keys, around.clock, around.store
@@ -132,7 +140,7 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     passing = PassThrough(
         route, invalidator, around.rules, terms, responses, posts, clock, around.on_invalidation, siblings
     )
-    pipeline = Pipeline(
+    pipeline = _pipeline(
         Parts(
             policy=policy,
             keys=keys,
@@ -149,7 +157,8 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
             terms=terms,
             clock=clock,
             stale_wait=config.stale_wait,
-        )
+        ),
+        around.tell,
     )
     return Cache(
         policy=policy,

@@ -1,6 +1,6 @@
 """The story of a request, in order. Nothing else knows this order, and nothing here decides by itself.
 
-role → key → lookup(hot) → lookup(store, guarded) → single-flight → backend → storability → answer ‖ store
+The steps have names (:mod:`caching_proxy.cache.steps`), and docs/architecture.md has them in a diagram.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from caching_proxy.cache.flights import Flight, FlightResult, Result, Shared, Si
 from caching_proxy.cache.hit_for_miss import HitForMiss
 from caching_proxy.cache.leases import Leases
 from caching_proxy.cache.pass_through import PassThrough
-from caching_proxy.cache.plan import resolve
+from caching_proxy.cache.plan import Way, resolve
 from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest
 from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.tiers.hot import HotTier
@@ -100,9 +100,14 @@ class Pipeline:
         plan = resolve(client_request, identity, traits, p.keys, p.terms)
         if isinstance(plan, CacheRequest):
             return self._through_cache(plan)
-        if plan is Detour.METHOD:
-            return p.passing.forward(client_request, identity)
-        return p.passing.bypass(client_request, identity, plan)
+        return self._pass(client_request, identity, plan)
+
+    def _pass(
+        self, client_request: ClientRequest, identity: Identity, way: Way
+    ) -> CacheResponse | Deferred[CacheResponse]:
+        if way is Detour.METHOD:
+            return self._p.passing.forward(client_request, identity)
+        return self._p.passing.bypass(client_request, identity, way)
 
     def _through_cache(self, cache_request: CacheRequest) -> CacheResponse | Deferred[CacheResponse]:
         p, now = self._p, self._now()

@@ -12,12 +12,15 @@ from caching_proxy.rules.outcome import Bypass, Detour
 from caching_proxy.rules.request_traits import RequestTraits
 from caching_proxy.rules.terms_by_target import TermsByTarget
 
+Way = Bypass | Detour
+"""Why the cache is passed by."""
+
 CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
 
 
 def resolve(
     client_request: ClientRequest, identity: Identity, traits: RequestTraits, keys: KeyPolicy, terms: TermsByTarget
-) -> CacheRequest | Bypass | Detour:
+) -> CacheRequest | Way:
     """The request with its key, or why the cache is passed by.
 
     Without a role nobody knows who may share the answer; a body makes a GET more than its key (RFC 9110 §9.3.1).

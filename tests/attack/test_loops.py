@@ -298,13 +298,16 @@ def test_work_of_what_few_messages_reach(seen: set[str], name: str) -> None:
 
 
 PATTERNS = "patterns of the operator's; their work is counted in tests/rules/test_glob.py and test_pattern_set.py"
+URL = "reads a setting"
 FILES = "reads a file of the operator's"
 SOCKETS = "goes over sockets or connections, whose number is bounded"
 ADMIN = "behind the admin token; answers in bounded pages"
 BOUNDED = {
     "auth/keys.py": FILES,
     "auth/verifier.py": FILES,
+    "rules/cache_hosts.py": URL,
     "rules/cache_rules.py": FILES,
+    "rules/cache_url.py": URL,
     "rules/glob.py": PATTERNS,
     "rules/invalidation_rules.py": FILES,
     "rules/pattern_set.py": PATTERNS,

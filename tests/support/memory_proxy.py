@@ -19,6 +19,7 @@ from caching_proxy.cache.backend.forward import Route
 from caching_proxy.cache.build import CacheConfig, Surroundings, build_cache
 from caching_proxy.cache.requests import CacheResponse as Answered
 from caching_proxy.cache.requests import ClientRequest
+from caching_proxy.cache.steps import Tell
 from caching_proxy.http.body import Body, Source
 from caching_proxy.http.dates import format_date
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
@@ -232,6 +233,7 @@ class MemoryProxy:
         name: bytes | None = b"caching-proxy",
         base_path: bytes = b"",
         keys: KeyPolicy | None = None,
+        tell: Tell | None = None,
         **policy: Any,
     ) -> None:
         self.clock = Clock()
@@ -240,6 +242,7 @@ class MemoryProxy:
         self.backend = FakeUpstream()
         self.rules: tuple[Rule, ...] = ()
         self.interims: list[ResponseHead] = []
+        self._number = 0
         self.lookups: list[tuple[bytes, ...]] = self.store.lookups
         self.verifier = Roles()
         config = CacheConfig(
@@ -257,7 +260,7 @@ class MemoryProxy:
         )
         route = Route(self.backend, b"backend.test", b"http://backend.test", base_path, b"caching-proxy")
         around = Surroundings(
-            store=self.store, verifier=self.verifier, route=route, rules=lambda: self.rules, clock=self.clock
+            store=self.store, verifier=self.verifier, route=route, rules=lambda: self.rules, clock=self.clock, tell=tell
         )
         self.cache = cache = build_cache(config, around)
         self.policy, self.keys, self.terms = cache.policy, cache.keys, cache.terms
@@ -315,8 +318,9 @@ class MemoryProxy:
     ) -> Exchange:
         """Begin a request; ``trusted``: of a proxy that is believed about the client behind it."""
         head = RequestHead(method.encode(), target.encode(), Fields([(b"Host", b"proxy.test"), *fields(*lines)]), minor)
+        self._number += 1
         client_request = ClientRequest(
-            head, Body.of(body), b"192.0.2.1", b"id-1", trusted=trusted, on_interim=self.interims.append
+            head, Body.of(body), b"192.0.2.1", b"id-%d" % self._number, trusted=trusted, on_interim=self.interims.append
         )
         answer = self.pipeline.handle(client_request)
         return Exchange(answer if isinstance(answer, Deferred) else succeed(answer), read)

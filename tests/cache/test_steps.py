@@ -1,7 +1,8 @@
-"""The steps of requests are those of the diagram in docs/architecture.md, and each arrow there is taken by some request."""
+"""The steps of requests are those of the diagram in docs/architecture.md; some request takes each of its arrows."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +108,7 @@ def until_answered(proxy: Watched) -> list[list[str]]:
 
 
 def arrows_of(proxy: Watched) -> set[tuple[str, str]]:
-    return {pair for steps in until_answered(proxy) for pair in zip(steps, steps[1:], strict=False)}
+    return {pair for steps in until_answered(proxy) for pair in itertools.pairwise(steps)}
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)

@@ -35,6 +35,8 @@ class ProxyService(Service):
 
     delays = True
     """Whether ``DRAIN_DELAY_SECONDS`` is waited for at the end."""
+    tells = True
+    """Whether ``/ready`` says that the proxy is about to end."""
     linger_seconds = 0.0
     """For so long idle connections may bring a last request, at the end."""
 
@@ -105,7 +107,7 @@ class ProxyService(Service):
 
     async def _stop(self) -> None:
         proxy, settings = self._proxy, self._proxy.settings
-        proxy.readiness.draining = True
+        proxy.readiness.draining = self.tells
         if settings.drain_delay_seconds and self.delays:
             self._log.info("draining: serving for {n} seconds more", n=settings.drain_delay_seconds)
             await deferLater(self._reactor, settings.drain_delay_seconds)

@@ -22,6 +22,8 @@ from caching_proxy.settings import dotenv
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.log_writer import LogWriter
+from caching_proxy.telemetry.metrics import Metrics
+from caching_proxy.workers.archive import Archive
 from caching_proxy.workers.frames import Frame, pieces
 from caching_proxy.workers.output import Relay
 from caching_proxy.workers.process import FIRST_SOCKET, OnEnded, Process
@@ -48,6 +50,7 @@ class SupervisorService(Service):
         check: Callable[[Sources], Sources],
         relay: Callable[[], Relay] | None,
         log: LogWriter,
+        metrics: Metrics,
         give_up: Callable[[SettingsError], NoReturn],
         end: Callable[[str], object],
     ) -> None:
@@ -62,7 +65,8 @@ class SupervisorService(Service):
         self._opening: list[Deferred[None]] = []
         self._problem: SettingsError | None = None
         self._lifeline, self._hold = os.pipe()
-        self._supervisor = Supervisor(reactor, settings.workers, self._spawn, end)
+        archive = Archive(lambda: metrics.snapshot("supervisor", 0))
+        self._supervisor = Supervisor(reactor, settings.workers, self._spawn, end, archive)
 
     def privilegedStartService(self) -> None:
         Service.privilegedStartService(self)

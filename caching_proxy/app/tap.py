@@ -68,7 +68,7 @@ def makeService(options: Options) -> IService:
         sources = attrs.evolve(options.sources, files=recording.files)
         check, relay = partial(_checked, reactor, log), Relay if elsewhere else None
         end = partial(_end, reactor)
-        top.addService(SupervisorService(reactor, settings, sources, check, relay, log, give_up, end))
+        top.addService(SupervisorService(reactor, settings, sources, check, relay, log, proxy.metrics, give_up, end))
     return cast("IService", top)
 
 

@@ -1,30 +1,178 @@
-"""The admin endpoints of one of several workers: their answers are for all of them."""
+"""The admin endpoints of one of several workers: what they ask goes to its siblings too; answers are put together."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
-from caching_proxy.interfaces import ISiblings, StoreError
-from caching_proxy.web.admin.services import AdminServices
-from caching_proxy.workers.siblings import Siblings
+from caching_proxy.app.team_answers import ENTRIES, KEYS, KEYS_COUNTED, METRICS, READY, SEPARATOR, Answers
+from caching_proxy.cache.inspector import PAGE, in_order
+from caching_proxy.cache.pace import Pace
+from caching_proxy.cache.tiers.variants import latest_of_each
+from caching_proxy.interfaces import SCAN_ENDS, ISiblings, StoreError
+from caching_proxy.rules.codec import CodecError, decode
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.listing import MEMORY, STORE, Cursor, Page, parse_cursor
+from caching_proxy.telemetry.metrics.snapshot import Snapshot
+from caching_proxy.web.admin.services import AdminServices, ReadyReport, Workers
+from caching_proxy.workers.siblings import Parts, Siblings, Words
+
+_PHASES = ("closed", "half-open", "open")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Team:
-    """The other workers: ``channel`` asks them, ``siblings`` has them invalidate."""
+    """The other workers: ``channel`` asks them, ``siblings`` has them invalidate; we are ``wanted`` in all.
 
-    def __init__(self, channel: Siblings, siblings: ISiblings) -> None:
+    ``own_store``: each worker has a store of its own, else all share one.
+    """
+
+    def __init__(
+        self,
+        channel: Siblings,
+        siblings: ISiblings,
+        clock: IReactorTime,
+        *,
+        number: int,
+        slot: int,
+        wanted: int,
+        own_store: bool,
+    ) -> None:
         self.siblings = siblings
+        self.own_store = own_store
+        self.workers = Workers(wanted, wanted)
+        self.answers: Answers
         self._channel = channel
+        self._clock = clock
+        self._number = number
+        self._slot = slot
 
     def share(self, services: AdminServices) -> AdminServices:
         """``services`` that speak for all workers."""
+        self.answers = Answers(services, str(self._slot + 1), self._number)
+        self.answers.register(self._channel)
+        all_ = _All(services, self, self._channel, self._clock, self._slot)
+        return attrs.evolve(
+            services,
+            invalidate=_deferred(all_.invalidate),
+            keys=_deferred(all_.keys),
+            entries=_deferred(all_.entries),
+            ready=_deferred(all_.ready),
+            scrape=_deferred(all_.scrape),
+            workers=lambda: self.workers,
+        )
 
-        async def invalidate(pattern: bytes) -> int:
-            try:
-                return await services.invalidate(pattern)
-            except StoreError:  # what the answer says of memory is to be true of every worker
-                await self.siblings.reached()
-                raise
 
-        return attrs.evolve(services, invalidate=lambda pattern: Deferred.fromCoroutine(invalidate(pattern)))
+class _All:
+    """The services of all workers; ``own`` are those of this one."""
+
+    def __init__(self, own: AdminServices, team: Team, channel: Siblings, clock: IReactorTime, slot: int) -> None:
+        self._own = own
+        self._team = team
+        self._channel = channel
+        self._clock = clock
+        self._slot = slot
+
+    async def invalidate(self, pattern: bytes) -> int:
+        try:
+            return await self._own.invalidate(pattern)
+        except StoreError:  # what the answer says of memory is to be true of every worker
+            await self._team.siblings.reached()
+            raise
+
+    async def scrape(self, accept: str | None) -> tuple[bytes, bytes]:
+        said = await self._channel.gather(METRICS, {}, everyone=True, patient=False)
+        snapshots = [Snapshot.decode(text) for parts in said.parts.values() if (text := b"".join(b for _, b in parts))]
+        if not snapshots:  # nobody is there to pass questions on
+            return self._own.metrics.render(accept)
+        return self._own.metrics.render_all(snapshots, accept)
+
+    async def ready(self) -> ReadyReport:
+        own = await self._own.ready()
+        said = await self._channel.gather(READY, {}, patient=False)
+        report = own
+        for parts in said.parts.values():
+            if (words := parts[-1][0]).get("backend"):
+                report = _worse(report, words)
+        workers = self._team.workers
+        return attrs.evolve(report, workers=attrs.evolve(workers, serving=workers.serving - len(said.late)))
+
+    async def entries(self, key: bytes) -> list[CacheEntry]:
+        own = await self._own.entries(key)
+        said = await self._channel.gather(ENTRIES, {}, blob=key)
+        for parts in said.parts.values():
+            _check(parts)
+            own = list(latest_of_each(_entries(parts, key), own))
+        return own
+
+    async def keys(self, match: bytes | None, limit: int | None, cursor: Cursor | None) -> Page:
+        """The workers' listings one after another; where they share a store, only the first lists it."""
+        wanted, found = limit or PAGE, dict[bytes, None]()
+        at: Cursor | None = cursor
+        for slot in range(cursor.slot if cursor else 0, self._team.workers.wanted):
+            at = at or Cursor(STORE if self._team.own_store or not slot else MEMORY, SCAN_ENDS)
+            while at is not None:
+                if len(found) >= wanted:
+                    return await self._page(list(found), attrs.evolve(at, slot=slot))
+                page = await self._page_of(slot, match, min(wanted - len(found), PAGE), attrs.evolve(at, slot=0))
+                found.update(dict.fromkeys(page.keys))
+                at = parse_cursor(page.cursor) if page.cursor is not None else None
+        if match is None and cursor is None:
+            self._channel.ask(KEYS_COUNTED, {"n": len(found)})
+        return await self._page(list(found), None)
+
+    async def _page(self, keys: list[bytes], cursor: Cursor | None) -> Page:
+        return Page(await in_order(keys, Pace(self._clock)), None if cursor is None else bytes(cursor))
+
+    async def _page_of(self, slot: int, match: bytes | None, limit: int, at: Cursor) -> Page:
+        if slot == self._slot:
+            return await self._own.keys(match, limit, at)
+        asked = {"limit": limit, "cursor": bytes(at).decode()}
+        said = await self._channel.gather(KEYS, asked, blob=match or b"", slot=slot)
+        keys: dict[bytes, None] = {}
+        cursor: str | None = None
+        for parts in said.parts.values():
+            _check(parts)
+            keys.update((key, None) for _, blob in parts if blob for key in blob.split(SEPARATOR))
+            cursor = parts[-1][0].get("cursor") or cursor
+        return Page(list(keys), None if cursor is None else cursor.encode())
+
+
+def _check(parts: Parts) -> None:
+    failed = parts[-1][0].get("failed")
+    if failed:
+        raise StoreError(failed)
+
+
+def _entries(parts: Parts, key: bytes) -> list[CacheEntry]:
+    texts: dict[int, bytearray] = {}
+    for words, blob in parts:
+        if "entry" in words:
+            texts.setdefault(words["entry"], bytearray()).extend(blob)
+    entries = []
+    for text in texts.values():
+        try:
+            entries.append(decode(bytes(text), key))
+        except CodecError:  # its worker died half-way
+            continue
+    return entries
+
+
+def _worse(report: ReadyReport, other: Words) -> ReadyReport:
+    """What is wrong with either."""
+    return attrs.evolve(
+        report,
+        backend=report.backend if report.backend != "ok" else other["backend"],
+        store=report.store if report.store != "ok" else other["store"],
+        breaker=max(report.breaker, other["breaker"], key=_PHASES.index),
+    )
+
+
+def _deferred(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
+    return lambda *args, **named: Deferred.fromCoroutine(function(*args, **named))

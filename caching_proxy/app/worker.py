@@ -77,12 +77,20 @@ def _run(control: socket.socket, begin: dict[str, Any], sources: Sources) -> int
     count_monotonically(reactor)
     channel = Channel(lambda frame: service.told(frame), lambda: service.supervisor_gone())
     siblings = Siblings(lambda words, blob: channel.send(Frame(words, blob)))
-    team = Team(siblings, Announcer(siblings, lambda function: reactor.callLater(0, function)))
+    team = Team(
+        siblings,
+        Announcer(siblings, lambda function: reactor.callLater(0, function)),
+        reactor,
+        number=begin["number"],
+        slot=begin["slot"],
+        wanted=settings.workers,
+        own_store=settings.cache_url == "memory:",
+    )
     proxy = compose(reactor, settings, log, os.urandom, WallClock(reactor), sources.read, team)
     watch_log(proxy.metrics, log)
     exit_cleanly(reactor)
     _watch_lifeline(settings)
-    service = WorkerService(reactor, proxy, begin, control, channel, siblings, log)
+    service = WorkerService(reactor, proxy, begin, control, channel, siblings, log, team)
     reactor.callWhenRunning(tune_gc)
     service.privilegedStartService()
     service.startService()

@@ -9,14 +9,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 
 from caching_proxy.app.compose import Proxy
-from caching_proxy.app.service import ProxyService
+from caching_proxy.app.service import LAST_SECONDS, ProxyService
+from caching_proxy.app.team import Team
 from caching_proxy.cache.shared_invalidator import SharedInvalidator
 from caching_proxy.server.listener import Listener, accept_waiting, adopt
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.log_writer import LogWriter
+from caching_proxy.web.admin.services import Workers
 from caching_proxy.workers.announcer import answer_drops
 from caching_proxy.workers.channel import Channel, attach
-from caching_proxy.workers.frames import Frame
+from caching_proxy.workers.frames import Frame, pieces
 from caching_proxy.workers.siblings import Siblings
 
 LINGER_SECONDS = 1.0
@@ -37,9 +39,12 @@ class WorkerService(ProxyService):
         channel: Channel,
         siblings: Siblings,
         log: LogWriter,
+        team: Team,
     ) -> None:
         super().__init__(reactor, proxy, _give_up)
         self._writer = log
+        self._team = team
+        self._parted: Deferred[None] = Deferred()
         self._permitted: list[Deferred[Listener]] = []
         self._slot: int = begin["slot"]
         self._number: int = begin["number"]
@@ -118,6 +123,21 @@ class WorkerService(ProxyService):
                 one.close()
         self._say("concentrated")
 
+    async def _stop(self) -> None:
+        await super()._stop()
+        texts = list(pieces(self._team.answers.counted()))
+        for n, text in enumerate(texts, 1):
+            self._channel.send(Frame({"say": "last", "more": n < len(texts)}, text))
+        timer = self._reactor.callLater(LAST_SECONDS, self._parting)
+        await self._parted
+        if timer.active():
+            timer.cancel()
+
+    def _parting(self) -> None:
+        """What we have counted is kept, or nobody is there to keep it."""
+        if not self._parted.called:
+            self._parted.callback(None)
+
     async def _stop_accepting(self) -> None:
         for slot in list(self._adopted):
             self._release(slot)
@@ -146,6 +166,10 @@ class WorkerService(ProxyService):
                 self._adopt(words["slot"])
             case "release":
                 self._release(words["slot"])
+            case "count":
+                self._team.workers = Workers(words["serving"], words["wanted"])
+            case "part":
+                self._parting()
             case "draining":
                 self._proxy.readiness.draining = True
             case "reopen":
@@ -153,16 +177,17 @@ class WorkerService(ProxyService):
             case "concentrate":
                 self._concentrate()
             case "stop":
-                self._end()
+                self._end(replaced="reload" in words)
 
-    def _end(self) -> None:
-        self._told_to_stop, self.delays = True, False
+    def _end(self, replaced: bool = False) -> None:
+        self._told_to_stop, self.delays, self.tells = True, False, not replaced
         if self.running:
             self._reactor.stop()
 
     def supervisor_gone(self) -> None:
         """The channel has ended."""
         self._siblings.supervisor_gone()
+        self._parting()
         if self.running:
             self._log.error("the supervisor is gone: this worker ends")
             self._end()

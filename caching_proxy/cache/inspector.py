@@ -63,7 +63,7 @@ class Inspector:
             taken, last = take([key for key in chosen if key not in found], at.after, limit - len(found))
             found.update(dict.fromkeys(taken))
             at = Cursor(at.stage, at.step, last) if last else after
-        return Page(await _in_order(list(found), pace), None if at is None else bytes(at))
+        return Page(await in_order(list(found), pace), None if at is None else bytes(at))
 
     async def _step(self, pattern: PatternSet, at: Cursor) -> tuple[Sequence[bytes], Cursor | None]:
         """A step of the store's walk, and where the next begins."""
@@ -119,7 +119,7 @@ def _readable(found: Stored | None, key: bytes) -> list[CacheEntry]:
     return entries
 
 
-async def _in_order(keys: list[bytes], pace: Pace) -> list[bytes]:
+async def in_order(keys: list[bytes], pace: Pace) -> list[bytes]:
     """``keys`` sorted, in slices."""
     runs = []
     for start in range(0, len(keys), RUN):

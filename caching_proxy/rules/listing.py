@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 import attrs
 
-_CURSOR = re.compile(rb"([sm])([0-9]{1,20})(?:\.([0-9a-f]{16}))?")
+_CURSOR = re.compile(rb"([sm])([0-9]{1,20})(?:\.([0-9a-f]{16}))?(?:@([0-9]{1,3}))?")
 
 STORE, MEMORY = b"s", b"m"
 """Stages of a listing: what the store has, then what only this process has."""
@@ -20,14 +20,19 @@ STORE, MEMORY = b"s", b"m"
 
 @attrs.frozen(slots=True)
 class Cursor:
-    """Where a listing goes on: a stage, the store's own cursor, and the digest of the last key given."""
+    """Where a listing goes on: a stage, the store's own cursor, and the digest of the last key given.
+
+    Among several workers ``slot`` says whose listing it is.
+    """
 
     stage: bytes
     step: bytes
     after: bytes = b""
+    slot: int = 0
 
     def __bytes__(self) -> bytes:
-        return b"%b%b%b" % (self.stage, self.step, b"." + self.after if self.after else b"")
+        after = b"." + self.after if self.after else b""
+        return b"%b%b%b%b" % (self.stage, self.step, after, b"@%d" % self.slot if self.slot else b"")
 
 
 @attrs.frozen(slots=True)
@@ -41,7 +46,7 @@ class Page:
 def parse_cursor(text: bytes) -> Cursor | None:
     """None for what no listing gave."""
     match = _CURSOR.fullmatch(text)
-    return Cursor(match[1], match[2], match[3] or b"") if match else None
+    return Cursor(match[1], match[2], match[3] or b"", int(match[4] or 0)) if match else None
 
 
 def digest(key: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -68,7 +68,7 @@ class Announcer:
         batch = self._batches[0]
         removed: list[set[bytes]] = [set() for _ in batch.items]
 
-        def part(slot: int, words: Words, blob: bytes) -> None:
+        def part(worker: int, words: Words, blob: bytes) -> None:
             if blob:
                 removed[words["item"]].update(blob.split(SEPARATOR))
 
@@ -108,7 +108,7 @@ def answer_drops(siblings: Siblings, hear: Hear) -> None:
         for number, item in enumerate(items):
 
             def removed(keys: set[bytes], number: int = number) -> None:
-                for some in _lines(keys):
+                for some in in_pieces(keys):
                     reply.part({"item": number}, some)
                 one_over()
 
@@ -120,8 +120,8 @@ def answer_drops(siblings: Siblings, hear: Hear) -> None:
     siblings.answerers["drop"] = drop
 
 
-def _lines(keys: set[bytes]) -> list[bytes]:
-    """``keys`` in pieces."""
+def in_pieces(keys: Iterable[bytes]) -> list[bytes]:
+    """``keys`` in pieces that fit frames."""
     pieces: list[bytes] = []
     some: list[bytes] = []
     size = 0

@@ -17,7 +17,7 @@ from caching_proxy.workers.frames import Frame
 
 Words = dict[str, Any]
 OnPart = Callable[[int, Words, bytes], object]
-"""Slot of the worker that answers, words, bytes."""
+"""Number of the worker that answers (0: the supervisor), words, bytes."""
 
 
 @attrs.define(slots=True, eq=False)
@@ -34,6 +34,22 @@ class Reply:
         if not self.ended:
             self.ended = True
             self._send({"more": False, "with": words or {}}, blob)
+
+
+Parts = list[tuple[Words, bytes]]
+
+
+@attrs.define(slots=True, eq=False)
+class Gathered:
+    """What each worker said, by its number, and the slots of those that were late."""
+
+    parts: dict[int, Parts] = attrs.Factory(dict)
+    late: list[int] = attrs.Factory(list)
+
+    def part(self, worker: int, words: Words, blob: bytes) -> None:
+        if words.get("anew"):
+            self.parts[worker] = []
+        self.parts.setdefault(worker, []).append((words, blob))
 
 
 Answerer = Callable[[Words, bytes, Reply], object]
@@ -62,15 +78,19 @@ class Siblings:
         self,
         what: str,
         words: Words,
-        on_part: OnPart = lambda slot, words, blob: None,
+        on_part: OnPart = lambda worker, words, blob: None,
         on_reached: Callable[[], object] = lambda: None,
         *,
         blob: bytes = b"",
         slot: int | None = None,
+        everyone: bool = False,
         patient: bool = True,
     ) -> Deferred[list[int]]:
-        """Ask every sibling, or the one of a slot. Fires with the slots of those that did not answer in time; never
-        fails. With ``patient`` it takes as long as it takes: who hangs is killed."""
+        """Ask every sibling, or those of a slot; with ``everyone`` ourselves too.
+
+        Fires with the slots of those that did not answer in time; never fails. With ``patient`` it takes as long as it
+        takes: who hangs is killed.
+        """
         done: Deferred[list[int]] = Deferred()
         ask = _Ask(on_part, on_reached, done)
         if self._alone:
@@ -78,9 +98,26 @@ class Siblings:
             return done
         self._numbers += 1
         self._asks[self._numbers] = ask
-        asked = {"say": "ask", "ask": self._numbers, "what": what, "with": words, "patient": patient, "slot": slot}
+        whom = {"patient": patient, "slot": slot, "everyone": everyone}
+        asked = {"say": "ask", "ask": self._numbers, "what": what, "with": words, **whom}
         self._send(asked, blob)
         return done
+
+    async def gather(
+        self,
+        what: str,
+        words: Words,
+        *,
+        blob: bytes = b"",
+        slot: int | None = None,
+        everyone: bool = False,
+        patient: bool = True,
+    ) -> Gathered:
+        """All that is answered, when it is complete; the arguments are those of :meth:`ask`."""
+        said = Gathered()
+        asking = self.ask(what, words, said.part, blob=blob, slot=slot, everyone=everyone, patient=patient)
+        said.late = await asking
+        return said
 
     def told(self, frame: Frame) -> None:
         """A frame came that is about questions."""
@@ -92,7 +129,7 @@ class Siblings:
         if ask is None:
             return
         if words["do"] == "reply":
-            ask.on_part(words["slot"], words["with"], frame.blob)
+            ask.on_part(words["worker"], words["with"], frame.blob)
         elif words["do"] == "reached":
             ask.on_reached()
         else:

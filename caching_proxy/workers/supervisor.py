@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from caching_proxy.workers.archive import Archive
 from caching_proxy.workers.backoff import Backoff
 from caching_proxy.workers.frames import Frame
 from caching_proxy.workers.health import Health
@@ -43,6 +44,16 @@ Spawn = Callable[["Worker", object, Callable[[Frame], object], Callable[[str], o
 """Worker, the sources of its settings, what hears its frames and its end → its process."""
 
 
+class _Nobody:
+    """A process that was not started."""
+
+    pid = 0
+
+    def send(self, words: dict[str, Any], blob: bytes = b"") -> None: ...
+
+    def kill(self) -> None: ...
+
+
 @attrs.define(slots=True, eq=False)
 class Worker:
     """One process. ``number`` is never used again; ``slot`` says from which sockets it accepts."""
@@ -51,7 +62,7 @@ class Worker:
     slot: int
     generation: int
     started: float
-    process: IProcess = attrs.field(init=False)
+    process: IProcess = attrs.Factory(lambda: _Nobody())
     serves: bool = False
     leaving: bool = False
     failure: str = ""
@@ -69,15 +80,18 @@ class Supervisor:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, slots: int, spawn: Spawn, give_up: Callable[[str], object]) -> None:
+    def __init__(
+        self, clock: IReactorTime, slots: int, spawn: Spawn, give_up: Callable[[str], object], archive: Archive
+    ) -> None:
         self.workers: dict[int, Worker] = {}
         self._clock = clock
+        self._archive = archive
         self._slots = slots
         self._spawn = spawn
         self._give_up = give_up
         self._backoff = [Backoff() for _ in range(slots)]
         self._waiting: dict[int, IDelayedCall] = {}  # slot → the start to come
-        self._switchboard = Switchboard(clock, self._send)
+        self._switchboard = Switchboard(clock, self._send, archive)
         self._health = Health(clock, self._ping, self._report, self._hangs)
         self._adopters: dict[int, int] = {}  # slot → the worker that accepts for nobody there
         self._numbers = 0
@@ -172,9 +186,13 @@ class Supervisor:
         worker = Worker(self._numbers, slot, generation, self._clock.seconds())
         self.workers[worker.number] = worker
         worker.timer = self._clock.callLater(START_SECONDS, self._kill, worker, "it does not serve")
-        worker.process = self._spawn(
-            worker, sources, lambda frame: self.heard(worker, frame), lambda how: self._on_ended(worker, how)
-        )
+        try:
+            worker.process = self._spawn(
+                worker, sources, lambda frame: self.heard(worker, frame), lambda how: self._on_ended(worker, how)
+            )
+        except OSError as problem:  # no memory, too many processes
+            self._log.failure("worker {n} could not be started", n=worker.number)
+            self._clock.callLater(0, self._on_ended, worker, f"it could not be started ({problem})")
 
     def heard(self, worker: Worker, frame: Frame) -> None:
         """A frame came from a worker."""
@@ -183,6 +201,10 @@ class Supervisor:
             self._switchboard.ask(worker.number, frame)
         elif said == "reply":
             self._switchboard.reply(worker.number, frame)
+        elif said == "last":
+            self._archive.part(worker.number, frame.blob, frame.words["more"])
+            if not frame.words["more"]:
+                worker.process.send({"do": "part"})
         elif said == "pong":
             self._health.pong(worker.number)
         elif said == "ready":
@@ -204,8 +226,11 @@ class Supervisor:
         worker.process.send({"do": "serve"})
 
     def _on_serving(self, worker: Worker) -> None:
+        if worker.leaving:
+            return
         worker.quiet()
         worker.serves = self._served = True
+        self._count_serving()
         adopter = self.workers.get(self._adopters.pop(worker.slot, 0))
         if adopter is not None:
             adopter.process.send({"do": "release", "slot": worker.slot})
@@ -213,6 +238,11 @@ class Supervisor:
         reload = self._reloading
         if reload is not None and all(self._serving(slot, reload.generation) for slot in range(self._slots)):
             self._finish_reload(reload)
+
+    def _count_serving(self) -> None:
+        """Everybody knows how many slots are served."""
+        serving = sum(self._serving(slot) for slot in range(self._slots))
+        self.tell({"do": "count", "serving": serving, "wanted": self._slots})
 
     def _serving(self, slot: int, generation: int | None = None) -> bool:
         return any(
@@ -232,6 +262,7 @@ class Supervisor:
                 for done in waiting:
                     done.callback(None)
             return
+        self._count_serving()
         for slot in [slot for slot, number in self._adopters.items() if number == worker.number]:
             del self._adopters[slot]
             self._adopt(slot)

@@ -9,7 +9,8 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from caching_proxy.workers.frames import Frame
+from caching_proxy.workers.archive import WHAT, Archive
+from caching_proxy.workers.frames import Frame, pieces
 
 ASKED_SECONDS = 2.0
 """Within so long a worker answers, or it is reported."""
@@ -36,21 +37,25 @@ class Switchboard:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, send: Send) -> None:
+    def __init__(self, clock: IReactorTime, send: Send, archive: Archive) -> None:
         self.slots: dict[int, int] = {}
         self._clock = clock
         self._send = send
+        self._archive = archive
         self._calls: dict[int, _Call] = {}
         self._numbers = 0
 
     def ask(self, asker: int, frame: Frame) -> None:
         """A worker asks the others."""
         words = frame.words
-        asked = {number for number, slot in self.slots.items() if number != asker and words["slot"] in (None, slot)}
+        others = self.slots if words["everyone"] else self.slots.keys() - {asker}
+        asked = {number for number in others if words["slot"] in (None, self.slots[number])}
         self._numbers += 1
         number = self._numbers
         call = self._calls[number] = _Call(asker, words["ask"], words["what"], set(asked), set(asked))
         question = {"do": "call", "call": number, "what": words["what"], "with": words["with"]}
+        if call.what == WHAT:
+            self._instead(call, 0, self._archive.own())
         for each in asked:
             self._send(each, question, frame.blob)
         if not words["patient"] and asked:
@@ -63,8 +68,10 @@ class Switchboard:
         call = self._calls.get(words["call"])
         if call is None or worker not in call.open:
             return
-        said = {"do": "reply", "ask": call.ask, "slot": self.slots.get(worker, -1), "with": words["with"]}
+        if call.what == WHAT:
+            self._archive.part(worker, frame.blob, words["more"])
         if words["with"] or frame.blob:
+            said = {"do": "reply", "ask": call.ask, "worker": worker, "with": words["with"]}
             self._send(call.asker, said, frame.blob)
         call.silent.discard(worker)
         if not words["more"]:
@@ -78,9 +85,22 @@ class Switchboard:
             if call.asker == worker:
                 self._forget(number)
             elif worker in call.open:
+                self._know(call, worker)
                 call.silent.discard(worker)
                 call.open.discard(worker)
                 self._look_at(number)
+        self._archive.gone(worker)
+
+    def _know(self, call: _Call, worker: int) -> None:
+        """What is known of a worker that does not answer."""
+        if call.what == WHAT:
+            self._instead(call, worker, self._archive.known(worker))
+
+    def _instead(self, call: _Call, worker: int, blob: bytes) -> None:
+        """Send ``blob`` as the answer of a worker, in place of what came so far; 0 is the supervisor."""
+        for n, piece in enumerate(pieces(blob)):
+            said = {"do": "reply", "ask": call.ask, "worker": worker, "with": {} if n else {"anew": True}}
+            self._send(call.asker, said, piece)
 
     def _look_at(self, number: int) -> None:
         call = self._calls.get(number)
@@ -95,6 +115,8 @@ class Switchboard:
     def _too_late(self, number: int) -> None:
         call = self._calls[number]
         late = sorted(self.slots[each] for each in call.open if each in self.slots)
+        for each in call.open:
+            self._know(call, each)
         self._log.warn("{what}: workers in the slots {late} do not answer", what=call.what, late=late)
         self._end(number, late)
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from caching_proxy.telemetry.metrics.snapshot import Snapshot
+from caching_proxy.workers.archive import Archive
 from caching_proxy.workers.frames import Frame
 from caching_proxy.workers.switchboard import ASKED_SECONDS, Switchboard
 
@@ -17,11 +19,15 @@ class Sent:
     def __init__(self) -> None:
         self.clock = Clock()
         self.sent: list[tuple[int, dict[str, Any], bytes]] = []
-        self.board = Switchboard(self.clock, lambda number, words, blob: self.sent.append((number, words, blob)))
+        self.archive = Archive(lambda: Snapshot("supervisor", 0, {}))
+        self.board = Switchboard(self.clock, self._send, self.archive)
         self.board.slots.update({1: 0, 2: 1, 3: 2})
 
+    def _send(self, number: int, words: dict[str, Any], blob: bytes) -> None:
+        self.sent.append((number, words, blob))
+
     def ask(self, asker: int, *, slot: int | None = None, patient: bool = True) -> None:
-        words = {"ask": 7, "what": "count", "with": {"a": 1}, "patient": patient, "slot": slot}
+        words = {"ask": 7, "what": "count", "with": {"a": 1}, "patient": patient, "slot": slot, "everyone": False}
         self.board.ask(asker, Frame(words, b"blob"))
 
     def reply(self, worker: int, call: int = 1, *, more: bool = False, **words: object) -> None:

@@ -7,7 +7,7 @@ request series. A function that fails loses its own sample, never the scrape. Ea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from caching_proxy.telemetry.metrics.cells import Counter, Gauge, Histogram, RequestMeter
 from caching_proxy.telemetry.metrics.requests import RequestSeries
 from caching_proxy.telemetry.metrics.series import SERIES, Kind, Series
+from caching_proxy.telemetry.metrics.snapshot import Family, Snapshot, by_worker, summed
 from caching_proxy.telemetry.metrics.text import Values, family, printable
 
 Reading = float | Mapping[tuple[str, ...], float]
@@ -82,15 +83,31 @@ class Metrics:
 
     def render(self, accept: str | None) -> tuple[bytes, bytes]:
         """Content type and body of a scrape, as OpenMetrics if ``accept`` names it, else as plain text."""
-        if _accepts_openmetrics(accept or ""):
-            return CONTENT_TYPE_OPENMETRICS.encode(), self._declared(True) + openmetrics_text(self._runtime)
-        return CONTENT_TYPE_PLAIN_0_0_4.encode(), self._declared(False) + plain_text(self._runtime)
+        return self._rendered(self._values, self._runtime, accept)
 
-    def _declared(self, openmetrics: bool) -> bytes:
+    def snapshot(self, process: str, number: int) -> Snapshot:
+        """What stands here now, for :meth:`render_all`; the arguments say whose it is."""
+        runtime = [Family.of(metric) for metric in self._runtime.collect()]
+        return Snapshot(process, number, {series.name: self._values(series) for series in SERIES}, runtime)
+
+    def render_all(self, snapshots: Sequence[Snapshot], accept: str | None) -> tuple[bytes, bytes]:
+        """As :meth:`render`, for several processes."""
+        values = summed(snapshots)
+        runtime = CollectorRegistry()
+        runtime.register(_Given(by_worker(snapshots)))
+        return self._rendered(lambda series: values.get(series.name, {}), runtime, accept)
+
+    def _rendered(
+        self, values: Callable[[Series], Values], runtime: CollectorRegistry, accept: str | None
+    ) -> tuple[bytes, bytes]:
+        openmetrics = _accepts_openmetrics(accept or "")
         lines: list[str] = []
         for series in SERIES:
-            lines.extend(family(series, self._values(series), self._prefix, self._constant, openmetrics))
-        return "\n".join([*lines, ""]).encode()
+            lines.extend(family(series, values(series), self._prefix, self._constant, openmetrics))
+        declared = "\n".join([*lines, ""]).encode()
+        if openmetrics:
+            return CONTENT_TYPE_OPENMETRICS.encode(), declared + openmetrics_text(runtime)
+        return CONTENT_TYPE_PLAIN_0_0_4.encode(), declared + plain_text(runtime)
 
     def _cell(self, name: str, kind: Kind, labels: tuple[str, ...], make: Callable[[], C]) -> C:
         series = self._series[name]
@@ -155,6 +172,16 @@ class _Named(Collector):
             for sample in metric.samples
         ]
         return renamed
+
+
+class _Given(Collector):
+    """Metrics that are collected already."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
 
 
 def _accepts_openmetrics(accept: str) -> bool:

@@ -40,6 +40,8 @@ class Series:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    join: Literal["sum", "max", "min"] = "sum"
+    """What several workers together stand at."""
 
 
 def _tier(prefix: str, what: str) -> Iterator[Series]:
@@ -73,7 +75,7 @@ SERIES: tuple[Series, ...] = (
         "Requests answered, by method, normalised path, X-Cache-Status and role.",
         ("method", "path", "cache_status", "user_role"),
     ),
-    Series("cache_keys_total", "gauge", "Keys in the store when /keys last counted them."),
+    Series("cache_keys_total", "gauge", "Keys in the store when /keys last counted them.", join="max"),
     *_tier("hot_cache", "hot"),
     *_tier("burst_cache", "burst"),
     Series("redis_pool_size", "gauge", "Connections to Redis that are open."),
@@ -93,9 +95,11 @@ SERIES: tuple[Series, ...] = (
         (),
         LAG_BUCKETS,
     ),
-    Series("circuit_breaker_state", "gauge", "Circuit breaker of the store: 0 closed, 1 half-open, 2 open."),
+    Series(
+        "circuit_breaker_state", "gauge", "Circuit breaker of the store: 0 closed, 1 half-open, 2 open.", join="max"
+    ),
     Series("circuit_breaker_trips_total", "counter", "Times that the circuit breaker opened."),
-    Series("bus_subscribed", "gauge", "Whether invalidations of other proxies are heard: 1 or 0."),
+    Series("bus_subscribed", "gauge", "Whether invalidations of other proxies are heard: 1 or 0.", join="min"),
     Series("bus_sent_total", "counter", "Invalidations that other proxies were told of, in messages."),
     Series("bus_received_total", "counter", "Messages of other proxies about their invalidations."),
     Series("bus_gaps_total", "counter", "Times that messages of other proxies may have been missed."),

@@ -19,6 +19,14 @@ from caching_proxy.web.admin.why import Asked
 
 
 @attrs.frozen(slots=True)
+class Workers:
+    """How many workers serve, and how many there should be."""
+
+    serving: int
+    wanted: int
+
+
+@attrs.frozen(slots=True)
 class ReadyReport:
     """What readiness found. ``backend`` and ``store`` are ``ok`` or say what is wrong; ``breaker`` is a phase.
 
@@ -29,6 +37,7 @@ class ReadyReport:
     store: str = "ok"
     breaker: str = "closed"
     draining: bool = False
+    workers: Workers | None = None
 
     @property
     def status(self) -> str:
@@ -36,7 +45,8 @@ class ReadyReport:
             return "draining"
         if self.backend != "ok":
             return "unavailable"
-        return "ok" if self.store == "ok" and self.breaker == "closed" else "degraded"
+        whole = self.workers is None or self.workers.serving >= self.workers.wanted
+        return "ok" if self.store == "ok" and self.breaker == "closed" and whole else "degraded"
 
     @property
     def ready(self) -> bool:
@@ -62,7 +72,8 @@ class AdminServices:
     glob on keys as it was given and fires with the number of distinct keys removed from any tier; ``keys`` takes a
     glob (None for all keys), the size of the page and where it begins; ``entries`` gives every variant of a key, none
     if it is absent. Those that ask the store may fail with :class:`StoreError`. ``invalidate_tags`` and ``soft`` are
-    None where not supported.
+    None where not supported. ``workers`` tells of several processes, None where there is one; ``scrape`` takes an
+    ``Accept`` field and fires with content type and body of all their metrics.
     """
 
     token: bytes | None = attrs.field(repr=False)
@@ -74,6 +85,8 @@ class AdminServices:
     entries: Callable[[bytes], Deferred[list[CacheEntry]]]
     clock: IReactorTime
     insight: Insight
+    workers: Callable[[], Workers | None] = lambda: None
+    scrape: Callable[[str | None], Deferred[tuple[bytes, bytes]]] | None = None
     invalidate_tags: Callable[[Sequence[bytes]], Deferred[int]] | None = None
     invalidate_softly: Callable[[bytes], Deferred[int]] | None = None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import attrs
 from twisted.internet.defer import TimeoutError
 
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, json_reply
-from caching_proxy.web.admin.services import AdminResource, ReadyReport
+from caching_proxy.web.admin.services import AdminResource, ReadyReport, Workers
 
 READY_SECONDS = 5.0
 
@@ -18,7 +19,7 @@ class HealthResource(AdminResource):
     async def act(self, request: AdminRequest) -> JsonAnswer:
         moment = datetime.fromtimestamp(self.services.clock.seconds(), UTC)
         timestamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return json_reply({"status": "ok", "timestamp": timestamp})
+        return json_reply({"status": "ok", "timestamp": timestamp, **_shown(self.services.workers())})
 
 
 class ReadyResource(AdminResource):
@@ -34,8 +35,13 @@ class ReadyResource(AdminResource):
             "backend": report.backend,
             "store": report.store,
             "breaker": report.breaker,
+            **_shown(report.workers),
         }
         return json_reply(body, 200 if report.ready else 503)
+
+
+def _shown(workers: Workers | None) -> dict[str, object]:
+    return {} if workers is None else {"workers": attrs.asdict(workers)}
 
 
 class MetricsResource(AdminResource):
@@ -43,5 +49,9 @@ class MetricsResource(AdminResource):
 
     async def act(self, request: AdminRequest) -> JsonAnswer:
         accept = request.head.fields.joined(b"accept")
-        content_type, body = self.services.metrics.render(accept.decode("latin-1") if accept else None)
+        wanted = accept.decode("latin-1") if accept else None
+        if self.services.scrape is None:
+            content_type, body = self.services.metrics.render(wanted)
+        else:
+            content_type, body = await self.services.scrape(wanted)
         return JsonAnswer(200, body, content_type, ((b"Vary", b"Accept"),))

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from heapq import nlargest
 from math import inf
+from operator import add, sub
 
 import attrs
 
@@ -89,18 +90,20 @@ class Traffic:
         return before, sample
 
     def _take(self, meter: RequestMeter, seen: _Seen, path: str, status: str, role: str) -> None:
-        new = [after - before for after, before in zip(meter.counts, seen.counts, strict=True)]
+        new = list(map(sub, meter.counts, seen.counts))
         count = sum(new)
-        self._latency = [one + other for one, other in zip(self._latency, new, strict=True)]
+        self._latency = list(map(add, self._latency, new))
         self.by_status[status] = self.by_status.get(status, 0) + count
         cached = count if status in FROM_CACHE else 0
         for shares, name in ((self.paths, path), (self.roles, role)):
-            share = shares.setdefault(name, Share())
+            share = shares.get(name)
+            if share is None:
+                share = shares[name] = Share()
             share.requests += count
             share.cached += cached
         if cached:
             self.cached_seconds += meter.sum - seen.sum
-        seen.sum, seen.counts = meter.sum, list(meter.counts)
+        seen.sum, seen.counts = meter.sum, meter.counts.copy()
 
     def _before(self, now: float) -> Sample:
         """The oldest sample within the window, else the latest before it."""

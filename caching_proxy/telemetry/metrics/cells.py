@@ -6,7 +6,7 @@ Everything runs on the reactor's thread, so nothing is locked. Cells are looked 
 from __future__ import annotations
 
 from bisect import bisect_left
-from math import inf
+from operator import add
 
 from caching_proxy.telemetry.metrics.series import FINE_BUCKETS
 
@@ -55,14 +55,13 @@ class Histogram:
     def add(self, other: Histogram) -> None:
         """Take in the observations of a histogram with the same bounds."""
         self.sum += other.sum
-        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.counts = list(map(add, self.counts, other.counts))
 
     def folded(self, bounds: tuple[float, ...]) -> Histogram:
-        """The same observations by fewer bounds, all of which are among its own."""
-        made = Histogram(bounds)
+        """The same observations by fewer bounds, which are the last ones of its own."""
+        made, finer = Histogram(bounds), len(self.bounds) - len(bounds)
         made.sum = self.sum
-        for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
-            made.counts[bisect_left(bounds, bound)] += count
+        made.counts = [sum(self.counts[: finer + 1]), *self.counts[finer + 1 :]]
         return made
 
 

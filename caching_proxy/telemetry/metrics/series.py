@@ -16,16 +16,8 @@ Kind = Literal["counter", "gauge", "histogram"]
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds, inclusive; an infinite one follows."""
 
-FINE_BUCKETS = (
-    *(0.00001, 0.000015, 0.00002, 0.000025, 0.000035, 0.00005, 0.00007),
-    *(0.0001, 0.00015, 0.0002, 0.00025, 0.00035, 0.0005, 0.0007),
-    *(0.001, 0.0015, 0.002, 0.0025, 0.0035, 0.005, 0.007),
-    *(0.01, 0.015, 0.02, 0.025, 0.035, 0.05, 0.07),
-    *(0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.7),
-    *(1.0, 1.5, 2.0, 2.5, 3.5, 5.0, 7.0, 10.0),
-)
-"""What requests are counted by: most answers from memory are far below the first bound that is scraped. Holds all of
-:data:`LATENCY_BUCKETS`."""
+FINE_BUCKETS = (0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, *LATENCY_BUCKETS)
+"""What requests are counted by: most answers from memory are far below the first bound that is scraped."""
 
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 ACQUISITION_BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

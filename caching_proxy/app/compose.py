@@ -19,6 +19,7 @@ from caching_proxy.app.instruments import (
     BackendMeter,
     count_invalidation,
     tells_invalidation,
+    tells_of_others,
     tells_steps,
     watch_bus,
     watch_store,
@@ -37,6 +38,7 @@ from caching_proxy.cache.build import Cache, CacheConfig, Surroundings, build_ca
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.interfaces import IInvalidationBus, IStore, IUpstream
+from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.cache_rules import CacheRule
 from caching_proxy.rules.invalidation_rules import Rule, RulesError, spellings
 from caching_proxy.rules.key import KeyPolicy
@@ -99,6 +101,7 @@ class Proxy:
     lag: LoopLag
     statistics: Statistics
     streams: Streams
+    heard: Callable[[Invalidation], object]
 
 
 def compose(
@@ -187,6 +190,7 @@ def compose(
         lag=LoopLag(reactor, metrics.histogram("event_loop_lag_seconds").observe),
         statistics=statistics,
         streams=insight.streams,
+        heard=tells_of_others(happenings, cache.invalidator.carried_out_elsewhere),
     )
 
 

@@ -15,6 +15,7 @@ from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.interfaces import IInvalidationBus, IStore, UpstreamError
+from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.key import key_text
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
@@ -96,6 +97,20 @@ def tells_invalidation(happenings: Happenings) -> Observer:
         happenings.invalidation(key_text(what), who.decode("latin-1"), count)
 
     return tell
+
+
+def tells_of_others(
+    happenings: Happenings, carry_out: Callable[[Invalidation], object]
+) -> Callable[[Invalidation], object]:
+    """Tells of what another proxy on the same store invalidated, and has it carried out here; of a target alone it does
+    not tell, since every request that changes something makes one."""
+
+    def heard(invalidation: Invalidation) -> None:
+        carry_out(invalidation)
+        for what in (*invalidation.keys, *invalidation.patterns):
+            happenings.invalidation(key_text(what), "another proxy", None)
+
+    return heard
 
 
 class BackendMeter:

@@ -64,7 +64,7 @@ class ProxyService(Service):
         Service.startService(self)
         self._proxy.store.start()
         if self._proxy.bus is not None:
-            self._proxy.bus.start(self._proxy.invalidator.carried_out_elsewhere, self._proxy.invalidator.forget)
+            self._proxy.bus.start(self._proxy.heard, self._proxy.invalidator.forget)
         self._proxy.verifier.start()
         self._proxy.steps.start()
         self._proxy.lag.start()

@@ -10,6 +10,7 @@ from support.admin_site import OPENAPI
 from support.whole_proxy import WholeProxy, ok
 
 from caching_proxy.http.body import HIGH_WATER
+from caching_proxy.rules.bus_message import Invalidation
 
 BEARER = b"Authorization: Bearer s3cret"
 
@@ -233,3 +234,9 @@ def test_why_refuses_what_is_no_request(whole, asked):
 def test_why_needs_the_token_and_the_method(whole):
     assert why(whole, {"url": "/"}, method=b"PUT").get("allow") == b"POST"
     assert whole.get("/_cache/why", method=b"POST").status == 401
+
+
+def test_what_another_proxy_invalidated_is_told(whole):
+    whole.proxy.heard(Invalidation(targets=(b"/t",), keys=(b"cache:GET:a:/k",), patterns=(b"cache:*",)))
+    told = [(each.data["what"], each.data["who"]) for each in whole.proxy.streams._happenings.recent()]
+    assert told == [("cache:GET:a:/k", "another proxy"), ("cache:*", "another proxy")]

@@ -123,7 +123,7 @@ function invalidations() {
   table($("invalidations"), [
     { title: "Time", cell: (row) => clock(row.time) },
     { title: "What", head: true, long: true, cell: (row) => (row.soft ? `${row.what} (soft)` : row.what) },
-    { title: "Keys", number: true, cell: (row) => (row.count === null ? "waits" : count(row.count)) },
+    { title: "Keys", number: true, cell: (row) => (row.count !== null ? count(row.count) : row.who === "another proxy" ? "–" : "waits") },
     { title: "Who", long: true, cell: (row) => row.who },
   ], lists.invalidation, "None so far.");
 }

@@ -143,7 +143,6 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     pipeline = _pipeline(
         Parts(
             policy=policy,
-            keys=keys,
             verifier=around.verifier,
             hot=hot,
             reader=reader,

@@ -25,7 +25,6 @@ from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.methods import SAFE
 from caching_proxy.interfaces import Identity, ISiblings, StoreError, UpstreamError, UpstreamResponse
 from caching_proxy.rules.invalidation_rules import Rule, resolve
-from caching_proxy.rules.key import target_of
 from caching_proxy.rules.outcome import Bypass, CacheStatus, Detour
 from caching_proxy.rules.reasons import why_not
 from caching_proxy.rules.references import origin_of, same_origin_target
@@ -182,7 +181,7 @@ class PassThrough:
         return targets, resolve(rules, request.method, request.target) if rules and status < 300 else ()
 
     def _in_key(self, target: bytes, host: bytes) -> bytes:
-        return target_of(target, self._terms(target).keys, host)
+        return self._terms(target).target(target, host)
 
     def _invalidated(
         self, client_request: ClientRequest, targets: Collection[bytes], patterns: Collection[bytes]

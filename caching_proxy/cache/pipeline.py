@@ -30,7 +30,6 @@ from caching_proxy.cache.tiers.variants import VaryNames, field_name, latest_of_
 from caching_proxy.http.values import transient
 from caching_proxy.interfaces import Identity, ITokenVerifier, UpstreamError
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.outcome import CacheStatus, Detour, Forward
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import RequestTraits, traits_under
@@ -48,7 +47,6 @@ class Parts:
     """The collaborators of the pipeline, made by the composition root."""
 
     policy: CachePolicy
-    keys: KeyPolicy
     verifier: ITokenVerifier
     hot: HotTier
     reader: StoreReader
@@ -97,7 +95,7 @@ class Pipeline:
         self, identity: Identity, client_request: ClientRequest, traits: RequestTraits
     ) -> CacheResponse | Deferred[CacheResponse]:
         p = self._p
-        plan = resolve(client_request, identity, traits, p.keys, p.terms)
+        plan = resolve(client_request, identity, traits, p.terms)
         if isinstance(plan, CacheRequest):
             return self._through_cache(plan)
         return self._pass(client_request, identity, plan)

@@ -6,10 +6,11 @@ Pure: the pipeline acts on it, and whoever explains a request asks the same.
 from __future__ import annotations
 
 from caching_proxy.cache.requests import CacheRequest, ClientRequest, shared
+from caching_proxy.http.messages import RequestHead
 from caching_proxy.interfaces import Identity
-from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.outcome import Bypass, Detour
 from caching_proxy.rules.request_traits import RequestTraits
+from caching_proxy.rules.terms import Terms
 from caching_proxy.rules.terms_by_target import TermsByTarget
 
 Way = Bypass | Detour
@@ -19,7 +20,7 @@ CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
 
 
 def resolve(
-    client_request: ClientRequest, identity: Identity, traits: RequestTraits, keys: KeyPolicy, terms: TermsByTarget
+    client_request: ClientRequest, identity: Identity, traits: RequestTraits, terms: TermsByTarget
 ) -> CacheRequest | Way:
     """The request with its key, or why the cache is passed by.
 
@@ -34,11 +35,15 @@ def resolve(
         return Detour.NO_ROLE
     if client_request.body.length != 0:
         return Detour.BODY
-    if keys.reserves(head.target):
-        return Detour.OWN_NAME
     held = terms(head.target)
-    if held.bypass is not None:
-        return held.bypass
-    seen = shared(identity, held.share, head)
-    key = held.key(seen.role or b"", head.target, head.fields.first(b"host") or b"")
+    closed = held.closed(head.target)
+    if closed is not None:
+        return closed
+    seen, key = placed(head, identity, held)
     return CacheRequest(client_request, seen, key, traits, held)
+
+
+def placed(head: RequestHead, identity: Identity, terms: Terms) -> tuple[Identity, bytes]:
+    """Whose eyes the request with this ``head`` has under ``terms``, and the key of what they see."""
+    seen = shared(identity, terms.share, head)
+    return seen, terms.key(seen.role or b"", head.target, head.fields.first(b"host") or b"")

@@ -13,7 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.backend.tee import Fills
 from caching_proxy.cache.leases import Lease, Leases
-from caching_proxy.cache.requests import ClientRequest, shared
+from caching_proxy.cache.plan import placed
+from caching_proxy.cache.requests import ClientRequest
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import end_to_end
@@ -104,9 +105,9 @@ class PostKeeper:
         if identity.role is None or not self.may_keep(client_request, identity, response):
             return None
         terms = self._terms(head.target)
-        if terms.keys.reserves(head.target) or terms.bypass is not None:
+        if terms.closed(head.target) is not None:
             return None
-        identity = shared(identity, terms.share, head)
+        identity, key = placed(head, identity, terms)
         request = RequestHead(head.method, head.target, end_to_end(head.fields), head.minor)
         host, now = request.fields.first(b"host") or b"", self._now()
         verdict = judge_post(
@@ -120,7 +121,6 @@ class PostKeeper:
         )
         if verdict.refusal is not None or (response.length is not None and response.length > self._max_body):
             return None
-        key = terms.key(identity.role or b"", request.target, host)
         return make_entry(key, request, response.head, b"", verdict, terms.policy, now, client_request.scope)
 
     def _describes(self, request: RequestHead, response: UpstreamResponse, scheme: bytes, host: bytes) -> bool:

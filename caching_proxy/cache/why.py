@@ -82,7 +82,7 @@ class Explainer:
         identity = self._p.verifier.identify(client_request.head)
         if not isinstance(identity, Identity):
             identity = await identity
-        plan = resolve(client_request, identity, traits, self._p.keys, self._p.terms)
+        plan = resolve(client_request, identity, traits, self._p.terms)
         if not isinstance(plan, CacheRequest):
             status = CacheStatus.NOT_APPLICABLE if plan is Detour.METHOD else CacheStatus.BYPASS
             return Explanation(identity=identity, status=status, reasons=(why_not(plan),))

@@ -11,7 +11,7 @@ import enum
 import attrs
 
 from caching_proxy.rules.key import KeyPolicy, build_key, target_of
-from caching_proxy.rules.outcome import Bypass
+from caching_proxy.rules.outcome import Bypass, Detour
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.role import ANONYMOUS, OPAQUE, by_credentials
 
@@ -34,6 +34,14 @@ class Terms:
     share: Share = Share.ROLE
     collapse: bool = True
     bypass: Bypass | None = None
+
+    def closed(self, target: bytes) -> Bypass | Detour | None:
+        """Why nothing is stored for ``target``, None where something may be."""
+        return Detour.OWN_NAME if self.keys.reserves(target) else self.bypass
+
+    def target(self, target: bytes, host: bytes = b"") -> bytes:
+        """``target`` as it stands in keys."""
+        return target_of(target, self.keys, host)
 
     def key(self, role: bytes, target: bytes, host: bytes = b"") -> bytes:
         """The key for what ``role`` sees at ``target``."""

@@ -65,7 +65,7 @@ class HotPath:
         terms: TermsByTarget | None = None,
     ) -> None:
         self._hot = hot
-        self._reading = Reading(verifier, policy, keys, hosts, steering, terms or TermsByTarget(policy, keys))
+        self._reading = Reading(verifier, policy, hosts, steering, terms or TermsByTarget(policy, keys))
         self._proxy_name = proxy_name
         self._recorder = recorder
         self._now = now

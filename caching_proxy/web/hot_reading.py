@@ -13,7 +13,7 @@ from caching_proxy.http.messages import Field, Fields, RequestHead
 from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.interfaces import Identity, ITokenVerifier
 from caching_proxy.rules.cookies import names_session
-from caching_proxy.rules.key import KeyPolicy, build_key, target_of
+from caching_proxy.rules.key import build_key
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, traits_under
 from caching_proxy.rules.scope import View, scope_of, view_of
@@ -101,14 +101,12 @@ class Reading:
         self,
         verifier: ITokenVerifier,
         policy: CachePolicy,
-        keys: KeyPolicy,
         hosts: HostPolicy,
         steering: Steering,
         terms: TermsByTarget,
     ) -> None:
         self._verifier = verifier
         self._policy = policy
-        self._keys = keys
         self._hosts = hosts
         self._steering = steering
         self._terms = terms
@@ -119,9 +117,8 @@ class Reading:
         """Where the request line leads, the first time."""
         target = parsed.line.target
         terms = self._terms(target)
-        of_key = None if self._keys.host_in_key else target_of(target, terms.keys)
-        declined = self._keys.reserves(target) or terms.bypass is not None
-        route = Route(declined, of_key, view_of(scope_of(target, Fields()), False))
+        of_key = None if terms.keys.host_in_key else terms.target(target)
+        route = Route(terms.closed(target) is not None, of_key, view_of(scope_of(target, Fields()), False))
         if terms.share is not Share.ROLE:
             route = SharingRoute(route.declined, of_key, route.view, share=terms.share)
         parsed.line.room = route

@@ -25,7 +25,6 @@ from caching_proxy.http.body import Body
 from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError, UpstreamResponse
 from caching_proxy.rules.endless import is_endless
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.key import target_of
 from caching_proxy.rules.make_entry import make_entry
 from caching_proxy.rules.outcome import CacheStatus, Refusal
 from caching_proxy.rules.references import origin_of, redirects_to_own_key
@@ -235,7 +234,7 @@ class Fetcher:
         )
 
     def _in_key(self, target: bytes) -> bytes:
-        return target_of(target, self._terms(target).keys)
+        return self._terms(target).target(target)
 
     def _origins(self, cache_request: CacheRequest) -> tuple[bytes, bytes]:
         """This origin by our name and by the backend's."""

@@ -1,7 +1,7 @@
 """The flags of ``twistd cachingproxy``: one for each row of the settings table.
 
 A wrong value ends the program with one line on stderr and status 1. ``twistd`` would print its whole usage before
-a ``UsageError``, so the line is raised as ``SystemExit``, whose text Python prints as it is.
+a ``UsageError``, so the line is written here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NoReturn, cast
 
 from twisted.python import usage
 
+from caching_proxy.app.last_words import say
 from caching_proxy.app.reactors import install_reactor
 from caching_proxy.app.sources import Sources
 from caching_proxy.settings import dotenv
@@ -22,7 +23,8 @@ from caching_proxy.settings.table import TABLE, Variable
 
 def fail(problem: object) -> NoReturn:
     """End the program with ``problem`` as one line on stderr and exit status 1."""
-    raise SystemExit(" ".join(str(problem).split()))
+    say(" ".join(str(problem).split()))
+    raise SystemExit(1)
 
 
 def _help(row: Variable) -> str:

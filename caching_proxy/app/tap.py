@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import textwrap
 from collections.abc import Mapping
 from functools import partial
@@ -15,6 +14,7 @@ import attrs
 from twisted.application.service import IService
 from twisted.logger import Logger
 
+from caching_proxy.app.last_words import say
 from caching_proxy.app.log_care import attend
 from caching_proxy.app.options import Options, fail, server_options
 from caching_proxy.app.sources import Recording, Sources
@@ -87,8 +87,7 @@ def _checked(reactor: Any, log: LogWriter, sources: Sources) -> Sources:
 def _end(reactor: Any, line: str) -> None:
     """End a program that runs, with status 1 and one line on stderr."""
     _log.critical("{line}", line=line)
-    if sys.__stderr__ is not None:
-        print(line, file=sys.__stderr__, flush=True)
+    say(line)
     reactor.addSystemEventTrigger("after", "shutdown", atexit.register, os._exit, 1)
     reactor.stop()
 
@@ -96,8 +95,8 @@ def _end(reactor: Any, line: str) -> None:
 def _give_up(problem: Exception, flags: Mapping[str, object], log: LogWriter) -> NoReturn:
     """End the program with status 1 and, on stderr, one line; what is wrong has been logged as well.
 
-    The problem is not raised, since ``twistd`` would answer it with a traceback. ``sys.stderr`` leads into the log by
-    now. A daemon has no stderr: it reports as ``twistd`` does, to the parent, which prints it and exits with status 1.
+    The problem is not raised, since ``twistd`` would answer it with a traceback. A daemon has no stderr: it reports as
+    ``twistd`` does, to the parent, which prints it and exits with status 1.
     """
     log.finish()
     line = " ".join(str(problem).split())
@@ -105,8 +104,8 @@ def _give_up(problem: Exception, flags: Mapping[str, object], log: LogWriter) ->
     if isinstance(pipe, int):
         os.write(pipe, b"1 " + _report(line))
         os.close(pipe)
-    elif sys.__stderr__ is not None:
-        print(line, file=sys.__stderr__, flush=True)
+    else:
+        say(line)
     if pidfile := flags.get("pidfile"):
         Path(str(pidfile)).unlink(missing_ok=True)
     raise SystemExit(1)

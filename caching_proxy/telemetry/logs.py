@@ -57,8 +57,8 @@ def make_observer(settings: Settings, sink: Sink) -> LineObserver:
 
 
 def start_logging(settings: Settings, sink: Sink) -> None:
-    """Log to ``sink`` from now on, for programs that ``twistd`` does not run; stdout and stderr stay as they are."""
-    globalLogBeginner.beginLoggingTo([make_observer(settings, sink)], redirectStandardIO=False)
+    """Log to ``sink`` from now on, also what others print, for programs that ``twistd`` does not run."""
+    globalLogBeginner.beginLoggingTo([make_observer(settings, sink)])
 
 
 def log_elsewhere(server_options: Mapping[str, object]) -> bool:

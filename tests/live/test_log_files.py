@@ -338,6 +338,26 @@ def test_what_cannot_be_the_log_of_a_daemon(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, said)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("wrong", [{"PORT": "abc"}, {"HOST": "192.0.2.1"}], ids=["setting", "address"])
+def test_a_start_that_fails_where_nobody_reads(tmp_path: Path, wrong: dict[str, str], workers: str) -> None:
+    """The pipe for both is full: by what others in the same container print, say."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    settings = {"BACKEND_URL": "http://127.0.0.1:9", "PORT": "0", "WORKERS": workers, **QUIET, **wrong}
+    proxy = ProxyProcess(tmp_path, settings, stdout=writer, stderr=writer)
+    try:
+        assert proxy.wait() == 1
+    finally:
+        os.close(writer)
+        os.close(reader)
+        proxy.stop()
+
+
 # -- daemons -------------------------------------------------------------------------------------------
 
 

@@ -60,8 +60,8 @@ def free_port() -> int:
 
 
 class ProxyProcess:
-    """One running proxy; ``log`` is its output so far. ``files``: how many it may have open. ``stdout``: a descriptor
-    that takes it instead of the log. ``through``: a program that runs it."""
+    """One running proxy; ``log`` is its output so far. ``files``: how many it may have open. ``stdout``, ``stderr``:
+    descriptors that take it instead of the log. ``through``: a program that runs it."""
 
     def __init__(
         self,
@@ -70,11 +70,12 @@ class ProxyProcess:
         arguments: tuple[str, ...] = ("-n",),
         files: int | None = None,
         stdout: int | None = None,
+        stderr: int | None = None,
         through: tuple[str, ...] = (),
     ) -> None:
         self.directory = directory
         self.environment = environment
-        self.port = int(environment["PORT"])
+        self.port = int(environment["PORT"]) if environment["PORT"].isdigit() else 0
         self._log = directory / "out.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         reactor = os.environ.get("PROXY_REACTOR")
@@ -87,7 +88,7 @@ class ProxyProcess:
                 cwd=directory,
                 env={**inherited, "PYTHONPATH": str(ROOT), **environment},
                 stdout=out if stdout is None else stdout,
-                stderr=out,
+                stderr=out if stderr is None else stderr,
             )
 
     @property

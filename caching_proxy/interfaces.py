@@ -5,6 +5,7 @@ Everything asynchronous returns a Deferred that its caller may cancel; cancellin
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
@@ -46,6 +47,7 @@ class Unreadable(StoreError):
 
 
 NO_OUTLINES: Mapping[bytes, bytes] = MappingProxyType({})
+NOT_STALE: Mapping[bytes, float] = MappingProxyType({})
 
 
 @transient(slots=True)
@@ -54,12 +56,14 @@ class Stored:
 
     ``variants`` are the values of those asked for that are there, by field name. ``outlines`` are the beginnings of all
     values (``core.codec.outline_in``) by field name, the oldest first; empty where nothing but a plain variant is
-    stored. ``ttl_ms`` is what remains of the longest-lived variant, in milliseconds.
+    stored. ``ttl_ms`` is what remains of the longest-lived variant, in milliseconds. ``stale`` has those of
+    ``variants`` that were invalidated softly, and when (POSIX seconds).
     """
 
     variants: Mapping[bytes, bytes]
     ttl_ms: int
     outlines: Mapping[bytes, bytes] = NO_OUTLINES
+    stale: Mapping[bytes, float] = NOT_STALE
 
 
 SCAN_ENDS = b"0"
@@ -74,6 +78,14 @@ class Scanned:
     cursor: bytes
 
 
+class Fate(enum.Enum):
+    """What becomes of variants that are found by a tag."""
+
+    KEPT = "kept"
+    STALE = "stale"  # as :meth:`IStore.soften` does
+    DELETED = "deleted"
+
+
 class IStore(Interface):
     """A shared store of encoded entries: one hash per key, one field per variant.
 
@@ -86,8 +98,10 @@ class IStore(Interface):
         ``fields`` None asks for every variant.
         """
 
-    def put(key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None) -> Deferred[None]:
-        """Write one variant; the key lives at least ``ttl_ms`` from now.
+    def put(
+        key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None, tags: Sequence[bytes] = ()
+    ) -> Deferred[None]:
+        """Write one variant, which carries ``tags``; the key lives at least ``ttl_ms`` from now.
 
         Other variants stay, unless they are too many or too large together: then the oldest go. ``since`` is
         :attr:`IInvalidationBus.seen`: where anybody has invalidated anything later, the write fails with
@@ -112,6 +126,19 @@ class IStore(Interface):
         To be called before anything is deleted, so that no fill that began before is written after; and once more when
         all is deleted, so that nobody keeps what he read in between. Nothing to do for a store that nobody shares.
         """
+
+    def tagged(tag: bytes, cursor: bytes, fate: Fate, moment: float = 0.0) -> Deferred[Scanned]:
+        """A step of a walk over the keys with a variant that carries ``tag``, which does with those variants what
+        ``fate`` says; ``moment`` as for :meth:`soften`. Cursors are as for :meth:`scan`; a key may come twice. What was
+        written after the first step may be spared.
+        """
+
+    def soften(keys: Sequence[bytes], moment: float) -> Deferred[set[bytes]]:
+        """Note of every variant of ``keys`` that it is stale from ``moment`` (POSIX seconds) on, until it is written
+        again; the keys that existed."""
+
+    def soften_target(target: bytes, moment: float) -> Deferred[set[bytes]]:
+        """:meth:`soften` what is stored for one target of any role."""
 
     def scan(cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
         """A step of a walk over the keys that begin with ``prefix``; never blocks the store.

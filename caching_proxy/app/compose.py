@@ -251,12 +251,14 @@ def _route(settings: Settings, upstream: IUpstream) -> Route:
 def _services(
     wall: Any, settings: Settings, cache: Cache, readiness: Readiness, metrics: Metrics, insight: Insight
 ) -> AdminServices:
+    invalidator = cache.invalidator
     return AdminServices(
         token=settings.admin_token,
         open_=settings.admin_auth == "none",
         ready=readiness.report,
         metrics=metrics,
-        invalidate=lambda pattern: cache.invalidator.invalidate(*spellings(pattern)),
+        invalidate=lambda pattern, soft: invalidator.invalidate(*spellings(pattern), soft=soft).addCallback(len),
+        invalidate_tags=lambda tags, soft: invalidator.invalidate_tags(tags, soft).addCallback(len),
         keys=cache.inspector.keys,
         entries=cache.inspector.entries,
         clock=wall,

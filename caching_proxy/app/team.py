@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -61,6 +61,7 @@ class Team:
         return attrs.evolve(
             services,
             invalidate=_deferred(all_.invalidate),
+            invalidate_tags=_deferred(all_.invalidate_tags),
             keys=_deferred(all_.keys),
             entries=_deferred(all_.entries),
             ready=_deferred(all_.ready),
@@ -79,9 +80,15 @@ class _All:
         self._clock = clock
         self._slot = slot
 
-    async def invalidate(self, pattern: bytes) -> int:
+    async def invalidate(self, pattern: bytes, soft: bool) -> int:
+        return await self._everywhere(self._own.invalidate(pattern, soft))
+
+    async def invalidate_tags(self, tags: Sequence[bytes], soft: bool) -> int:
+        return await self._everywhere(self._own.invalidate_tags(tags, soft))
+
+    async def _everywhere(self, invalidation: Deferred[int]) -> int:
         try:
-            return await self._own.invalidate(pattern)
+            return await invalidation
         except StoreError:  # what the answer says of memory is to be true of every worker
             await self._team.siblings.reached()
             raise

@@ -131,7 +131,8 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     siblings = around.siblings
     invalidator = Invalidator(*parts) if siblings is None else SharedInvalidator(siblings, around.own_store, *parts)
     writer = Writer(hot, burst, store, leases, clock, invalidator.purge_key, varying, around.bus)
-    reader = StoreReader(store, burst, leases, clock, invalidator.invalid_before, varying)
+    hiding = invalidator.invalid_before, invalidator.tagged_before
+    reader = StoreReader(store, burst, leases, clock, *hiding, varying)
     responses = Responses(config.name, config.verbose, config.salt)
     fills = Fills(clock, policy.max_body, patience=config.fill_seconds)
     route, most = around.route, policy.max_body

@@ -15,7 +15,7 @@ that wait share one, and it goes in slices, so that nobody stands behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from itertools import chain
 
 from twisted.internet.defer import Deferred
@@ -27,22 +27,26 @@ from caching_proxy.cache.flights import SingleFlight
 from caching_proxy.cache.leases import NEVER, KeyTest, Leases
 from caching_proxy.cache.pace import SLICE_STEPS, Pace
 from caching_proxy.cache.pending import (
+    TAG,
     TARGET,
     OnDone,
     Pending,
     Queue,
     Swept,
+    Together,
     Waiting,
     hidden_since,
     invalidation_of,
     of_key,
     of_patterns,
+    of_tag,
     of_target,
+    tagged_since,
 )
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.sweeper import Sweeper
-from caching_proxy.interfaces import SCAN_ENDS, IStore, StoreError
+from caching_proxy.interfaces import SCAN_ENDS, Fate, IStore, StoreError
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import literal
 from caching_proxy.rules.invalidation_rules import target_for_all
@@ -91,47 +95,54 @@ class Invalidator:
         self._timer: IDelayedCall | None = None
         self._settling: list[Deferred[None]] = []
 
-    def invalidate(self, *patterns: bytes) -> Deferred[int]:
-        """Remove every key that matches one of some Redis globs; fires with how many distinct keys left any tier.
+    def invalidate(self, *patterns: bytes, soft: bool = False) -> Deferred[set[bytes]]:
+        """Remove every key that matches one of some Redis globs; fires with the keys that left any tier.
 
-        Fails with :class:`StoreError` if the store cannot carry it out now; the invalidation stays pending all the
-        same.
+        ``soft``: what the store has is not deleted, it is stale from now on. Fails with :class:`StoreError` if the
+        store cannot carry it out now; the invalidation stays pending all the same.
         """
-        answer: Deferred[int] = Deferred()
+        answer: Deferred[set[bytes]] = Deferred()
         key = literal(patterns[0]) if len(patterns) == 1 else None
         if key is not None:
-            self._invalidate_key(key, answer.callback)
+            self._invalidate_key(key, answer.callback, soft=soft)
         else:
-            self._invalidate_groups([(patterns, answer.callback)])
+            self._invalidate_groups([(patterns, answer.callback)], soft)
         return answer
 
-    def invalidate_by_rules(self, patterns: Collection[bytes]) -> list[Deferred[int]]:
+    def invalidate_tags(self, tags: Collection[bytes], soft: bool = False) -> Deferred[set[bytes]]:
+        """Remove every variant that carries one of ``tags``, as :meth:`invalidate`; fires with the keys concerned."""
+        tags = dict.fromkeys(tags)
+        together = Together(len(tags))
+        self._invalidate_tags(tags, lambda: together.heard, soft)
+        return together.answer
+
+    def invalidate_by_rules(self, patterns: Collection[bytes], soft: bool = False) -> list[Deferred[set[bytes]]]:
         """Each of some rules' patterns for itself, as :meth:`invalidate`, but one target for every role is looked
         up."""
         groups: list[tuple[tuple[bytes, ...], OnDone]] = []
         answers = []
         for pattern in patterns:
-            answer: Deferred[int] = Deferred()
+            answer: Deferred[set[bytes]] = Deferred()
             answers.append(answer)
             target = target_for_all(pattern)
             if target is not None:
-                self.invalidate_target(target, answer.callback)
+                self.invalidate_target(target, answer.callback, soft)
             elif (key := literal(pattern)) is not None:
-                self._invalidate_key(key, answer.callback)
+                self._invalidate_key(key, answer.callback, soft=soft)
             else:
                 groups.append(((pattern,), answer.callback))
         if groups:
-            self._invalidate_groups(groups)
+            self._invalidate_groups(groups, soft)
         return answers
 
-    def invalidate_target(self, target: bytes, on_done: OnDone) -> None:
+    def invalidate_target(self, target: bytes, on_done: OnDone, soft: bool = False) -> None:
         """Remove what is stored for one target (as it stands in keys), for every role, every variant.
 
         Every change that passes through comes here: hence no Deferred; ``on_done`` hears what :meth:`invalidate` fires
         or fails with.
         """
 
-        self._add(of_target(target, *self._drop_target(target)), on_done)
+        self._add(of_target(target, *self._drop_target(target), soft), on_done)
 
     def purge_key(self, key: bytes) -> None:
         """Remove one key that could not be put right in the store; tried until it succeeds."""
@@ -145,6 +156,8 @@ class Invalidator:
             self._drop_key(key)
         if invalidation.patterns:
             self._drop_matching(PatternSet(*invalidation.patterns))
+        if invalidation.tags:
+            self._drop_tagged(invalidation.tags)
 
     def forget(self) -> None:
         """Other proxies may have invalidated anything: empty the memory tiers, void all work under way."""
@@ -156,6 +169,11 @@ class Invalidator:
         """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
         nothing that the store has yet to carry out."""
         return self._hidden_since(key, self._leases.voided_at(key))
+
+    def tagged_before(self, tags: Collection[bytes]) -> float:
+        """:meth:`invalid_before` of something that carries ``tags``, as far as tags go."""
+        moment = tagged_since(tags, self._waiting.named) if len(self._waiting.named) else NEVER
+        return tagged_since(tags, self._working, moment) if len(self._working) else moment
 
     def hides(self, key: bytes) -> bool:
         """Whether the store has yet to remove ``key``."""
@@ -227,6 +245,15 @@ class Invalidator:
         """From when on it is gone from memory, and whether it was there."""
         return self._void(key.__eq__), self._hot.remove(key) | self._burst.remove(key)
 
+    def _drop_tagged(self, tags: Collection[bytes]) -> tuple[float, Swept]:
+        """From when on memory gives out nothing that carries one of ``tags``, and the sweeps that remove it."""
+        now, swept = self._clock.seconds(), Swept(len(self._sweepers))
+        self._flights.forget(self._leases.void_tags(tags, now))
+        hot, burst = self._sweepers
+        hot.begin(self._hot.tagged(tags), swept.over)
+        burst.begin(self._burst.tagged(tags), swept.over)
+        return now, swept
+
     def _drop_matching(self, patterns: PatternSet) -> tuple[float, Swept]:
         """From when on memory gives out nothing that matches, and the sweeps that remove it."""
         now, swept = self._void(patterns), Swept(len(self._sweepers))
@@ -234,16 +261,25 @@ class Invalidator:
             sweeper.begin(patterns, swept.over)
         return now, swept
 
-    def _invalidate_key(self, key: bytes, on_done: OnDone, counted: bool = True) -> None:
+    def _invalidate_key(self, key: bytes, on_done: OnDone, counted: bool = True, soft: bool = False) -> None:
         at, removed = self._drop_key(key)
-        self._add(of_key(key, at, {key} if removed else set(), counted), on_done)
+        self._add(of_key(key, at, {key} if removed else set(), counted, soft), on_done)
 
-    def _invalidate_groups(self, groups: list[tuple[tuple[bytes, ...], OnDone]]) -> None:
+    def _invalidate_tags(self, tags: Collection[bytes], on_done: Callable[[], OnDone], soft: bool) -> None:
+        """Each tag is one invalidation, with an ``on_done`` of its own; all leave memory together."""
+        at, swept = self._drop_tagged(tags)
+        for tag in tags:
+            pending = of_tag(tag, at, soft)
+            pending.sweeps.append(swept)
+            pending.gather()
+            self._add(pending, on_done())
+
+    def _invalidate_groups(self, groups: list[tuple[tuple[bytes, ...], OnDone]], soft: bool = False) -> None:
         """Each group of patterns is one invalidation; all are swept together."""
         union = PatternSet(*dict.fromkeys(chain.from_iterable(patterns for patterns, _ in groups)))
         now, swept = self._drop_matching(union)
         for patterns, on_done in groups:
-            pending = of_patterns(PatternSet(*patterns), now)
+            pending = of_patterns(PatternSet(*patterns), now, soft)
             pending.sweeps.append(swept)
             pending.gather()
             self._add(pending, on_done)
@@ -291,18 +327,42 @@ class Invalidator:
 
     def _carried_out(self, pending: Pending) -> Deferred[set[bytes]]:
         assert isinstance(pending.subject, bytes)
-        if pending.name.startswith(TARGET):
-            return self._store.delete_target(pending.subject)
+        store, subject, moment = self._store, pending.subject, pending.at
+        if pending.is_for(TARGET):
+            if not pending.soft:
+                return store.delete_target(subject)
+            return self._in_order(pending, lambda: store.soften_target(subject, moment))
+        if pending.is_for(TAG):
+            return self._in_order(pending, lambda: self._change_tagged(subject, pending.soft, moment))
+        if pending.soft:
+            return self._in_order(pending, lambda: store.soften([subject], moment))
         if pending.counted:
-            return Deferred.fromCoroutine(self._delete_key(pending.subject))
-        return self._store.delete([pending.subject])
+            return self._in_order(pending, lambda: store.delete([subject]))
+        return store.delete([subject])
 
-    async def _delete_key(self, key: bytes) -> set[bytes]:
-        told = Invalidation(keys=(key,))
-        await self._store.mark(told)
-        gone = await self._store.delete([key])
-        await self._store.mark(told)
-        return gone
+    def _in_order(self, pending: Pending, change: Callable[[], Awaitable[set[bytes]]]) -> Deferred[set[bytes]]:
+        """``change`` between two words to the other proxies."""
+
+        async def told_before_and_after() -> set[bytes]:
+            told = invalidation_of([pending])
+            await self._store.mark(told)
+            gone = await change()
+            await self._store.mark(told)
+            return gone
+
+        return Deferred.fromCoroutine(told_before_and_after())
+
+    async def _change_tagged(self, tag: bytes, soft: bool, moment: float) -> set[bytes]:
+        """Step by step what carries ``tag``; the keys concerned."""
+        pace, cursor, found = Pace(self._clock), SCAN_ENDS, set[bytes]()
+        fate = Fate.STALE if soft else Fate.DELETED
+        while True:
+            step = await self._store.tagged(tag, cursor, fate, moment)
+            found.update(step.keys)
+            await pace.spend(len(step.keys) * REMOVAL_STEPS)
+            cursor = step.cursor
+            if cursor == SCAN_ENDS:
+                return found
 
     def _start_walk(self) -> bool:
         if self._passing or not len(self._waiting.patterns):
@@ -327,7 +387,7 @@ class Invalidator:
                 await pace.spend(union.steps(piece))
                 hits = [set(subject.select(doomed)) for subject in subjects] if doomed else []
                 for start in range(0, len(doomed), DELETE_BATCH):
-                    gone = await self._store.delete(doomed[start : start + DELETE_BATCH])
+                    gone = await self._change(doomed[start : start + DELETE_BATCH], together, hits)
                     for pending, hit in zip(together, hits, strict=False):
                         pending.removed |= gone & hit
                     await pace.spend(len(gone) * REMOVAL_STEPS)
@@ -335,6 +395,16 @@ class Invalidator:
             if cursor == SCAN_ENDS:
                 await self._store.mark(told)
                 return
+
+    async def _change(self, keys: list[bytes], together: list[Pending], hits: list[set[bytes]]) -> set[bytes]:
+        """Delete ``keys``, or note that they are stale where all that hit them are soft; those that existed."""
+        soft = [pending for pending in together if pending.soft]
+        if not soft:
+            return await self._store.delete(keys)
+        hard = set().union(*(hit for pending, hit in zip(together, hits, strict=True) if not pending.soft))
+        moment = max(pending.at for pending in soft)
+        softened = await self._store.soften([key for key in keys if key not in hard], moment)
+        return softened | await self._store.delete([key for key in keys if key in hard])
 
     def _walked(self) -> None:
         over, self._passing, self._walk = self._passing, [], None
@@ -373,7 +443,7 @@ class Invalidator:
             return
         if pending.counted:
             self._observe(len(pending.removed))
-        pending.tell(len(pending.removed))
+        pending.tell(pending.removed)
 
     def _carry_on(self) -> None:
         if self._settling and not self.pending:
@@ -402,5 +472,5 @@ class Invalidator:
         self._work_on()
 
 
-def _nobody(_: int | Failure) -> None:
+def _nobody(_: set[bytes] | Failure) -> None:
     """Nobody wants to hear it."""

@@ -7,24 +7,29 @@ write to the key outdates them: what was read before it must not be put over it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 KeyTest = Callable[[bytes], bool]
 
 NEVER = float("-inf")
 
+MAX_VOIDED_TAGS = 10_000
+"""Invalidated tags that are remembered while work is under way; past that all of it that has any tag is void."""
+
 
 class Lease:
     """Permission to fill the tiers for one key; close it when the work is over.
 
-    ``valid``: nothing invalidated the key since. ``current``: nothing wrote to the key either. ``voided_at`` is POSIX
-    seconds.
+    ``valid``: nothing invalidated the key since, nor a tag that the work is known to carry. ``current``: nothing wrote
+    to the key either. ``voided_at`` is POSIX seconds.
     """
 
-    __slots__ = ("_registry", "current", "key", "valid", "voided_at")
+    __slots__ = ("_opened", "_registry", "current", "key", "tags", "valid", "voided_at")
 
-    def __init__(self, key: bytes, registry: Leases) -> None:
+    def __init__(self, key: bytes, registry: Leases, opened: int) -> None:
         self.key = key
+        self.tags: frozenset[bytes] = frozenset()
+        self._opened = opened
         self.valid = True
         self.current = True
         self.voided_at = NEVER
@@ -35,19 +40,37 @@ class Lease:
         self.valid = self.current = False
         self.voided_at = max(self.voided_at, moment)
 
+    def carry(self, tags: Collection[bytes]) -> bool:
+        """It turns out that the work is about something with ``tags``; whether it is valid, as none of them was
+        invalidated since the lease was opened."""
+        if tags:
+            self.tags = self.tags.union(tags)
+            moment = self._registry.tags_voided(tags, self._opened)
+            if moment > NEVER:
+                self.void(moment)
+        return self.valid
+
+    def spoils(self, tags: Collection[bytes]) -> bool:
+        """Whether one of ``tags`` was invalidated since the lease was opened."""
+        return self._registry.tags_voided(tags, self._opened) > NEVER
+
     def close(self) -> None:
         """The work is over; closing twice is harmless."""
         self._registry.forget(self)
 
 
 class Leases:
-    """All open leases, by key."""
+    """All open leases, by key, and the tags that were invalidated while they were open: which tags a response has is
+    not known before its head is there."""
 
     def __init__(self) -> None:
         self._open: dict[bytes, list[Lease]] = {}
+        self._voided: dict[bytes, tuple[int, float]] = {}  # tag → number and moment of its last invalidation
+        self._count = 0
+        self._floor = (0, NEVER)  # up to this number any tag may have been invalidated
 
     def open(self, key: bytes) -> Lease:
-        lease = Lease(key, self)
+        lease = Lease(key, self, self._count)
         self._open.setdefault(key, []).append(lease)
         return lease
 
@@ -57,6 +80,8 @@ class Leases:
             holders.remove(lease)
             if not holders:
                 del self._open[lease.key]
+                if not self._open and self._voided:
+                    self._voided.clear()
 
     def void(self, matches: KeyTest, now: float) -> list[bytes]:
         """Void every open lease whose key matches; the keys concerned."""
@@ -65,6 +90,39 @@ class Leases:
             for lease in self._open[key]:
                 lease.void(now)
         return voided
+
+    def void_tags(self, tags: Collection[bytes], now: float) -> list[bytes]:
+        """Void every open lease that is known to carry one of ``tags``, and those that will turn out to; the keys of
+        the former."""
+        if not self._open:
+            return []
+        self._count += 1
+        for tag in tags:
+            self._voided[tag] = (self._count, now)
+        if len(self._voided) > MAX_VOIDED_TAGS:
+            self._voided.clear()
+            self._floor = (self._count, now)
+        concerned = [
+            lease
+            for holders in self._open.values()
+            for lease in holders
+            if lease.tags and not lease.tags.isdisjoint(tags)
+        ]
+        for lease in concerned:
+            lease.void(now)
+        return [lease.key for lease in concerned]
+
+    def tags_voided(self, tags: Collection[bytes], since: int) -> float:
+        """When one of ``tags`` was invalidated last, if that was after the number ``since``; else ``NEVER``."""
+        number, moment = self._floor
+        if number <= since:
+            moment = NEVER
+        if self._voided:
+            for tag in tags:
+                known = self._voided.get(tag)
+                if known is not None and known[0] > since:
+                    moment = max(moment, known[1])
+        return moment
 
     def outdate(self, key: bytes) -> None:
         """Something was written to, or taken from, ``key``."""

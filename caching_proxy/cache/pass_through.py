@@ -6,7 +6,7 @@ answer names, and what the invalidation rules say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -24,7 +24,7 @@ from caching_proxy.http.hop_by_hop import max_forwards, upgrade_wish
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.methods import SAFE
 from caching_proxy.interfaces import Identity, ISiblings, StoreError, UpstreamError, UpstreamResponse
-from caching_proxy.rules.invalidation_rules import Rule, resolve
+from caching_proxy.rules.invalidation_rules import Obsolete, Rule, resolve
 from caching_proxy.rules.outcome import Bypass, CacheStatus, Detour
 from caching_proxy.rules.reasons import why_not
 from caching_proxy.rules.references import origin_of, same_origin_target
@@ -104,10 +104,10 @@ class PassThrough:
         method = client_request.head.method
         kept: KeptPost | None = None
         if method not in SAFE:
-            targets, patterns = self._outdated(client_request, response.head)
+            targets, obsolete = self._outdated(client_request, response.head)
             keeps = self._posts.may_keep(client_request, identity, response)
             if keeps or (self._siblings is not None and targets):
-                done = self._invalidated(client_request, targets, patterns)
+                done = self._invalidated(client_request, targets, obsolete)
                 if keeps:
                     kept = self._posts.keep(client_request, identity, response, asked_at, done)
                 if self._siblings is not None:
@@ -115,9 +115,8 @@ class PassThrough:
             else:
                 for target in targets:
                     self._invalidator.invalidate_target(target, partial(self._told, target, client_request))
-                if patterns:
-                    for pattern, begun in zip(patterns, self._invalidator.invalidate_by_rules(patterns), strict=True):
-                        begun.addBoth(partial(self._told, pattern, client_request))
+                for what, begun in self._by_rules(obsolete):
+                    begun.addBoth(partial(self._told, what, client_request))
         return self._answer(method, identity, response, kept)
 
     def _answer_later(
@@ -167,8 +166,8 @@ class PassThrough:
 
     def _outdated(
         self, client_request: ClientRequest, response: ResponseHead
-    ) -> tuple[Collection[bytes], Collection[bytes]]:
-        """The targets and the patterns that this answer makes untrue."""
+    ) -> tuple[Collection[bytes], Collection[Obsolete]]:
+        """The targets that this answer makes untrue, and what the rules say that it does."""
         request, status = client_request.head, response.status
         if not 200 <= status < 400:
             return (), ()
@@ -184,18 +183,26 @@ class PassThrough:
         return self._terms(target).target(target, host)
 
     def _invalidated(
-        self, client_request: ClientRequest, targets: Collection[bytes], patterns: Collection[bytes]
+        self, client_request: ClientRequest, targets: Collection[bytes], obsolete: Collection[Obsolete]
     ) -> Deferred[bool]:
         """Fires when the store has carried it out, with whether it could; never fails."""
-        begun: list[Deferred[int]] = []
+        begun: list[tuple[bytes, Deferred[set[bytes]]]] = []
         for target in targets:
-            done: Deferred[int] = Deferred()
-            begun.append(done)
+            done: Deferred[set[bytes]] = Deferred()
+            begun.append((target, done))
             self._invalidator.invalidate_target(target, done.callback)
-        begun += self._invalidator.invalidate_by_rules(patterns)
-        for what, each in zip((*targets, *patterns), begun, strict=True):
-            each.addCallback(self._noted, what, client_request)
-        return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
+        begun += self._by_rules(obsolete)
+        noted = [each.addCallback(self._noted, what, client_request) for what, each in begun]
+        return gatherResults(noted, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
+
+    def _by_rules(self, obsolete: Collection[Obsolete]) -> Iterator[tuple[bytes, Deferred[set[bytes]]]]:
+        """Begin what rules want to be invalidated: what it is, and what comes of it."""
+        for each in obsolete:
+            if each.patterns:
+                begun = self._invalidator.invalidate_by_rules(each.patterns, each.soft)
+                yield from zip(each.patterns, begun, strict=True)
+            if each.tags:
+                yield b" ".join((b"tags", *each.tags)), self._invalidator.invalidate_tags(each.tags, each.soft)
 
     def _named(self, scheme: bytes, host: bytes, request: RequestHead, response: ResponseHead) -> set[bytes]:
         """What Location and Content-Location name, as far as it is this origin, by our name or the backend's.
@@ -215,7 +222,7 @@ class PassThrough:
         self._waits(failure)
         return False
 
-    def _told(self, what: bytes, client_request: ClientRequest, outcome: int | Failure) -> None:
+    def _told(self, what: bytes, client_request: ClientRequest, outcome: set[bytes] | Failure) -> None:
         if not isinstance(outcome, Failure):
             self._noted(outcome, what, client_request)
         elif outcome.check(StoreError):  # of anything else the invalidator has told
@@ -223,11 +230,11 @@ class PassThrough:
             if self._observe is not None:
                 self._observe(what, client_request, None)
 
-    def _noted(self, count: int, what: bytes, client_request: ClientRequest) -> int:
+    def _noted(self, gone: set[bytes], what: bytes, client_request: ClientRequest) -> set[bytes]:
         """Most requests with a method that is not safe concern nothing that is stored: these are no news."""
-        if count and self._observe is not None:
-            self._observe(what, client_request, count)
-        return count
+        if gone and self._observe is not None:
+            self._observe(what, client_request, len(gone))
+        return gone
 
     def _waits(self, failure: Failure) -> None:
         self._log.warn("an invalidation waits for the store: {reason}", reason=failure.getErrorMessage())

@@ -29,10 +29,12 @@ MAX_NAMED_BYTES = 4 * 1024 * 1024
 MAX_PATTERN_BYTES = 256 * 1024
 MAX_DIRECTORIES = 200
 
-TARGET, KEY = b"target ", b"key "
+TARGET, KEY, TAG = b"target ", b"key ", b"tag "
+SOFT = b"soft "
+"""Stands before the name of one that makes stale instead of deleting."""
 
-OnDone = Callable[[int | Failure], object]
-"""Hears once how many keys were removed, or that the store could not carry it out yet."""
+OnDone = Callable[[set[bytes] | Failure], object]
+"""Hears once which keys were removed, or that the store could not carry it out yet."""
 
 
 @attrs.define(slots=True, eq=False)
@@ -53,12 +55,35 @@ class Swept:
                 then()
 
 
+class Together:
+    """Several invalidations that are one to whoever asked: ``answer`` fires with the keys of all, or fails with the
+    first failure."""
+
+    def __init__(self, left: int) -> None:
+        self.answer: Deferred[set[bytes]] = Deferred()
+        self._left = left
+        self._keys: set[bytes] = set()
+
+    def heard(self, outcome: set[bytes] | Failure) -> None:
+        """One of them is over."""
+        self._left -= 1
+        if self.answer.called:
+            return
+        if isinstance(outcome, Failure):
+            self.answer.errback(outcome)
+            return
+        self._keys |= outcome
+        if not self._left:
+            self.answer.callback(self._keys)
+
+
 @attrs.define(slots=True, eq=False)
 class Pending:
     """An invalidation that the store has not revalidated; ``at`` is POSIX seconds.
 
-    ``subject`` is the target or the key, or patterns; ``removed`` the keys that left any tier so far, ``sweeps`` what
-    is still under way in the memory tiers.
+    ``subject`` is the target, the key or the tag, or patterns; ``removed`` the keys that left any tier so far,
+    ``sweeps`` what is still under way in the memory tiers. ``soft``: the store does not delete, it notes that what
+    it has is stale; memory forgets it all the same, and finds it there.
     """
 
     name: bytes
@@ -66,9 +91,14 @@ class Pending:
     at: float
     removed: set[bytes]
     counted: bool = True
+    soft: bool = False
     waiters: list[OnDone] = attrs.field(factory=list)
     sweeps: list[Swept] = attrs.field(factory=list)
     work: Deferred[set[bytes]] | None = None
+
+    def is_for(self, kind: bytes) -> bool:
+        """Whether it is of that kind, soft or not."""
+        return self.name.startswith(kind, len(SOFT) if self.soft else 0)
 
     @property
     def size(self) -> int:
@@ -97,36 +127,47 @@ class Pending:
         self.sweeps = under_way
         return under_way[0] if under_way else None
 
-    def tell(self, outcome: int | Failure) -> None:
+    def tell(self, outcome: set[bytes] | Failure) -> None:
         """Tell everybody who waits."""
         waiters, self.waiters = self.waiters, []
         for on_done in waiters:
             on_done(outcome)
 
 
-def of_target(target: bytes, at: float, removed: set[bytes]) -> Pending:
-    return Pending(TARGET + target, target, at, removed)
+def of_target(target: bytes, at: float, removed: set[bytes], soft: bool = False) -> Pending:
+    return Pending(_named(TARGET + target, soft), target, at, removed, soft=soft)
 
 
-def of_key(key: bytes, at: float, removed: set[bytes], counted: bool) -> Pending:
-    return Pending(KEY + key, key, at, removed, counted)
+def of_key(key: bytes, at: float, removed: set[bytes], counted: bool, soft: bool = False) -> Pending:
+    return Pending(_named(KEY + key, soft), key, at, removed, counted, soft)
 
 
-def of_patterns(patterns: PatternSet, at: float) -> Pending:
-    return Pending(b"\n".join(patterns.patterns), patterns, at, set())
+def of_tag(tag: bytes, at: float, soft: bool) -> Pending:
+    return Pending(_named(TAG + tag, soft), tag, at, set(), soft=soft)
+
+
+def of_patterns(patterns: PatternSet, at: float, soft: bool = False) -> Pending:
+    return Pending(_named(b"\n".join(patterns.patterns), soft), patterns, at, set(), soft=soft)
+
+
+def _named(name: bytes, soft: bool) -> bytes:
+    return SOFT + name if soft else name
 
 
 def invalidation_of(together: Iterable[Pending]) -> Invalidation:
     """What other proxies are told of these."""
     targets: list[bytes] = []
     keys: list[bytes] = []
+    tags: list[bytes] = []
+    soft = True
     patterns: dict[bytes, None] = {}
     for pending in together:
+        soft = soft and pending.soft
         if isinstance(pending.subject, PatternSet):
             patterns.update(dict.fromkeys(pending.subject.patterns))
         else:
-            (targets if pending.name.startswith(TARGET) else keys).append(pending.subject)
-    return Invalidation(tuple(targets), tuple(keys), tuple(patterns))
+            (targets if pending.is_for(TARGET) else tags if pending.is_for(TAG) else keys).append(pending.subject)
+    return Invalidation(tuple(targets), tuple(keys), tuple(patterns), tuple(tags), soft)
 
 
 class Queue:
@@ -225,7 +266,10 @@ def _by_directory(named: list[Pending]) -> dict[bytes, list[Pending]]:
     groups: dict[bytes, list[Pending]] = {}
     for pending in named:
         assert isinstance(pending.subject, bytes)
-        target = pending.subject if pending.name.startswith(TARGET) else target_in(pending.subject)
+        if pending.is_for(TAG):  # anywhere
+            target = b""
+        else:
+            target = pending.subject if pending.is_for(TARGET) else target_in(pending.subject)
         groups.setdefault(directory(target), []).append(pending)
     while len(groups) > MAX_DIRECTORIES:
         deepest = max(path.count(b"/") for path in groups)
@@ -239,7 +283,7 @@ def _by_directory(named: list[Pending]) -> dict[bytes, list[Pending]]:
 
 def _wide(pending: Pending) -> Pending:
     assert isinstance(pending.subject, PatternSet)
-    wide = of_patterns(PatternSet(*dict.fromkeys(map(widened, pending.subject.patterns))), pending.at)
+    wide = of_patterns(PatternSet(*dict.fromkeys(map(widened, pending.subject.patterns))), pending.at, pending.soft)
     wide.counted = pending.counted
     wide.absorb(pending)
     return wide
@@ -249,11 +293,23 @@ def hidden_since(key: bytes, named: Queue, patterns: Iterable[Pending], after: f
     """The latest moment, later than ``after``, at which one of these covered ``key``; ``after`` if none did."""
     moment = after
     if len(named):
-        for name in (TARGET + target_in(key), KEY + key):
+        target, key_name = TARGET + target_in(key), KEY + key
+        for name in (target, key_name, SOFT + target, SOFT + key_name):
             held = named.get(name)
             if held is not None and held.at > moment:
                 moment = held.at
     for pending in patterns:
         if pending.at > moment and pending.subject(key):  # type: ignore[operator]
             moment = pending.at
+    return moment
+
+
+def tagged_since(tags: Iterable[bytes], named: Queue, after: float = NEVER) -> float:
+    """:func:`hidden_since` of something that carries ``tags``, as far as tags go."""
+    moment = after
+    for tag in tags:
+        for name in (TAG + tag, SOFT + TAG + tag):
+            held = named.get(name)
+            if held is not None and held.at > moment:
+                moment = held.at
     return moment

@@ -161,7 +161,10 @@ class Pipeline:
             return p.responses.stored(cache_request, entry, ANSWERS[use], now)
         if use is Use.UNSATISFIABLE:
             return p.responses.only_if_cached(cache_request)
-        cache_request.take_lease(p.leases).current = found.current
+        lease = cache_request.take_lease(p.leases)
+        lease.current = found.current
+        if entry is not None:
+            lease.carry(entry.tags)
         if entry is not None and entry.missing is None and may_serve_on_error(entry, cache_request.control, now):
             cache_request.stale = entry
         if p.policy.fill_on_conditional and fills(cache_request, lookup):
@@ -270,7 +273,7 @@ class Pipeline:
         if p.flights.current(cache_request.key) is not None:
             return
         behind = cache_request.in_background(entry)
-        behind.take_lease(p.leases)
+        behind.take_lease(p.leases).carry(entry.tags)
         validation = attrs.evolve(lookup, use=Use.VALIDATE, forward=Forward.STALE)
         fetch = p.fetcher.fetch(behind, validation, p.flights.start(cache_request.key))
         fetch.addCallback(CacheResponse.discard)

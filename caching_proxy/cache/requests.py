@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
@@ -174,6 +174,10 @@ class CacheRequest:
         self.close_lease()
         self.lease = leases.open(self.key)
         return self.lease
+
+    def spoilt(self, tags: Collection[bytes]) -> bool:
+        """Whether it turns out that what is fetched carries a tag that was invalidated since the lease was opened."""
+        return bool(tags) and self.lease is not None and self.lease.valid and not self.lease.carry(tags)
 
     def give_lease(self) -> Lease:
         """Hand the lease to whoever closes it."""

@@ -49,12 +49,15 @@ class SharedInvalidator(Invalidator):
         gathering.left_one()
 
     def _carry_out(self, invalidation: Invalidation, gathering: _Gathering) -> None:
+        soft = invalidation.soft
         for target in invalidation.targets:
-            self.invalidate_target(target, gathering.wait())
+            self.invalidate_target(target, gathering.wait(), soft)
         for key in invalidation.keys:
-            self._invalidate_key(key, gathering.wait(), counted=False)
+            self._invalidate_key(key, gathering.wait(), counted=False, soft=soft)
         if invalidation.patterns:
-            self._invalidate_groups([(invalidation.patterns, gathering.wait())])
+            self._invalidate_groups([(invalidation.patterns, gathering.wait())], soft)
+        if invalidation.tags:
+            self._invalidate_tags(dict.fromkeys(invalidation.tags), gathering.wait, soft)
 
     def _drop(self, invalidation: Invalidation, gathering: _Gathering) -> None:
         for target in invalidation.targets:
@@ -63,17 +66,9 @@ class SharedInvalidator(Invalidator):
             if self._drop_key(key)[1]:
                 gathering.removed.add(key)
         if invalidation.patterns:
-            report = gathering.wait()
-            _, swept = self._drop_matching(PatternSet(*invalidation.patterns))
-
-            def over() -> None:
-                report.removed = swept.gone
-                report(0)
-
-            if swept.left:
-                swept.then.append(over)
-            else:
-                over()
+            _await(self._drop_matching(PatternSet(*invalidation.patterns))[1], gathering.wait())
+        if invalidation.tags:
+            _await(self._drop_tagged(invalidation.tags)[1], gathering.wait())
 
     def _add(self, pending: Pending, on_done: OnDone) -> None:
         if self._hearing:
@@ -99,6 +94,19 @@ class SharedInvalidator(Invalidator):
         self._siblings.announce(invalidation_of([pending]), told.over)
 
 
+def _await(swept: Swept, report: _Report) -> None:
+    """``report`` hears what the sweeps removed when they are over."""
+
+    def over() -> None:
+        report.removed = swept.gone
+        report(swept.gone)
+
+    if swept.left:
+        swept.then.append(over)
+    else:
+        over()
+
+
 class _Gathering:
     """Keys that several removals found, told when all are over."""
 
@@ -118,13 +126,13 @@ class _Gathering:
 
 
 class _Report:
-    """An ``OnDone`` that wants the keys and not their number."""
+    """An ``OnDone`` that has the keys, however it ends."""
 
     def __init__(self, gathering: _Gathering) -> None:
         self.removed: set[bytes] = set()
         self._gathering = gathering
 
-    def __call__(self, outcome: int | Failure) -> None:
+    def __call__(self, outcome: set[bytes] | Failure) -> None:
         self._gathering.removed |= self.removed
         self._gathering.left_one()
 

@@ -26,8 +26,11 @@ HOP_BY_HOP = frozenset(
 )
 """Removed in both directions whether Connection names them or not (RFC 9110 §7.6.1)."""
 
-OWN_RESPONSE_FIELDS = frozenset((b"x-cache-status", b"x-cache-expires-in", b"x-cache-expires-at"))
-"""Set by this proxy alone; an inner proxy's are not passed on."""
+TAG_FIELDS = frozenset((b"surrogate-key", b"cache-tag"))
+"""Meant for caches, by which they invalidate; what is made of them stands in :mod:`caching_proxy.rules.tags`."""
+
+OWN_RESPONSE_FIELDS = frozenset((b"x-cache-status", b"x-cache-expires-in", b"x-cache-expires-at")) | TAG_FIELDS
+"""Set by this proxy alone, or meant for it alone; an inner proxy's are not passed on."""
 
 FORWARD_CLIENT_DROP = HOP_BY_HOP | OWN_RESPONSE_FIELDS
 """Response fields that no client ever receives as the backend sent them."""

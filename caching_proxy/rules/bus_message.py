@@ -7,8 +7,11 @@ little.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import attrs
+
+KINDS = ("targets", "keys", "patterns", "tags")
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """What is longer is sent as an invalidation of everything."""
@@ -16,11 +19,17 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 
 @attrs.frozen(slots=True)
 class Invalidation:
-    """Targets for every role, keys, and Redis globs on keys."""
+    """Targets for every role, keys, Redis globs on keys, and tags.
+
+    ``soft``: a store of its own is to make it stale instead of deleting it. Proxies that share a store need not know:
+    what the store has carried out they find there.
+    """
 
     targets: tuple[bytes, ...] = ()
     keys: tuple[bytes, ...] = ()
     patterns: tuple[bytes, ...] = ()
+    tags: tuple[bytes, ...] = ()
+    soft: bool = False
 
 
 EVERYTHING = Invalidation(patterns=(b"cache:*",))
@@ -28,7 +37,9 @@ EVERYTHING = Invalidation(patterns=(b"cache:*",))
 
 def encode(origin: bytes, invalidation: Invalidation) -> bytes:
     """The message in which the proxy named ``origin`` tells of ``invalidation``."""
-    words = {name: [each.decode("latin-1") for each in value] for name, value in attrs.asdict(invalidation).items()}
+    # older versions take a message with a word that is news to them for one of everything
+    names = KINDS if invalidation.tags else KINDS[:-1]
+    words = {name: [each.decode("latin-1") for each in getattr(invalidation, name)] for name in names}
     message = json.dumps({"origin": origin.decode("latin-1"), **words}).encode()
     return message if len(message) <= MAX_MESSAGE_BYTES else encode(origin, EVERYTHING)
 
@@ -38,9 +49,10 @@ def decode(message: bytes) -> tuple[bytes, Invalidation]:
     try:
         fields = json.loads(message)
         origin = fields["origin"].encode("latin-1")
-        lists = [tuple(one.encode("latin-1") for one in fields[name]) for name in ("targets", "keys", "patterns")]
+        fields.setdefault("tags", [])
+        lists: dict[str, Any] = {name: tuple(one.encode("latin-1") for one in fields[name]) for name in KINDS}
         if len(fields) == 1 + len(lists):
-            return origin, Invalidation(*lists)
+            return origin, Invalidation(**lists)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     return b"", EVERYTHING

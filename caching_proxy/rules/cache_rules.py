@@ -20,11 +20,13 @@ from caching_proxy.rules.linear_regex import Regex, compile_regex
 from caching_proxy.rules.outcome import Bypass
 from caching_proxy.rules.policy import CachePolicy, Override, StatusTTLs
 from caching_proxy.rules.storability_checks import NEVER_STORED
+from caching_proxy.rules.tags import MAX_TAG, MAX_TAGS_BYTES, Tags, fit
 from caching_proxy.rules.terms import Share, Terms
 
 MAX_RULES = 500
 MAX_PARAMS = 100
 MAX_VARY = 16
+MAX_RULE_TAGS = 100
 
 _STATUS = re.compile(r"[2-5][0-9][0-9]")
 _NEVER_KEPT = NEVER_STORED | {206, 304}
@@ -45,6 +47,7 @@ class CacheRule:
     stale_while_revalidate: int | None = None
     stale_if_error: int | None = None
     collapse: bool = True
+    tags: Tags = ()
 
     def terms(self, policy: CachePolicy, keys: KeyPolicy) -> Terms:
         """What holds for the targets of this rule; ``policy`` and ``keys`` are those of the settings."""
@@ -54,6 +57,7 @@ class CacheRule:
             status_ttl=self.status_ttl,
             override=self._override(),
             vary=self.vary,
+            tags=self.tags,
             stale_while_revalidate=_or(self.stale_while_revalidate, policy.stale_while_revalidate),
             stale_if_error=_or(self.stale_if_error, policy.stale_if_error),
         )
@@ -198,6 +202,17 @@ def _names(name: str, value: object) -> tuple[bytes, ...]:
     return tuple(sorted({one.lower().encode("ascii") for one in found}))
 
 
+def _tags(name: str, value: object) -> Tags:
+    found = texts(name, value, MAX_RULE_TAGS)
+    for one in found:
+        if not one.isprintable() or any(letter in " ," for letter in one):
+            raise RulesError(f"{name}: {one!r} holds a blank, a comma or what cannot be printed")
+    tags = tuple(one.encode() for one in found)
+    if not fit(tags):
+        raise RulesError(f"{name} are longer than {MAX_TAG} bytes each or {MAX_TAGS_BYTES} together")
+    return tags
+
+
 def _globs(name: str, value: object) -> tuple[bytes, ...]:
     found = texts(name, value, MAX_PARAMS)
     try:
@@ -217,4 +232,5 @@ _READ: Mapping[str, Callable[[str, object], object]] = {
     "stale_while_revalidate": _seconds,
     "stale_if_error": _seconds,
     "collapse": _flag,
+    "tags": _tags,
 }

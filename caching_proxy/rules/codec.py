@@ -2,11 +2,14 @@
 
 Layout of a value, big-endian::
 
-    magic (3) | version (1) | length of the outline (4) | outline | key | reason | head | selecting | body
+    magic (3) | version (1) | length of the outline (4) | outline | key | reason | head | selecting | tags | body
 
 and of an outline, which stands in the index of its key as well::
 
     seal (16) | checksum (16) | fixed numbers | scope | variant | language | names | short head | asked
+
+Tags, with their length (4), are what is left between the others and the body, whose length the outline tells: an
+entry without any looks as it did before there were tags.
 
 The checksum is BLAKE2b-128 over the value from the key on, the seal over the outline less the seal itself and
 the key. So a value or outline that was cut, damaged, or copied to another key or variant is refused, and so is a
@@ -29,6 +32,7 @@ from struct import error as StructError
 from typing import Any
 
 from caching_proxy.rules.entry import Asked, CacheEntry, Flag, Selecting
+from caching_proxy.rules.tags import Tags, joined, split
 from caching_proxy.rules.variance import language_of, names_of, outline_of, variant_of
 
 MAGIC = b"\xc5CP"
@@ -162,7 +166,12 @@ def _facts(entry: CacheEntry) -> bytes:
 def _content(entry: CacheEntry) -> bytes:
     numbers = _CONTENT.pack(len(entry.key), len(entry.reason), len(entry.head), len(entry.selecting))
     content = b"".join((numbers, entry.key, entry.reason, entry.head))
-    return content + _pairs(entry.selecting) if entry.selecting else content
+    if entry.selecting:
+        content += _pairs(entry.selecting)
+    if entry.tags:
+        tags = joined(entry.tags)
+        content = b"".join((content, _LENGTH.pack(len(tags)), tags))
+    return content
 
 
 def _pairs(pairs: Selecting) -> bytes:
@@ -223,10 +232,21 @@ def _whole(entry: CacheEntry, value: bytes, key_at: int, content: tuple[int, ...
     head_end = head_at + head_size
     entry.reason, entry.head = value[reason_at:head_at], value[head_at:head_end]
     entry.selecting, at = _selecting(value, head_end, selecting_count)
-    if at + (entry.missing or 0) != len(value):
+    body_at = len(value) - (entry.missing or 0)
+    if body_at < at:
         raise CodecError("lengths do not add up")
-    entry.body, entry.missing = value[at:], None
+    if body_at > at:
+        entry.tags = _tags(value, at, body_at)
+    entry.body, entry.missing = value[body_at:], None
     return entry
+
+
+def _tags(value: bytes, at: int, end: int) -> Tags:
+    """Those that stand between ``at`` and ``end``."""
+    start = at + _LENGTH.size
+    if start + _LENGTH.unpack_from(value, at)[0] != end:
+        raise CodecError("lengths do not add up")
+    return split(value[start:end])
 
 
 def _asked(outline: bytes, at: int, size: int, count: int) -> tuple[Asked | None, int]:

@@ -18,6 +18,9 @@ SELECTING_OVERHEAD = 100
 """Bytes that a pair of :data:`Selecting` costs beside name and value."""
 
 
+TAG_OVERHEAD = 350
+"""Bytes that a tag costs in a tier beside itself: in the entry, and in the index of the tier."""
+
 _REMEMBERED = 4096  # bytes of a head that is remembered as fields
 
 
@@ -58,7 +61,7 @@ class CacheEntry:
     send, less ``Age`` and ``Content-Length``, which depend on the moment and on what is sent. ``keep`` says for how
     long after ``received_at`` the entry may stay in any tier; ``part`` is ``(first position, total length or None)``
     for a 206. ``scope`` and ``selecting`` say which requests it is for, ``asked`` the same of one without ``Vary``,
-    None where nothing is remembered.
+    None where nothing is remembered. ``tags``: :mod:`caching_proxy.rules.tags`; an outline has none.
 
     An outline is an entry whose body stayed in the store: ``missing`` is its length in bytes. It has all that
     choosing among variants needs: no reason, of the head only validators and Date, of ``selecting`` only names.
@@ -81,6 +84,7 @@ class CacheEntry:
     scope: bytes = b""
     asked: Asked | None = None
     missing: int | None = None
+    tags: tuple[bytes, ...] = ()
     variant: bytes | None = attrs.field(default=None, init=False, repr=False)
     """For ``core.variance``: what :func:`~caching_proxy.rules.variance.variant_of` worked out."""
     language: bytes | None = attrs.field(default=None, init=False, repr=False)
@@ -138,4 +142,6 @@ class CacheEntry:
         weight = self.size
         for name, value in self.selecting:
             weight += len(name) + len(value or b"") + SELECTING_OVERHEAD
+        for tag in self.tags:
+            weight += len(tag) + TAG_OVERHEAD
         return weight

@@ -3,7 +3,8 @@
 A rule is a regular expression (RE2, see ``rules.linear_regex``) searched in path and query as sent, the methods that it
 is for, and the patterns (Redis globs, see ``rules.glob``) to invalidate when it matches. ``$1``…``$9`` in a pattern
 stand for what the groups captured, escaped, so that a client cannot smuggle in a ``*``; a group that took no part is
-empty, and ``\\$`` is a plain ``$``. The file is checked whole when it is read: a rule that could never work is an
+empty, and ``\\$`` is a plain ``$``. Tags may be named beside patterns, or in their place; what is captured stands in
+them as it is. The file is checked whole when it is read: a rule that could never work is an
 error, not a surprise.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 import attrs
 
@@ -19,6 +21,7 @@ from caching_proxy.http.tokens import is_token_text
 from caching_proxy.rules.glob import escape, literal, shorten
 from caching_proxy.rules.key import GET_PREFIX, PREFIX, key_bytes
 from caching_proxy.rules.linear_regex import Match, Regex, compile_regex
+from caching_proxy.rules.tags import MAX_TAG, Tags
 
 MAX_PATTERN = 4096
 """Longest pattern in bytes. A longer one is an error in the file; one that captures made longer is cut and given a
@@ -26,7 +29,7 @@ final ``*``: it takes a few keys too many rather than one too few."""
 
 _ANY_ROLE = GET_PREFIX + b"*:"
 _DEFAULT_METHODS = frozenset({b"POST"})
-_FIELDS = frozenset({"post_path_regex", "invalidate_patterns", "methods"})
+_FIELDS = frozenset({"post_path_regex", "invalidate_patterns", "invalidate_tags", "methods", "soft"})
 _REFERENCE = re.compile(rb"\\.|\$([1-9])", re.DOTALL)
 
 
@@ -36,11 +39,23 @@ class RulesError(ValueError):
 
 @attrs.frozen(slots=True)
 class Rule:
-    """A match of ``regex`` in a target requested by one of ``methods`` invalidates ``patterns``."""
+    """A match of ``regex`` in a target requested by one of ``methods`` invalidates ``patterns`` and ``tags``, ``soft``
+    or for good."""
 
     regex: Regex
     patterns: tuple[bytes, ...]
     methods: frozenset[bytes] = _DEFAULT_METHODS
+    tags: Tags = ()
+    soft: bool = False
+
+
+@attrs.frozen(slots=True)
+class Obsolete:
+    """What to invalidate: patterns and tags, each once."""
+
+    patterns: tuple[bytes, ...] = ()
+    tags: Tags = ()
+    soft: bool = False
 
 
 def parse_rules(text: str | bytes) -> tuple[Rule, ...]:
@@ -54,17 +69,30 @@ def parse_rules(text: str | bytes) -> tuple[Rule, ...]:
     return tuple(_rule(number, item) for number, item in enumerate(document, 1))
 
 
-def resolve(rules: tuple[Rule, ...], method: bytes, target: bytes) -> tuple[bytes, ...]:
-    """The patterns to invalidate after a successful ``method`` on ``target``, ready for a store, each once."""
-    found: dict[bytes, None] = {}
+def resolve(rules: tuple[Rule, ...], method: bytes, target: bytes) -> tuple[Obsolete, ...]:
+    """What to invalidate after a successful ``method`` on ``target``, ready for a store: at most one for good and one
+    softly, and nothing in both."""
+    patterns: dict[bytes, bool] = {}
+    tags: dict[bytes, bool] = {}
     for rule in rules:
         if method not in rule.methods:
             continue
         match = rule.regex.search(target)
-        if match is not None:
-            for pattern in rule.patterns:
-                found[shorten(normalise_pattern(_expanded(pattern, match)), MAX_PATTERN)] = None
-    return tuple(found)
+        if match is None:
+            continue
+        for pattern in rule.patterns:
+            name = shorten(normalise_pattern(_expanded(pattern, match, escape)), MAX_PATTERN)
+            patterns[name] = patterns.get(name, True) and rule.soft
+        for template in rule.tags:
+            tag = _expanded(template, match, bytes)
+            if 0 < len(tag) <= MAX_TAG:  # nothing carries others
+                tags[tag] = tags.get(tag, True) and rule.soft
+    parts = (Obsolete(_whose(patterns, soft), _whose(tags, soft), soft) for soft in (False, True))
+    return tuple(part for part in parts if part.patterns or part.tags)
+
+
+def _whose(found: dict[bytes, bool], soft: bool) -> tuple[bytes, ...]:
+    return tuple(name for name, softly in found.items() if softly is soft)
 
 
 def normalise_pattern(pattern: bytes) -> bytes:
@@ -126,28 +154,42 @@ def _rule(number: int, item: object) -> Rule:
         compiled = compile_regex(regex)
     except ValueError as error:
         raise wrong(f"post_path_regex {error}") from error
-    patterns = item.get("invalidate_patterns")
-    if not isinstance(patterns, list) or not patterns:
-        raise wrong("invalidate_patterns must be a list that is not empty")
     try:
-        return Rule(compiled, tuple(_pattern(one, compiled.groups) for one in patterns), _methods(item))
+        patterns = _templates(item, "invalidate_patterns", MAX_PATTERN, compiled.groups)
+        tags = _templates(item, "invalidate_tags", MAX_TAG, compiled.groups)
+        if not patterns and not tags:
+            raise RulesError("invalidate_patterns or invalidate_tags must be a list that is not empty")
+        soft = item.get("soft", False)
+        if not isinstance(soft, bool):
+            raise RulesError("soft must be true or false")
+        return Rule(compiled, patterns, _methods(item), tags, soft)
     except RulesError as error:
         raise wrong(str(error)) from error
 
 
-def _pattern(pattern: object, groups: int) -> bytes:
-    if not isinstance(pattern, str) or not pattern:
-        raise RulesError("invalidate_patterns must hold strings that are not empty")
+def _templates(item: dict[str, object], name: str, longest: int, groups: int) -> tuple[bytes, ...]:
+    """The list of patterns or of tags called ``name``; empty where there is none."""
+    if name not in item:
+        return ()
+    given = item[name]
+    if not isinstance(given, list) or not given:
+        raise RulesError(f"{name} must be a list that is not empty")
+    return tuple(_template(one, name, longest, groups) for one in given)
+
+
+def _template(text: object, name: str, longest: int, groups: int) -> bytes:
+    if not isinstance(text, str) or not text:
+        raise RulesError(f"{name} must hold strings that are not empty")
     try:
-        raw = key_bytes(pattern)
+        raw = key_bytes(text)
     except ValueError as error:
-        raise RulesError(f"invalidate_patterns: {pattern!r} is not valid text") from error
-    if len(raw) > MAX_PATTERN:
-        raise RulesError(f"invalidate_patterns: {pattern[:40]!r}… is longer than {MAX_PATTERN} bytes")
+        raise RulesError(f"{name}: {text!r} is not valid text") from error
+    if len(raw) > longest:
+        raise RulesError(f"{name}: {text[:40]!r}… is longer than {longest} bytes")
     for reference in _REFERENCE.finditer(raw):
         if reference[1] and int(reference[1]) > groups:
             given = f"{groups} group{'' if groups == 1 else 's'}"
-            raise RulesError(f"invalidate_patterns: {pattern!r} uses ${int(reference[1])}, post_path_regex has {given}")
+            raise RulesError(f"{name}: {text!r} uses ${int(reference[1])}, post_path_regex has {given}")
     return raw
 
 
@@ -168,10 +210,10 @@ def _methods(item: dict[str, object]) -> frozenset[bytes]:
     return frozenset(methods)
 
 
-def _expanded(pattern: bytes, match: Match) -> bytes:
+def _expanded(pattern: bytes, match: Match, quoted: Callable[[bytes], bytes]) -> bytes:
     def fill(reference: re.Match[bytes]) -> bytes:
         if reference[1] is None:
             return reference[0]
-        return escape(match[int(reference[1])] or b"")
+        return quoted(match[int(reference[1])] or b"")
 
     return _REFERENCE.sub(fill, pattern)

@@ -15,6 +15,7 @@ from caching_proxy.rules.freshness import Freshness
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.ranges import parse_content_range
 from caching_proxy.rules.storability import Verdict
+from caching_proxy.rules.tags import tags_of
 from caching_proxy.rules.variance import asked_of
 
 PROXY_AUTHENTICATION = frozenset((b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization"))
@@ -62,6 +63,7 @@ def make_entry(
         _part(response) if response.status == 206 else None,
         scope,
         None if verdict.selecting else asked_of(request.fields, worth),
+        tags=tags_of(response.fields, policy.tags) or (),
     )
 
 

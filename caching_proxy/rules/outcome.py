@@ -63,6 +63,7 @@ class Refusal(enum.Enum):
     REQUEST_BODY = "request-body"
     TOO_LARGE = "too-large"
     INCOMPLETE = "incomplete"
+    TAGS = "tags"  # too many or too long
     MEMORY = "memory"  # too many bodies are being collected already
 
 

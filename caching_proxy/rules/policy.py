@@ -49,7 +49,8 @@ class CachePolicy:
     the 10 % rule.
 
     The rest comes from a rule for the path: ``status_ttl`` are lifetimes in place of guesses, 0 for none; ``override``
-    beats what the backend says; ``vary`` names fields (lower case) that select a variant beside those of ``Vary``.
+    beats what the backend says; ``vary`` names fields (lower case) that select a variant beside those of
+    ``Vary``, ``tags`` are those that every response gets.
     """
 
     default_ttl: int = 1800
@@ -68,6 +69,7 @@ class CachePolicy:
     status_ttl: StatusTTLs = ()
     override: Override | None = None
     vary: tuple[bytes, ...] = ()
+    tags: tuple[bytes, ...] = ()
 
     def default_of(self, status: int) -> int | None:
         """The lifetime in place of a guess about a response with ``status`` that states none; None: guess."""

@@ -43,13 +43,13 @@ BYPASSES: Mapping[Bypass, Reason] = {
     ),
     Bypass.UPGRADE: Reason("H4", _R9110 + "7.8", "the request asks to switch protocols (Upgrade)"),
     Bypass.RULE: Reason(
-        "Z2",
+        "Z8",
         _PROJECT,
         "a rule of CACHE_RULES says for this path that answers are shared with nobody",
         'change "share" in the first rule of CACHE_RULES whose "match" is found in the target',
     ),
     Bypass.AMBIGUOUS: Reason(
-        "Z2",
+        "Z8",
         _PROJECT,
         "another rule of CACHE_RULES holds for the target as a backend may understand it (dots, slashes, encoding)",
         "send the target in its plain spelling",
@@ -222,6 +222,12 @@ REFUSALS: Mapping[Refusal, Reason] = {
         "B17", _PROJECT, "the body is longer than MAX_CACHEABLE_BYTES", "raise MAX_CACHEABLE_BYTES if memory allows"
     ),
     Refusal.INCOMPLETE: Reason("B17", _R9111 + "3.3", "the body broke off"),
+    Refusal.TAGS: Reason(
+        "Z9",
+        _PROJECT,
+        "the response has more or longer tags (Surrogate-Key, Cache-Tag) than are kept: 1000, 16 KiB together",
+        "have the backend send fewer tags, or shorter ones",
+    ),
     Refusal.MEMORY: Reason("B17", _PROJECT, "too many bodies were being collected at that moment"),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from caching_proxy.http.cache_control import CacheControl, delta_seconds
+from caching_proxy.http.hop_by_hop import TAG_FIELDS
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.http.values import transient
 from caching_proxy.rules.client_induced_errors import client_induced
@@ -18,6 +19,7 @@ from caching_proxy.rules.freshness import HEURISTIC_STATUSES, Freshness
 from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.ranges import parse_content_range
+from caching_proxy.rules.tags import tags_of
 
 UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | {302, 303, 307, 400, 401, 403, 451, 500, 502, 503, 504}
 """Statuses whose caching rules are implemented here, in the sense of must-understand (RFC 9111 §5.2.2.3)."""
@@ -71,6 +73,8 @@ def clear_at_a_glance(
         return False
     index = response.fields.index
     if b"vary" in index or b"set-cookie" in index or b"set-cookie2" in index:
+        return False
+    if not TAG_FIELDS.isdisjoint(index) and tags_of(response.fields, policy.tags) is None:
         return False
     return not _longer(response.fields, policy.max_body) and not is_endless(response.fields)
 
@@ -150,6 +154,10 @@ def _range(case: Case) -> Refusal | None:
     return None
 
 
+def _tags(case: Case) -> Refusal | None:
+    return Refusal.TAGS if tags_of(case.response.fields, case.policy.tags) is None else None
+
+
 def _freshness(case: Case) -> Refusal | None:
     """Something must allow storing (§3), and storing must be of use: now, after validation, or when stale."""
     status, freshness = case.response.status, case.freshness
@@ -203,6 +211,7 @@ _CHECKS: tuple[_Check, ...] = (
     _set_cookie,
     _vary,
     _range,
+    _tags,
     _freshness,
     _too_large,
 )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from caching_proxy.http.hop_by_hop import hop_by_hop
+from caching_proxy.http.hop_by_hop import TAG_FIELDS, hop_by_hop
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.rules.conditional import entity_tags, is_strong, weakly_equal
 from caching_proxy.rules.entry import CacheEntry, Flag
@@ -150,6 +150,8 @@ def freshen(
     if verdict.refusal is not None:
         return None
     renewed = make_entry(entry.key, asked, head, entry.body, verdict, policy, received_at, entry.scope)
+    if TAG_FIELDS.isdisjoint(response.fields.index):  # a 304 need not repeat them
+        renewed.tags = tuple(dict.fromkeys((*entry.tags, *policy.tags)))
     if not entry.selecting and not renewed.selecting:
         renewed.asked = entry.asked
     same_names = [name for name, _ in renewed.selecting] == [name for name, _ in entry.selecting]
@@ -183,6 +185,12 @@ def head_update(
 def marked_stale(entry: CacheEntry, now: float) -> CacheEntry:
     """``entry`` stale from ``now`` on, not to be served without asking; it may still be validated."""
     return attrs.evolve(entry, lifetime=min(entry.lifetime, entry.age(now)), stale_while_revalidate=0)
+
+
+def softened(entry: CacheEntry, moment: float, now: float) -> CacheEntry:
+    """``entry`` stale since ``moment``, when it was invalidated softly: what may be done with stale responses may be
+    done with it."""
+    return attrs.evolve(entry, lifetime=min(entry.lifetime, entry.age(min(moment, now))))
 
 
 def _same_representation(entry: CacheEntry, fields: Fields) -> bool:

@@ -248,6 +248,7 @@ def outline_of(entry: CacheEntry) -> CacheEntry:
         body=b"",
         missing=entry.length,
         selecting=tuple([(name, None) for name, _ in entry.selecting]),
+        tags=(),
     )
     outline.variant, outline.language = variant_of(entry), language_of(entry)
     return outline

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from caching_proxy.interfaces import IStore, Scanned, Stored, StoreError, StoreUnavailable
+from caching_proxy.interfaces import Fate, IStore, Scanned, Stored, StoreError, StoreUnavailable
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.store.breaker import Breaker, Phase
 from caching_proxy.store.redis.errors import tells_of_health
@@ -56,8 +56,16 @@ class CircuitBreakerStore:
     def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
         return self._guard(self.store.lookup, key, fields)
 
-    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None) -> Deferred[None]:
-        return self._guard(self.store.put, key, field, value, ttl_ms, since)
+    def put(
+        self,
+        key: bytes,
+        field: bytes,
+        value: bytes,
+        ttl_ms: int,
+        since: bytes | None = None,
+        tags: Sequence[bytes] = (),
+    ) -> Deferred[None]:
+        return self._guard(self.store.put, key, field, value, ttl_ms, since, tags)
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
         return self._guard(self.store.discard, key, field)
@@ -70,6 +78,15 @@ class CircuitBreakerStore:
 
     def mark(self, invalidation: Invalidation) -> Deferred[None]:
         return self._guard(self.store.mark, invalidation)
+
+    def tagged(self, tag: bytes, cursor: bytes, fate: Fate, moment: float = 0.0) -> Deferred[Scanned]:
+        return self._guard(self.store.tagged, tag, cursor, fate, moment)
+
+    def soften(self, keys: Sequence[bytes], moment: float) -> Deferred[set[bytes]]:
+        return self._guard(self.store.soften, keys, moment)
+
+    def soften_target(self, target: bytes, moment: float) -> Deferred[set[bytes]]:
+        return self._guard(self.store.soften_target, target, moment)
 
     def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
         return self._guard(self.store.scan, cursor, prefix)

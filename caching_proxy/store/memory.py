@@ -6,19 +6,22 @@ variant, as on Redis; it is gone the moment its time is over, and its memory is 
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import count
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from caching_proxy.interfaces import NO_OUTLINES, SCAN_ENDS, IStore, Scanned, Stored, StoreError
+from caching_proxy.interfaces import NO_OUTLINES, NOT_STALE, SCAN_ENDS, Fate, IStore, Scanned, Stored, StoreError
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.codec import outline_in
 from caching_proxy.rules.key import target_in
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
+from caching_proxy.rules.tag_index import ByTag
 from caching_proxy.rules.variance import PLAIN_VARIANT
 from caching_proxy.store.buckets import Buckets
 from caching_proxy.store.expiries import NEVER, Expiries
@@ -29,8 +32,19 @@ VARIANT_OVERHEAD = 150
 SCAN_STEP = 1000
 """Keys that a step of a walk gives."""
 
+TAG_OVERHEAD = 350
+"""Bytes that a tag of a variant costs beside itself."""
+
+TAGGED_STEP = 1000
+"""Keys that a step of a walk over those of a tag looks at."""
+
+MAX_WALKS = 256
+"""Walks over the keys of a tag at one time; each holds what it has to look at, and the oldest is given up."""
+
 SWEEP_STEP = 1000
 """Ended keys that are forgotten in one turn of the loop: about two milliseconds."""
+
+_CURSOR = re.compile(rb"([0-9]{1,18}):([0-9]{1,18})")
 
 
 @attrs.define(slots=True, eq=False)
@@ -40,6 +54,8 @@ class _Slot:
 
     size: int
     variants: dict[bytes, bytes] = attrs.Factory(dict)
+    tags: dict[bytes, tuple[bytes, ...]] = attrs.Factory(dict)
+    stale: dict[bytes, float] = attrs.Factory(dict)
     expires_at: float = 0.0
     due: int = NEVER
 
@@ -64,6 +80,9 @@ class MemoryStore:
         self._max_variant_bytes = max_variant_bytes
         self._slots: OrderedDict[bytes, _Slot] = OrderedDict()
         self._targets: dict[bytes, set[bytes]] = {}
+        self._tags = ByTag()
+        self._walks: dict[int, Sequence[bytes]] = {}
+        self._walk_numbers = count(1)
         self._buckets = Buckets()
         self._expiries = Expiries()
         self._timer: IDelayedCall | None = None
@@ -87,14 +106,23 @@ class MemoryStore:
         outlines = NO_OUTLINES
         if len(variants) > 1 or PLAIN_VARIANT not in variants:
             outlines = {name: outline_in(value) for name, value in variants.items()}
-        return succeed(Stored(some, max(1, int((slot.expires_at - now) * 1000)), outlines))
+        stale = slot.stale.copy() if slot.stale else NOT_STALE
+        return succeed(Stored(some, max(1, int((slot.expires_at - now) * 1000)), outlines, stale))
 
-    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None) -> Deferred[None]:
+    def put(
+        self,
+        key: bytes,
+        field: bytes,
+        value: bytes,
+        ttl_ms: int,
+        since: bytes | None = None,
+        tags: Sequence[bytes] = (),
+    ) -> Deferred[None]:
         now = self._clock.seconds()
         slot = self._live(key, now)
-        size = len(field) + len(value) + VARIANT_OVERHEAD
+        size = len(field) + len(value) + VARIANT_OVERHEAD + _size_of(tags)
         if ttl_ms > 0 and size + len(key) + KEY_OVERHEAD <= self._max_bytes:
-            self._write(key, slot or self._made(key), field, value, now + ttl_ms / 1000)
+            self._write(key, slot or self._made(key), field, value, now + ttl_ms / 1000, tuple(tags))
         elif slot is not None:
             self._forget_variant(key, slot, field)
         return succeed(None)
@@ -112,6 +140,49 @@ class MemoryStore:
 
     def mark(self, invalidation: Invalidation) -> Deferred[None]:
         return succeed(None)
+
+    def tagged(self, tag: bytes, cursor: bytes, fate: Fate, moment: float = 0.0) -> Deferred[Scanned]:
+        if cursor == SCAN_ENDS:
+            keys: Sequence[bytes] = list(self._tags.of(tag))
+            number, start = next(self._walk_numbers), 0
+        else:
+            walk = _CURSOR.fullmatch(cursor)
+            number, start = (int(walk[1]), int(walk[2])) if walk is not None else (0, 0)
+            keys = self._walks.pop(number, ())
+            if not keys:
+                return fail(StoreError("invalid cursor"))
+        end = start + TAGGED_STEP
+        if end < len(keys):
+            self._walks[number] = keys
+            if len(self._walks) > MAX_WALKS:
+                del self._walks[next(iter(self._walks))]
+        found = [key for key in keys[start:end] if self._fated(key, tag, fate, moment)]
+        return succeed(Scanned(found, b"%d:%d" % (number, end) if end < len(keys) else SCAN_ENDS))
+
+    def _fated(self, key: bytes, tag: bytes, fate: Fate, moment: float) -> bool:
+        """Do to the variants of ``key`` that carry ``tag`` what is to be done; whether there were any."""
+        slot = self._live(key, self._clock.seconds())
+        fields = [] if slot is None else [field for field, tags in slot.tags.items() if tag in tags]
+        if slot is None or not fields:
+            return False
+        for field in fields:
+            if fate is Fate.DELETED:
+                self._forget_variant(key, slot, field)
+            elif fate is Fate.STALE:
+                slot.stale[field] = moment
+        return True
+
+    def soften(self, keys: Sequence[bytes], moment: float) -> Deferred[set[bytes]]:
+        now, found = self._clock.seconds(), set[bytes]()
+        for key in keys:
+            slot = self._live(key, now)
+            if slot is not None:
+                slot.stale = dict.fromkeys(slot.variants, moment)
+                found.add(key)
+        return succeed(found)
+
+    def soften_target(self, target: bytes, moment: float) -> Deferred[set[bytes]]:
+        return self.soften(list(self._targets.get(target, ())), moment)
 
     def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
         if not cursor.isdigit() or len(cursor) > 9:
@@ -159,8 +230,13 @@ class MemoryStore:
             keys.add(key)
         return slot
 
-    def _write(self, key: bytes, slot: _Slot, field: bytes, value: bytes, expires_at: float) -> None:
+    def _write(
+        self, key: bytes, slot: _Slot, field: bytes, value: bytes, expires_at: float, tags: tuple[bytes, ...]
+    ) -> None:
         variants = slot.variants
+        slot.stale.pop(field, None)
+        if tags or slot.tags:
+            self._retag(key, slot, field, tags)
         replaced = variants.pop(field, None)
         if not variants or expires_at > slot.expires_at:
             slot.expires_at = expires_at
@@ -173,6 +249,18 @@ class MemoryStore:
             self._remember_expiry(key, slot)
         if self.bytes > self._max_bytes or len(variants) > 1:
             self._make_room(key, slot)
+
+    def _retag(self, key: bytes, slot: _Slot, field: bytes, tags: tuple[bytes, ...]) -> None:
+        """``field`` carries ``tags`` now, and no others."""
+        old = slot.tags.pop(field, ())
+        others = {tag for each in slot.tags.values() for tag in each}
+        self._tags.discard(key, [tag for tag in old if tag not in others])
+        if tags:
+            slot.tags[field] = tags
+            self._tags.add(key, tags)
+        growth = _size_of(tags) - _size_of(old)
+        slot.size += growth
+        self.bytes += growth
 
     def _make_room(self, key: bytes, slot: _Slot) -> None:
         """Within one key first, then by dropping the least recently used others."""
@@ -187,6 +275,9 @@ class MemoryStore:
         value = slot.variants.pop(field, None)
         if value is None:
             return False
+        slot.stale.pop(field, None)
+        if slot.tags:
+            self._retag(key, slot, field, ())
         size = len(field) + len(value) + VARIANT_OVERHEAD
         slot.size -= size
         self.bytes -= size
@@ -196,6 +287,8 @@ class MemoryStore:
 
     def _forget(self, key: bytes) -> bool:
         slot = self._slots.pop(key)
+        for tags in slot.tags.values():
+            self._tags.discard(key, tags)
         self.bytes -= slot.size
         self._buckets.discard(key)
         self._expiries.forget(key, slot.due)
@@ -232,3 +325,7 @@ class MemoryStore:
             else:  # its life was prolonged, or ends far away
                 self._remember_expiry(key, slot)
         self._arm()
+
+
+def _size_of(tags: Sequence[bytes]) -> int:
+    return sum(map(len, tags)) + TAG_OVERHEAD * len(tags)

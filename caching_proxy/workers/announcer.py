@@ -8,13 +8,12 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, succeed
 
-from caching_proxy.rules.bus_message import EVERYTHING, Invalidation
+from caching_proxy.rules.bus_message import EVERYTHING, KINDS, Invalidation
 from caching_proxy.workers.frames import PIECE_BYTES
 from caching_proxy.workers.siblings import Reply, Siblings, Words
 
 OnRemoved = Callable[[set[bytes]], object]
 
-KINDS = ("targets", "keys", "patterns")
 MAX_TOGETHER = 500
 SEPARATOR = b"\n"
 """Between keys: none holds a line end, as targets have none and roles are escaped."""
@@ -138,9 +137,11 @@ def _size(invalidation: Invalidation) -> int:
     return 20 + sum(len(one) + 4 for kind in KINDS for one in getattr(invalidation, kind))
 
 
-def _words(invalidation: Invalidation) -> dict[str, list[str]]:
-    return {kind: [one.decode("latin-1") for one in getattr(invalidation, kind)] for kind in KINDS}
+def _words(invalidation: Invalidation) -> dict[str, Any]:
+    lists = {kind: [one.decode("latin-1") for one in getattr(invalidation, kind)] for kind in KINDS}
+    return {**lists, "soft": invalidation.soft}
 
 
 def _invalidation(words: dict[str, Any]) -> Invalidation:
-    return Invalidation(*(tuple(one.encode("latin-1") for one in words[kind]) for kind in KINDS))
+    lists = {kind: tuple(one.encode("latin-1") for one in words[kind]) for kind in KINDS}
+    return Invalidation(**lists, soft=words["soft"])

@@ -16,8 +16,8 @@ def hot(proxy: MemoryProxy) -> list[bytes]:
 
 
 def fill(proxy: MemoryProxy) -> None:
-    proxy.says(FRESH)
     for target in ("/x", "/y"):
+        proxy.says(FRESH, f"Surrogate-Key: {target[1:]}")
         proxy.get(target)
 
 
@@ -41,13 +41,27 @@ def test_dropping_a_target_tells_by_itself(proxy: MemoryProxy) -> None:
     assert proxy.store.calls == ["delete_target"]
 
 
+def test_tags_and_what_is_soft_tell_like_the_others(proxy: MemoryProxy) -> None:
+    fill(proxy)
+    for begin, told in (
+        (lambda: proxy.invalidate_tags(b"x"), Invalidation(tags=(b"x",))),
+        (lambda: proxy.invalidate_tags(b"x", soft=True), Invalidation(tags=(b"x",), soft=True)),
+        (lambda: proxy.invalidate(X.decode(), soft=True), Invalidation(keys=(X,), soft=True)),
+        (lambda: proxy.invalidate("cache:*", soft=True), Invalidation(patterns=(b"cache:*",), soft=True)),
+    ):
+        proxy.store.calls.clear()
+        proxy.store.marks.clear()
+        begin()
+        assert (proxy.store.calls[0], proxy.store.calls[-1], proxy.store.marks) == ("mark", "mark", [told, told])
+
+
 @pytest.mark.parametrize("pattern", [b"cache:*:/x", X])
 @pytest.mark.parametrize("nth", [1, 2])
 def test_it_is_not_done_before_the_others_are_told(proxy: MemoryProxy, pattern: bytes, nth: int) -> None:
     fill(proxy)
     proxy.store.hold("mark")
     answers: list[int] = []
-    proxy.invalidator.invalidate(pattern).addCallback(answers.append)
+    proxy.invalidator.invalidate(pattern).addCallback(len).addCallback(answers.append)
     for _ in range(nth - 1):
         proxy.store.release_one("mark")
     assert (answers, "delete" in proxy.store.calls) == ([], nth > 1)
@@ -71,12 +85,19 @@ def test_a_write_that_is_taken_back_is_nobody_elses_business(proxy: MemoryProxy)
 
 
 @pytest.mark.parametrize(
-    "invalidation", [Invalidation(targets=(b"/x",)), Invalidation(keys=(X,)), Invalidation(patterns=(b"cache:*:/x",))]
+    "invalidation",
+    [
+        Invalidation(targets=(b"/x",)),
+        Invalidation(keys=(X,)),
+        Invalidation(patterns=(b"cache:*:/x",)),
+        Invalidation(tags=(b"none", b"x")),
+    ],
 )
 def test_what_others_tell_leaves_memory_and_not_the_store(proxy: MemoryProxy, invalidation: Invalidation) -> None:
     fill(proxy)
     calls = list(proxy.store.calls)
     lease = proxy.leases.open(X)
+    assert lease.carry([b"x"])
     proxy.invalidator.carried_out_elsewhere(invalidation)
     assert hot(proxy) == [b"cache:GET:anonymous:/y"]
     assert not lease.valid

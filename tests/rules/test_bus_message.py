@@ -34,7 +34,8 @@ def test_there_and_back(invalidation: Invalidation) -> None:
         b'{"origin": 1, "targets": [], "keys": [], "patterns": []}',
         b'{"origin": "me", "targets": [1], "keys": [], "patterns": []}',
         b'{"origin": "me", "targets": ["\\u1234"], "keys": [], "patterns": []}',
-        b'{"origin": "me", "targets": [], "keys": [], "patterns": [], "tags": ["a"]}',
+        b'{"origin": "me", "targets": [], "keys": [], "patterns": [], "tags": [["a"]]}',
+        b'{"origin": "me", "targets": [], "keys": [], "patterns": [], "news": ["a"]}',
     ],
 )
 def test_what_cannot_be_read_means_everything(message: bytes) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from caching_proxy.rules.glob import compile_glob
 from caching_proxy.rules.invalidation_rules import (
     MAX_PATTERN,
+    Obsolete,
     RulesError,
     normalise_pattern,
     parse_rules,
@@ -24,7 +25,9 @@ def rule(regex: str, *patterns: str, **more: object) -> dict[str, object]:
 
 
 def resolved(method: bytes, target: bytes, *rules: dict[str, object]) -> tuple[bytes, ...]:
-    return resolve(parse_rules(json.dumps(rules)), method, target)
+    return tuple(
+        pattern for part in resolve(parse_rules(json.dumps(rules)), method, target) for pattern in part.patterns
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,32 @@ def test_every_matching_rule_counts_and_patterns_come_once() -> None:
     assert resolved(b"POST", b"/a", *rules) == (b"cache:GET:*:/1", b"cache:GET:*:/2", b"x")
     assert resolved(b"POST", b"/c", *rules) == ()
     assert resolved(b"POST", b"/a") == ()
+
+
+def test_tags_beside_patterns_or_alone() -> None:
+    rules = [
+        {"post_path_regex": "^/items/(.*)$", "invalidate_tags": ["item-$1", "items", "*"]},
+        rule("^/items", "cache:GET:/items", invalidate_tags=["items", "$a"], soft=True),
+        rule("^/items", "cache:GET:/other", soft=True),
+    ]
+    found = resolve(parse_rules(json.dumps(rules)), b"POST", b"/items/a*b")
+    assert found == (
+        Obsolete((), (b"item-a*b", b"items", b"*")),
+        Obsolete((b"cache:GET:*:/items", b"cache:GET:*:/other"), (b"$a",), soft=True),
+    )
+    assert resolve(parse_rules(json.dumps(rules)), b"POST", b"/none") == ()
+
+
+def test_a_tag_that_captures_made_too_long_is_carried_by_nothing() -> None:
+    rules = parse_rules('[{"post_path_regex": "^/(.*)$", "invalidate_tags": ["$1"]}]')
+    assert resolve(rules, b"POST", b"/" + b"a" * 1024) == (Obsolete((), (b"a" * 1024,)),)
+    assert resolve(rules, b"POST", b"/" + b"a" * 1025) == ()
+    assert resolve(rules, b"POST", b"/") == ()
+
+
+def test_a_rule_without_anything_to_invalidate() -> None:
+    with pytest.raises(RulesError, match=r"^rule 1: invalidate_patterns or invalidate_tags must be a list"):
+        parse_rules('[{"post_path_regex": "a"}]')
 
 
 def test_methods() -> None:
@@ -107,7 +136,15 @@ def test_a_file_that_is_wrong_as_a_whole(text: str | bytes, message: str) -> Non
         ({"methods": [""]}, "'' is no method name"),
         ({"methods": [1]}, "1 is no method name"),
         ({"methods": ["POST", "GET"]}, "GET changes nothing"),
-        ({"patterns": []}, "unknown field 'patterns'; known are invalidate_patterns, methods, post_path_regex"),
+        (
+            {"patterns": []},
+            "unknown field 'patterns'; known are invalidate_patterns, invalidate_tags, methods, post_path_regex, soft",
+        ),
+        ({"invalidate_tags": []}, "invalidate_tags must be a list that is not empty"),
+        ({"invalidate_tags": [1]}, "invalidate_tags must hold strings"),
+        ({"invalidate_tags": ["$2"]}, r"invalidate_tags: '\$2' uses \$2, post_path_regex has 1 group$"),
+        ({"invalidate_tags": ["x" * 1025]}, "longer than 1024 bytes"),
+        ({"soft": 1}, "soft must be true or false"),
     ],
 )
 def test_a_rule_that_is_wrong(changes: dict[str, object], message: str) -> None:
@@ -154,7 +191,7 @@ def test_normalise_pattern(pattern: bytes, expected: bytes) -> None:
 def test_captures_cannot_make_a_pattern_longer_than_the_bound() -> None:
     rules = parse_rules(json.dumps([rule("^/(.*)$", "cache:GET:/$1/$1")]))
     captured = b"*" * 5000
-    (pattern,) = resolve(rules, b"POST", b"/" + captured)
+    ((pattern,),) = (part.patterns for part in resolve(rules, b"POST", b"/" + captured))
     assert len(pattern) <= MAX_PATTERN
     matches = compile_glob(pattern)
     assert matches(b"cache:GET:admin:/" + captured + b"/" + captured)
@@ -169,7 +206,7 @@ captures = st.lists(text, max_size=8).map(b"".join)
 @given(captures, captures)
 def test_a_capture_stands_only_for_itself(captured: bytes, other: bytes) -> None:
     rules = parse_rules(json.dumps([rule("^/in/(.*)$", "cache:GET:*:/out/$1/end")]))
-    (pattern,) = resolve(rules, b"POST", b"/in/" + captured)
+    ((pattern,),) = (part.patterns for part in resolve(rules, b"POST", b"/in/" + captured))
     matches = compile_glob(pattern)
     assert matches(b"cache:GET:r:/out/" + captured + b"/end")
     assert matches(b"cache:GET:r:/out/" + other + b"/end") is (other == captured)

@@ -121,8 +121,12 @@ class Cache:
     async def why(self, question, client_ip):
         raise AssertionError("nothing is asked here")
 
-    def invalidate(self, pattern):
-        self.calls.append(pattern)
+    def invalidate(self, pattern, soft):
+        self.calls.append((pattern, "soft") if soft else pattern)
+        return self.answer
+
+    def invalidate_tags(self, tags, soft):
+        self.calls.append((tags, "soft") if soft else tags)
         return self.answer
 
     def keys(self, match, limit, cursor):
@@ -142,6 +146,7 @@ class Cache:
             ready=lambda: self.report,
             metrics=self.metrics,
             invalidate=self.invalidate,
+            invalidate_tags=self.invalidate_tags,
             keys=self.keys,
             entries=self.entries,
             clock=self.clock,

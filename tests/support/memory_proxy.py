@@ -23,7 +23,16 @@ from caching_proxy.cache.steps import Tell
 from caching_proxy.http.body import Body, Source
 from caching_proxy.http.dates import format_date
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
-from caching_proxy.interfaces import Identity, IStore, ITokenVerifier, Scanned, Stored, StoreError, UpstreamResponse
+from caching_proxy.interfaces import (
+    Fate,
+    Identity,
+    IStore,
+    ITokenVerifier,
+    Scanned,
+    Stored,
+    StoreError,
+    UpstreamResponse,
+)
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.cache_rules import parse_cache_rules
 from caching_proxy.rules.invalidation_rules import Rule
@@ -121,8 +130,25 @@ class GatedStore:
         self.lookups.append(tuple(fields or ()))
         return self._do("lookup", key, fields)
 
-    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None) -> Deferred[None]:
-        return self._do("put", key, field, value, ttl_ms, since)
+    def put(
+        self,
+        key: bytes,
+        field: bytes,
+        value: bytes,
+        ttl_ms: int,
+        since: bytes | None = None,
+        tags: Sequence[bytes] = (),
+    ) -> Deferred[None]:
+        return self._do("put", key, field, value, ttl_ms, since, tags)
+
+    def tagged(self, tag: bytes, cursor: bytes, fate: Fate, moment: float = 0.0) -> Deferred[Scanned]:
+        return self._do("tagged", tag, cursor, fate, moment)
+
+    def soften(self, keys: Sequence[bytes], moment: float) -> Deferred[set[bytes]]:
+        return self._do("soften", keys, moment)
+
+    def soften_target(self, target: bytes, moment: float) -> Deferred[set[bytes]]:
+        return self._do("soften_target", target, moment)
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
         return self._do("discard", key, field)
@@ -354,10 +380,16 @@ class MemoryProxy:
         """Let cache rules hold."""
         self.terms.use(parse_cache_rules(json.dumps(rules)))
 
-    def invalidate(self, pattern: str) -> list[int | Failure]:
+    def invalidate(self, pattern: str, soft: bool = False) -> list[int | Failure]:
         """What became of it so far: empty while it waits."""
         result: list[int | Failure] = []
-        self.invalidator.invalidate(pattern.encode()).addBoth(result.append)
+        self.invalidator.invalidate(pattern.encode(), soft=soft).addCallback(len).addBoth(result.append)
+        return result
+
+    def invalidate_tags(self, *tags: bytes, soft: bool = False) -> list[int | Failure]:
+        """What became of it so far: empty while it waits."""
+        result: list[int | Failure] = []
+        self.invalidator.invalidate_tags(tags, soft).addCallback(len).addBoth(result.append)
         return result
 
 

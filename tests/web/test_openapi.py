@@ -23,7 +23,7 @@ def endpoints():
         raise AssertionError("nothing is asked here")
 
     return admin_children(
-        AdminServices(b"t", False, unused, Metrics(), unused, unused, unused, Clock(), Cache().insight)
+        AdminServices(b"t", False, unused, Metrics(), unused, unused, unused, unused, Clock(), Cache().insight)
     )
 
 

@@ -195,6 +195,8 @@ class Fetcher:
             cache_request.view.scope,
             self._varying.worth,
         )
+        if cache_request.spoilt(made.tags):  # who came since must not be given it
+            backend_request.land(FlightResult.ABANDONED)
         if body is None:
             return self._collected(backend_request, response, made, now)
         self._store(backend_request, made)
@@ -257,6 +259,8 @@ class Fetcher:
     def _keep(self, backend_request: BackendRequest, entry: CacheEntry) -> None:
         """Store ``entry`` in place of what it replaces, though that may have been another variant (§4.3.3)."""
         cache_request, lookup = backend_request.cache_request, backend_request.lookup
+        if cache_request.spoilt(entry.tags):
+            backend_request.land(FlightResult.ABANDONED)
         gone: list[CacheEntry] = []
         if entry.part is None and (lookup.entry is not None or lookup.part is not None):
             old = (lookup.entry, lookup.part)

@@ -43,6 +43,9 @@ class Revalidation:
             for old, new in zip(chosen, fresh, strict=True)
             if new is None or (old is backend_request.lookup.entry and field_name(old) != field_name(new))
         ]
+        tags = {tag for entry in kept for tag in entry.tags}
+        if cache_request.spoilt(tags):  # who came since must not be given it
+            backend_request.land(FlightResult.ABANDONED)
         self._writer.keep(kept, cache_request.give_lease(), cache_request.known, gone)
         first = fresh[0]
         self.note(cache_request.crowd, first)

@@ -8,19 +8,22 @@ may be filled by another proxy at any moment.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from caching_proxy.cache.tiers.sweeper import Sweep
 from caching_proxy.cache.tiers.target_index import ByTarget
 from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.tag_index import ByTag
 
 OVERHEAD = 300
 """Bytes that a remembered answer costs beside its key and entries."""
 
 ENTRY_OVERHEAD = 700
 """Bytes that an entry costs beside its key, head and body, as in the hot tier."""
+
+_UNTAGGED: frozenset[bytes] = frozenset()
 
 
 @attrs.define(slots=True, eq=False)
@@ -30,6 +33,7 @@ class Remembered:
     entries: Sequence[CacheEntry]
     expires_at: float
     size: int
+    tags: frozenset[bytes] = frozenset()
 
 
 class BurstTier:
@@ -38,6 +42,7 @@ class BurstTier:
     def __init__(self, max_entries: int, max_bytes: int, ttl: float) -> None:
         self._answers: OrderedDict[bytes, Remembered] = OrderedDict()
         self._targets = ByTarget()
+        self._tags = ByTag()
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._ttl = ttl
@@ -76,14 +81,18 @@ class BurstTier:
         self.remove(key)
         for sweep in self.sweeps:
             sweep.spared.add(key)
-        size = OVERHEAD + len(key)
+        size, tags = OVERHEAD + len(key), _UNTAGGED
         for entry in entries:
             size += ENTRY_OVERHEAD + entry.weight
+            if entry.tags:
+                tags = tags.union(entry.tags)
         expires_at = now + min(self._ttl, ttl_ms / 1000)
         if size > self._max_bytes or self._max_entries <= 0 or expires_at <= now:
             return
-        self._answers[key] = Remembered(entries, expires_at, size)
+        self._answers[key] = Remembered(entries, expires_at, size, tags)
         self._targets.add(key)
+        if tags:
+            self._tags.add(key, tags)
         self.bytes += size
         while len(self._answers) > self._max_entries or self.bytes > self._max_bytes:
             self.remove(next(iter(self._answers)))
@@ -95,6 +104,8 @@ class BurstTier:
         if answer is None:
             return False
         self._targets.discard(key)
+        if answer.tags:
+            self._tags.discard(key, answer.tags)
         self.bytes -= answer.size
         return True
 
@@ -109,9 +120,14 @@ class BurstTier:
             self.remove(key)
         return gone
 
+    def tagged(self, tags: Iterable[bytes]) -> set[bytes]:
+        """The keys with a variant that carries one of ``tags``."""
+        return set().union(*map(self._tags.of, tags))
+
     def clear(self) -> None:
         self._answers.clear()
         self._targets.clear()
+        self._tags.clear()
         self.bytes = 0
 
     def _swept(self, key: bytes) -> bool:

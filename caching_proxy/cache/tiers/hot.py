@@ -20,6 +20,7 @@ from caching_proxy.cache.tiers.variants import arranged, field_name
 from caching_proxy.http.memo import Memo
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
+from caching_proxy.rules.tag_index import ByTag
 from caching_proxy.rules.variance import outline_of
 
 OVERHEAD = 700
@@ -28,6 +29,7 @@ OVERHEAD = 700
 CHOICES = 16
 """Combinations of the fields that ``Vary`` names for which a generation of a record remembers what answers them."""
 
+_UNTAGGED: frozenset[bytes] = frozenset()
 _NONE: Memo[object, Shown] = Memo(0)  # keeps nothing, and is shared: most records are never asked for twice
 
 
@@ -39,7 +41,7 @@ class HotRecord:
     ``shown`` is what answers where nothing a request says makes any.
     """
 
-    __slots__ = ("entries", "expires_at", "named", "renderings", "rendered_at", "shown", "size", "whole")
+    __slots__ = ("entries", "expires_at", "named", "renderings", "rendered_at", "shown", "size", "tags", "whole")
 
     def __init__(self, entries: Sequence[CacheEntry], expires_at: float) -> None:
         self.entries = entries
@@ -47,8 +49,11 @@ class HotRecord:
         self.size = OVERHEAD * len(entries)
         self.whole = 0
         self.named = _named(entries)
+        self.tags: frozenset[bytes] = _UNTAGGED
         for entry in entries:
             self.size += entry.weight
+            if entry.tags:
+                self.tags = self.tags.union(entry.tags)
             if entry.missing is None:
                 self.whole += 1
         self.renderings = _NONE
@@ -84,6 +89,7 @@ class HotTier:
     ) -> None:
         self._records: OrderedDict[bytes, HotRecord] = OrderedDict()
         self._targets = ByTarget()
+        self._tags = ByTag()
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._ttl = ttl
@@ -169,6 +175,8 @@ class HotTier:
             return False
         self._records[key] = record
         self._targets.add(key)
+        if record.tags:
+            self._tags.add(key, record.tags)
         self.entries += record.whole
         self.bytes += record.size
         while self.entries > self._max_entries or self.bytes > self._max_bytes:
@@ -206,6 +214,10 @@ class HotTier:
             self._remove(key)
         return gone
 
+    def tagged(self, tags: Iterable[bytes]) -> set[bytes]:
+        """The keys with a variant that carries one of ``tags``."""
+        return set().union(*map(self._tags.of, tags))
+
     def keys(self, now: float) -> list[bytes]:
         """Keys that may still be used."""
         return [key for key in list(self._records) if self.holds(key, now)]
@@ -214,6 +226,7 @@ class HotTier:
         """Forget everything."""
         self._records.clear()
         self._targets.clear()
+        self._tags.clear()
         self.entries = self.bytes = 0
 
     def _swept(self, key: bytes) -> bool:
@@ -225,6 +238,8 @@ class HotTier:
         if record is None:
             return False
         self._targets.discard(key)
+        if record.tags:
+            self._tags.discard(key, record.tags)
         self.entries -= record.whole
         self.bytes -= record.size
         return True

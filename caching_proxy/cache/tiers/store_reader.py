@@ -8,7 +8,7 @@ an invalidation covers is never given out, however late the store carries it out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 
 import attrs
@@ -25,6 +25,7 @@ from caching_proxy.interfaces import IStore, Stored, StoreError, StoreUnavailabl
 from caching_proxy.rules.codec import CodecError, UnknownVersion, decode, decode_outline, outline_in
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.outcome import Trouble
+from caching_proxy.rules.validation import softened
 from caching_proxy.rules.variance import PLAIN_VARIANT, variant_of
 
 
@@ -68,7 +69,7 @@ class StoreReader:
     the hot tier has taken it.
 
     ``invalid_before`` tells up to which moment the store's content of a key is invalid
-    (:meth:`Invalidator.invalid_before`).
+    (:meth:`Invalidator.invalid_before`), ``tagged_before`` the same of what carries some tags.
     """
 
     _log = Logger()
@@ -80,6 +81,7 @@ class StoreReader:
         leases: Leases,
         clock: IReactorTime,
         invalid_before: Callable[[bytes], float],
+        tagged_before: Callable[[Collection[bytes]], float],
         varying: VaryNames,
     ) -> None:
         self._store = store
@@ -87,6 +89,7 @@ class StoreReader:
         self._leases = leases
         self._clock = clock
         self._horizon = invalid_before
+        self._tagged = tagged_before
         self._varying = varying
         self._reads: dict[tuple[bytes, tuple[bytes, ...]], _Read] = {}
         self.asked = 0
@@ -152,7 +155,7 @@ class StoreReader:
             return Found((), _trouble(error))
         if stored is None:
             return Found()
-        return Found(*self._entries_in(stored, key, fields, before, lambda field, error: None))
+        return Found(*self._entries_in(stored, key, fields, before, lambda tags: False, lambda field, error: None))
 
     def _decoded(self, stored: Stored, read: _Read) -> Found:
         key = read.lease.key
@@ -161,7 +164,8 @@ class StoreReader:
             self._log.warn("unreadable entry {key} dropped: {reason}", key=key.decode("latin-1"), reason=str(error))
             self._drop(self._store.discard(key, field))
 
-        return Found(*self._entries_in(stored, key, read.fields, read.invalid_before, spoilt), read.lease)
+        gone = read.lease.spoils
+        return Found(*self._entries_in(stored, key, read.fields, read.invalid_before, gone, spoilt), read.lease)
 
     def _entries_in(
         self,
@@ -169,9 +173,11 @@ class StoreReader:
         key: bytes,
         fields: tuple[bytes, ...],
         invalid_before: float,
+        gone: Callable[[Collection[bytes]], bool],
         spoilt: Callable[[bytes, CodecError], None],
     ) -> tuple[Sequence[CacheEntry], Trouble | None]:
-        """The entries that may be used, or are stale; ``spoilt`` hears of those that nobody can read."""
+        """The entries that may be used, or are stale; ``gone`` tells of tags whether one was invalidated meanwhile,
+        ``spoilt`` hears of entries that nobody can read."""
         now = self._clock.seconds()
         invalid_before = max(invalid_before, self._horizon(key))
         entries: list[CacheEntry] = []
@@ -188,6 +194,10 @@ class StoreReader:
                 spoilt(field, error)
             else:
                 entry = aged(entry, stored.ttl_ms, now)
+                if entry.tags and (gone(entry.tags) or entry.received_at <= self._tagged(entry.tags)):
+                    continue  # invalidated while it was read, or about to be removed
+                if field in stored.stale:
+                    entry = softened(entry, stored.stale[field], now)
                 if now < entry.gone_at and entry.received_at > invalid_before:
                     entries.append(entry)
         if stored.outlines and not stored.variants.keys() <= stored.outlines.keys():

@@ -98,6 +98,9 @@ class Writer:
         another name.
         """
         now, key = self._now(), lease.key
+        for entry in entries:
+            if entry.tags:
+                lease.carry(entry.tags)
         if not lease.valid:
             lease.close()
             return
@@ -164,7 +167,7 @@ class Writer:
     def _send(self, entry: CacheEntry, lease: Lease, over: Callable[[], None], ttl_ms: int, tries: int) -> None:
         since = None if self._bus is None else self._bus.seen
         try:
-            write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms, since)
+            write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms, since, entry.tags)
         except Exception:  # noqa: BLE001 a bug, which must not stand in the way of the key for ever; it is logged
             write = fail()
         write.addBoth(self._answered, entry, lease, over, tries)

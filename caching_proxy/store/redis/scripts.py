@@ -7,7 +7,8 @@ A script is called by its digest and sent whole only to a server that does not k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import sha1
 from typing import TypeVar, cast
 
@@ -15,13 +16,14 @@ from txredisapi import ResponseError
 
 from caching_proxy.interfaces import Overtaken
 from caching_proxy.rules.key import GET_PREFIX
+from caching_proxy.rules.tags import joined
 from caching_proxy.store.redis.commands import Call, OnceLost, SendAgain
 from caching_proxy.store.redis.connection import RedisConnection, RedisReply, checked, form
 from caching_proxy.store.redis.errors import TimedOut, from_reply
 from caching_proxy.store.redis.index import LUA
 from caching_proxy.store.redis.ledger import LEDGER
 from caching_proxy.store.redis.ledger import LUA as LEDGER_LUA
-from caching_proxy.store.redis.target_index import KNOWN_PREFIXES, index_key, indexed
+from caching_proxy.store.redis.target_index import KNOWN_PREFIXES, index_key, indexed, tag_key
 
 T = TypeVar("T")
 
@@ -82,8 +84,8 @@ class ScriptCall(Call[T]):
 _PUT = (
     LUA
     + b"""\
--- KEYS: entry [, index of its target] [, ledger]; ARGV: field, value, ttl, latest time to write, variants and bytes
--- at most, mark, role; the last two are empty without the key that they belong to.
+-- KEYS: entry [, index of its target] [, indexes of its tags] [, ledger]; ARGV: field, value, ttl, latest time to
+-- write, variants and bytes at most, mark, role [, tags]; mark and role are empty without the key that they belong to.
 -- Times in milliseconds. 0 = written; else nothing was written: text = the newest invalidation is another than the
 -- mark; number = it is too late, the server's time. Where we may not ask for that, the latest time is our own time
 -- now, negative, and nothing is too late.
@@ -120,6 +122,16 @@ if ARGV[8] ~= '' then
   if listed < life then redis.call('PEXPIRE', KEYS[2], life) end
 end
 redis.call('HSET', key, field, ARGV[2])
+if left ~= -2 then redis.call('HDEL', key, '@' .. field, '!' .. field) end
+if ARGV[9] then
+  redis.call('HSET', key, '@' .. field, ARGV[9])
+  for at = ARGV[8] ~= '' and 3 or 2, ARGV[7] ~= '' and #KEYS - 1 or #KEYS do
+    local known = remaining(KEYS[at], 'zset')
+    redis.call('ZADD', KEYS[at], now + ttl, key)
+    if known ~= -2 then redis.call('ZREMRANGEBYSCORE', KEYS[at], '-inf', now) end
+    if known < ttl then redis.call('PEXPIRE', KEYS[at], ttl) end
+  end
+end
 if left < ttl then redis.call('PEXPIRE', key, ttl) end
 if left == -2 and field == '-' then return 0 end
 local found = left ~= -2 and records(redis.call('HGET', key, '#'), field)
@@ -130,7 +142,7 @@ if not found then
     for _, name in ipairs(redis.call('HKEYS', key)) do
       if name == '-' then
         found[1] = record(name, redis.call('HGET', key, name))
-      elseif name ~= field then
+      elseif name ~= field and not string.find(name, '^[@!]') then
         redis.call('HDEL', key, name) -- of another version
       end
     end
@@ -141,7 +153,7 @@ local bytes = 0
 for _, one in ipairs(found) do bytes = bytes + one[2] end
 while #found > 1 and (#found > tonumber(ARGV[5]) or bytes > tonumber(ARGV[6])) do
   local oldest = table.remove(found, 1)
-  redis.call('HDEL', key, oldest[1])
+  redis.call('HDEL', key, oldest[1], '@' .. oldest[1], '!' .. oldest[1])
   bytes = bytes - oldest[2]
 end
 redis.call('HSET', key, '#', written(found))
@@ -150,6 +162,7 @@ return 0
 )
 
 _PUT_FORMS = {keys: Script(_PUT, keys, args=8) for keys in (1, 2, 3)}
+_put_tagged = lru_cache(64)(lambda keys: Script(_PUT, keys, args=9))
 _NEVER = b"-"
 """In place of a mark that is not known: no ledger has it."""
 
@@ -158,13 +171,13 @@ class Put(ScriptCall[None]):
     """Write one variant; ``ttl_ms`` in milliseconds. ``most``: variants of a key, and their bytes.
 
     ``since`` is the newest invalidation that was looked at: :class:`Overtaken` if the ledger has another; None writes
-    in any case.
+    in any case. ``tags`` are those that the variant carries.
 
     It carries the latest time at which the server may carry it out. A server that thinks that it is too late, though
     it is not, has had its clock set: it is asked once more, by its new time.
     """
 
-    __slots__ = ("_clock_set", "_field", "_key", "_most", "_since", "_ttl", "_value", "_where")
+    __slots__ = ("_clock_set", "_field", "_key", "_most", "_since", "_tags", "_ttl", "_value", "_where")
 
     if_lost: OnceLost = "hold"
 
@@ -176,9 +189,12 @@ class Put(ScriptCall[None]):
         ttl_ms: int,
         most: tuple[bytes, bytes],
         since: bytes | None = None,
+        tags: Sequence[bytes] = (),
     ) -> None:
         self._where = where = indexed(key)
-        super().__init__(_PUT_FORMS[1 + (where is not None) + (since is not None)])
+        keys = 1 + (where is not None) + (since is not None)
+        super().__init__(_put_tagged(keys + len(tags)) if tags else _PUT_FORMS[keys])
+        self._tags = tags
         self._since = None if since is None else since or _NEVER
         self._clock_set = False
         self._key = key
@@ -199,6 +215,8 @@ class Put(ScriptCall[None]):
             *(len(field), field, len(value), value, len(ttl), ttl, len(latest), latest),
             *(len(number), number, len(size), size),
         )
+        if self._tags:
+            return self._tagged(own)
         if self._where is None:
             if since is None:
                 return len(key), key, *own, 0, b"", 0, b""
@@ -209,6 +227,17 @@ class Put(ScriptCall[None]):
             return len(key), key, len(index), index, *own, 0, b"", len(role), role
         keys = (len(key), key, len(index), index, len(LEDGER), LEDGER)
         return *keys, *own, len(since), since, len(role), role
+
+    def _tagged(self, own: tuple[int | bytes, ...]) -> tuple[int | bytes, ...]:
+        """Keys and arguments where there are tags."""
+        keys, role = [self._key], b""
+        if self._where is not None:
+            role, target = self._where
+            keys.append(index_key(target))
+        keys += map(tag_key, self._tags)
+        if self._since is not None:
+            keys.append(LEDGER)
+        return *sized(*keys), *own, *sized(self._since or b"", role, joined(tuple(self._tags)))
 
     def told(self, reply: RedisReply) -> None:
         if reply == 0:
@@ -241,7 +270,7 @@ return 0
     keys=1,
     args=1,
 )
-_REMOVE = form(b"HDEL", blanks=2)
+_REMOVE = form(b"HDEL", blanks=4)
 
 
 class Discard(ScriptCall[bool]):
@@ -264,11 +293,14 @@ class Discard(ScriptCall[bool]):
 
     def payload(self, connection: RedisConnection) -> bytes:
         unlist = super().payload(connection)
-        return _REMOVE % self.parts(connection) + unlist if self.wanted == 2 else unlist
+        if self.wanted != 2:
+            return unlist
+        field = self._field
+        return _REMOVE % sized(self._key, field, b"@" + field, b"!" + field) + unlist
 
     def read(self, replies: list[RedisReply]) -> bool:
         if self.wanted == 2:
-            self._gone = checked(replies[0]) == 1
+            self._gone = cast("int", checked(replies[0])) > 0
             self.wanted = 1  # of a call that is sent once more
         return super().read(replies[-1:])
 

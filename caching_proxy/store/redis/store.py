@@ -13,19 +13,29 @@ write whose connection was lost counts as under way until that time has come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import cast
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txredisapi import ResponseError
 from zope.interface import implementer
 
-from caching_proxy.interfaces import NO_OUTLINES, AnswerLost, IStore, Scanned, Stored, StoreError, StoreForbidden
+from caching_proxy.interfaces import (
+    NO_OUTLINES,
+    NOT_STALE,
+    AnswerLost,
+    Fate,
+    IStore,
+    Scanned,
+    Stored,
+    StoreError,
+    StoreForbidden,
+)
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import escape
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
@@ -36,6 +46,7 @@ from caching_proxy.store.redis.ledger import Words
 from caching_proxy.store.redis.ledger_calls import Mark, Marked
 from caching_proxy.store.redis.pool import RedisPool
 from caching_proxy.store.redis.scripts import Discard, DropTarget, Forget, Put
+from caching_proxy.store.redis.stale_scripts import MARK, TAGS, Soften, SoftenTarget, Tagged
 from caching_proxy.store.redis.target_index import INDEX_PREFIX, index_key, indexed
 
 SCAN_COUNT = 1000
@@ -53,9 +64,10 @@ _ALL = form(b"HGETALL", blanks=1) + _LEFT
 
 
 def _some(count: int) -> bytes:
-    """A lookup of the index and so many fields."""
+    """A lookup of the index and so many fields, and whether they are stale."""
     names = pack(INDEX).partition(b"\r\n")[2]
-    return b"*%d\r\n$5\r\nHMGET\r\n$%%d\r\n%%b\r\n%b%b%b" % (count + 3, names, b"$%d\r\n%b\r\n" * count, _LEFT)
+    fields = b"$%d\r\n%b\r\n" * (2 * count)
+    return b"*%d\r\n$5\r\nHMGET\r\n$%%d\r\n%%b\r\n%b%b%b" % (2 * count + 3, names, fields, _LEFT)
 
 
 _SOME = tuple(map(_some, range(9)))
@@ -117,6 +129,7 @@ class RedisStore:
         else:
             form = _SOME[len(fields)] if len(fields) < len(_SOME) else _some(len(fields))
             asked = [part for field in fields for part in (len(field), field)]
+            asked += [part for field in fields for part in (len(field) + 1, b"!" + field)]
             payload, read = form % (size, key, *asked, size, key), partial(_found, fields)
         if where is None:
             return self.pool.execute(_Lookup(payload, 2, read, self, key))
@@ -125,10 +138,18 @@ class RedisStore:
         listing = _LISTED % (len(index), index, len(role), role)
         return self.pool.execute(_Lookup(listing + payload, 3, partial(_listed, key, read), self, key))
 
-    def put(self, key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None) -> Deferred[None]:
+    def put(
+        self,
+        key: bytes,
+        field: bytes,
+        value: bytes,
+        ttl_ms: int,
+        since: bytes | None = None,
+        tags: Sequence[bytes] = (),
+    ) -> Deferred[None]:
         if ttl_ms <= 0 or (len(value) >= self._refused_size and self.pool.clock.seconds() < self._refused_until):
             return self.discard(key, field).addCallback(_nothing)
-        return self.pool.execute(Put(key, field, value, ttl_ms, self._most, since))
+        return self.pool.execute(Put(key, field, value, ttl_ms, self._most, since, tags))
 
     def unanswerable(self, key: bytes) -> Deferred[None]:
         """The server gives up connections rather than answer a lookup of ``key``: forget what is there, and store
@@ -180,6 +201,17 @@ class RedisStore:
         """Without the rights there is no order; the cache goes on as if it were alone."""
         failure.trap(StoreForbidden)
         self.on_marked(Marked(b"", b"", failure.getErrorMessage()))
+
+    def tagged(self, tag: bytes, cursor: bytes, fate: Fate, moment: float = 0.0) -> Deferred[Scanned]:
+        return self.pool.execute(Tagged(tag, cursor, fate, moment))
+
+    def soften(self, keys: Sequence[bytes], moment: float) -> Deferred[set[bytes]]:
+        softened = [self.pool.execute(Soften(key, moment)) for key in dict.fromkeys(keys)]
+        done = gatherResults(softened, consumeErrors=True)
+        return done.addCallbacks(lambda found: set[bytes]().union(*found), _first_failure)
+
+    def soften_target(self, target: bytes, moment: float) -> Deferred[set[bytes]]:
+        return self.pool.execute(SoftenTarget(target, moment))
 
     def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
         pattern = escape(prefix) + b"*"  # more is not asked of the server: it would stand still over a costly pattern
@@ -243,9 +275,30 @@ def _found(fields: Sequence[bytes], replies: list[RedisReply]) -> Stored | None:
         checked(ttl_ms)
     if ttl_ms == -2:
         return None
-    index = values[0]
-    variants = {field: value for field, value in zip(fields, values[1:], strict=True) if value is not None}
-    return Stored(variants, max(0, ttl_ms), NO_OUTLINES if index is None else outlines_in(index))
+    index, count = values[0], len(fields)
+    variants = {field: value for field, value in zip(fields, values[1 : count + 1], strict=True) if value is not None}
+    marks = values[count + 1 :]
+    stale = NOT_STALE if marks.count(None) == count else _moments(zip(fields, marks, strict=True))
+    return Stored(variants, max(0, ttl_ms), NO_OUTLINES if index is None else outlines_in(index), stale)
+
+
+def _moments(marks: Iterable[tuple[bytes, bytes | None]]) -> dict[bytes, float]:
+    """From when on variants are stale; what is no number is not ours, and stale for ever."""
+    found: dict[bytes, float] = {}
+    for field, moment in marks:
+        if moment is not None:
+            with suppress(ValueError):
+                found[field] = 0.0
+                found[field] = float(moment)
+    return found
+
+
+def _first_failure(failure: Failure) -> Failure:
+    """What went wrong first of what was done side by side."""
+    if isinstance(failure.value, FirstError):
+        inner: Failure = failure.value.subFailure
+        return inner
+    return failure
 
 
 def _all(replies: list[RedisReply]) -> Stored | None:
@@ -254,11 +307,13 @@ def _all(replies: list[RedisReply]) -> Stored | None:
     if isinstance(flat, ResponseError) or isinstance(ttl_ms, ResponseError):
         checked(flat)
         checked(ttl_ms)
-    variants = dict(zip(flat[::2], flat[1::2], strict=True))
-    index = variants.pop(INDEX, None)
+    held = dict(zip(flat[::2], flat[1::2], strict=True))
+    index = held.pop(INDEX, None)
+    variants = {field: value for field, value in held.items() if field[:1] not in (TAGS, MARK)}
     if not variants or ttl_ms == -2:  # -2: expired between the two commands
         return None
-    return Stored(variants, max(0, ttl_ms), outlines_in(index))  # -1: no expiry, so not ours; let nobody keep it
+    stale = _moments((field[1:], value) for field, value in held.items() if field[:1] == MARK)
+    return Stored(variants, max(0, ttl_ms), outlines_in(index), stale)  # -1: no expiry, so not ours; let nobody keep it
 
 
 def _listed(key: bytes, read: Callable[[list[RedisReply]], Stored | None], replies: list[RedisReply]) -> Stored | None:

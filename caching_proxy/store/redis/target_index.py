@@ -1,7 +1,7 @@
 """Which keys belong to one target, so that a target can be dropped without walking every key.
 
 The keys of the built-in roles are known by name. For all other roles the store keeps an index beside the entries,
-one per target, of the roles that wrote one.
+one per target, of the roles that wrote one. Under the same prefix stand the indexes of tags.
 """
 
 from __future__ import annotations
@@ -32,3 +32,8 @@ def indexed(key: bytes) -> tuple[bytes, bytes] | None:
 
 def index_key(target: bytes) -> bytes:
     return INDEX_PREFIX + target
+
+
+def tag_key(tag: bytes) -> bytes:
+    """Where the keys stand that carry ``tag``; a target begins with ``/``, so this is none of one."""
+    return INDEX_PREFIX + b"#" + tag

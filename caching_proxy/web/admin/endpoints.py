@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from twisted.web.resource import Resource
 
-from caching_proxy.web.admin.cache import InvalidateResource, KeyResource, KeysResource
+from caching_proxy.web.admin.cache import KeyResource, KeysResource
 from caching_proxy.web.admin.guard import Guard
 from caching_proxy.web.admin.insight import EventsResource, MovedResource, OpenApiResource, StatsResource, WhyResource
+from caching_proxy.web.admin.invalidate import InvalidateResource
 from caching_proxy.web.admin.services import AdminResource, AdminServices, ReadyReport
 from caching_proxy.web.admin.status import HealthResource, MetricsResource, ReadyResource
 from caching_proxy.web.dashboard.resources import dashboard_children

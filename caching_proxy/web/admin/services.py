@@ -69,26 +69,26 @@ class AdminServices:
     """What the endpoints need, as functions.
 
     ``token`` is the admin token, None if none is set; ``open_`` lets everybody in without one. ``invalidate`` takes a
-    glob on keys as it was given and fires with the number of distinct keys removed from any tier; ``keys`` takes a
+    glob on keys as it was given, and whether to make stale instead of removing, and fires with the number of distinct
+    keys removed from any tier or marked; ``invalidate_tags`` the same of tags; ``keys`` takes a
     glob (None for all keys), the size of the page and where it begins; ``entries`` gives every variant of a key, none
-    if it is absent. Those that ask the store may fail with :class:`StoreError`. ``invalidate_tags`` and ``soft`` are
-    None where not supported. ``workers`` tells of several processes, None where there is one; ``scrape`` takes an
-    ``Accept`` field and fires with content type and body of all their metrics.
+    if it is absent. Those that ask the store may fail with :class:`StoreError`. ``workers`` tells of several processes,
+    None where there is one; ``scrape`` takes an ``Accept`` field and fires with content type and body of all their
+    metrics.
     """
 
     token: bytes | None = attrs.field(repr=False)
     open_: bool
     ready: Callable[[], Deferred[ReadyReport]]
     metrics: Metrics
-    invalidate: Callable[[bytes], Deferred[int]]
+    invalidate: Callable[[bytes, bool], Deferred[int]]
+    invalidate_tags: Callable[[Sequence[bytes], bool], Deferred[int]]
     keys: Callable[[bytes | None, int | None, Cursor | None], Deferred[Page]]
     entries: Callable[[bytes], Deferred[list[CacheEntry]]]
     clock: IReactorTime
     insight: Insight
     workers: Callable[[], Workers | None] = lambda: None
     scrape: Callable[[str | None], Deferred[tuple[bytes, bytes]]] | None = None
-    invalidate_tags: Callable[[Sequence[bytes]], Deferred[int]] | None = None
-    invalidate_softly: Callable[[bytes], Deferred[int]] | None = None
 
 
 class AdminResource(JsonResource):

@@ -1,0 +1,375 @@
+"""Tags, from the response that brings them to the invalidation by them, whatever is under way then."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.memory_proxy import Exchange, MemoryProxy, down
+
+from caching_proxy.rules.invalidation_rules import parse_rules
+from caching_proxy.testing.upstream import Fetch
+
+FRESH = "Cache-Control: max-age=900"
+TAG = "Surrogate-Key: one two"
+
+
+@pytest.fixture
+def tagged(proxy: MemoryProxy) -> MemoryProxy:
+    """/x carries one and two, /y two, /z nothing."""
+    for target, lines in (("/x", (TAG,)), ("/y", ("Cache-Tag: two , three",)), ("/z", ())):
+        proxy.says(FRESH, *lines)
+        proxy.get(target)
+    return proxy
+
+
+def statuses(proxy: MemoryProxy) -> list[str]:
+    return [proxy.get(target).cache for target in ("/x", "/y", "/z")]
+
+
+@pytest.mark.parametrize("forget", [False, True], ids=["memory", "store"])
+@pytest.mark.parametrize(
+    ("tags", "count", "gone"),
+    [([b"one"], 1, "x"), ([b"two"], 2, "xy"), ([b"three", b"one"], 2, "xy"), ([b"on"], 0, ""), ([b"*"], 0, "")],
+    ids=str,
+)
+def test_exactly_what_carries_one_of_them_goes(
+    tagged: MemoryProxy, forget: bool, tags: list[bytes], count: int, gone: str
+) -> None:
+    if forget:
+        tagged.forget_memory()
+    assert tagged.invalidate_tags(*tags) == [count]
+    expected = ["MISS" if name in gone else "HIT" if forget else "HOT_HIT" for name in "xyz"]
+    assert statuses(tagged) == expected
+    assert tagged.quiet
+
+
+def test_variants_go_one_by_one(proxy: MemoryProxy) -> None:
+    for language in ("de", "en"):
+        proxy.says(FRESH, "Vary: Accept-Language", f"Cache-Tag: {language}", body=language.encode())
+        proxy.get("/x", f"Accept-Language: {language}")
+    assert proxy.invalidate_tags(b"de") == [1]
+    assert proxy.get("/x", "Accept-Language: en").cache == "HIT"
+    assert proxy.get("/x", "Accept-Language: de").cache == "MISS"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_clients_never_see_them(proxy: MemoryProxy, method: str) -> None:
+    proxy.says(FRESH, TAG, "Cache-Tag: three", 'ETag: "a"', "surrogate-key: four")
+    answers = [proxy.ask(method, "/x"), proxy.ask(method, "/x"), proxy.ask(method, "/x", 'If-None-Match: "a"')]
+    answers += [proxy.ask(method, "/x", "Range: bytes=0-1"), proxy.ask(method, "/x", "Cache-Control: no-store")]
+    proxy.forget_memory()
+    answers += [proxy.ask(method, "/x")]
+    proxy.says("Cache-Control: no-store", TAG)
+    answers += [proxy.ask(method, "/other")]
+    for answer in answers:
+        assert answer["Surrogate-Key"] is answer["Cache-Tag"] is None
+
+
+def test_a_body_that_streams_has_none_either(proxy: MemoryProxy) -> None:
+    response = proxy.open_response(FRESH, TAG)
+    proxy.backend.script = lambda head, body: response
+    exchanges = [proxy.start("GET", "/x"), proxy.start("GET", "/x")]
+    response.body.feed(b"a")
+    response.body.end()
+    for exchange in exchanges:
+        assert exchange.answer is not None
+        assert exchange.answer["Surrogate-Key"] is None
+    assert proxy.invalidate_tags(b"one") == [1]
+
+
+def test_rules_attach_some(proxy: MemoryProxy) -> None:
+    proxy.ruled({"match": "^/x", "tags": ["rule"]})
+    proxy.says(FRESH, TAG)
+    for target in ("/x", "/y"):
+        proxy.get(target)
+    assert proxy.invalidate_tags(b"rule") == [1]
+    assert [proxy.get(target).cache for target in ("/x", "/y")] == ["MISS", "HOT_HIT"]
+
+
+def test_Z9_a_304_without_them_leaves_them_and_one_with_them_replaces_them(proxy: MemoryProxy) -> None:
+    short = "Cache-Control: max-age=5"
+    for tags, gone in ((), b"one"), (("Cache-Tag: new",), b"new"):
+        proxy.says(short, 'ETag: "a"', TAG)
+        proxy.get("/x", "Cache-Control: no-cache")
+        proxy.advance(6)
+        proxy.says(short, 'ETag: "a"', *tags, status=304, body=b"")
+        assert proxy.get("/x").cache == "REVALIDATED"
+        if tags:
+            assert proxy.invalidate_tags(b"one") == [0]
+        assert proxy.invalidate_tags(gone) == [1]
+
+
+def test_by_a_rule_after_a_post(tagged: MemoryProxy) -> None:
+    rules = [{"post_path_regex": "^/change/(.*)$", "invalidate_tags": ["$1"]}]
+    tagged.rules = parse_rules(json.dumps(rules))
+    tagged.says()
+    tagged.ask("POST", "/change/two")
+    tagged.says(FRESH)
+    assert statuses(tagged) == ["MISS", "MISS", "HOT_HIT"]
+
+
+def test_one_round_trip_writes_an_entry_and_its_tags(proxy: MemoryProxy) -> None:
+    proxy.says(FRESH, TAG)
+    proxy.get("/x")
+    assert proxy.store.calls == ["lookup", "put"]
+
+
+# -- what is under way
+
+
+class Held(MemoryProxy):
+    """The backend answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backend.hold()
+
+    @property
+    def asked(self) -> list[Fetch]:
+        """What waits for an answer."""
+        return [fetch for fetch in self.backend.requests if fetch.waiting]
+
+    def answer(self, *lines: str, body: bytes = b"one", status: int = 200) -> None:
+        """To the oldest request that waits."""
+        self.asked[0].answer(self.reply(*lines, body=body, status=status))
+
+
+def cache_of(exchange: Exchange) -> tuple[str, bytes]:
+    assert exchange.answer is not None
+    return exchange.answer.cache, exchange.answer.body
+
+
+@pytest.mark.parametrize(("tag", "stored"), [(b"one", False), (b"other", True)])
+def test_a_fill_whose_head_has_not_come_may_carry_the_tag(tag: bytes, stored: bool) -> None:
+    proxy = Held()
+    before = proxy.start("GET", "/x")
+    assert proxy.invalidate_tags(tag) == [0]
+    proxy.answer(FRESH, TAG, body=b"old")
+    assert cache_of(before) == ("MISS", b"old")
+    after = proxy.start("GET", "/x")
+    assert (after.answer is not None) is stored
+    assert (proxy.store.fields_of(b"cache:GET:anonymous:/x") != []) is stored
+    if not stored:
+        proxy.answer(FRESH, TAG, body=b"new")
+        assert cache_of(after) == ("MISS", b"new")
+        assert proxy.get("/x").body == b"new"
+    assert proxy.quiet
+
+
+def test_who_comes_after_the_invalidation_is_not_given_what_was_asked_for_before() -> None:
+    proxy = Held()
+    before = proxy.start("GET", "/x")
+    proxy.invalidate_tags(b"one")
+    after = proxy.start("GET", "/x")
+    assert len(proxy.asked) == 1, "nobody knows yet that it is concerned"
+    proxy.answer(FRESH, TAG, body=b"old")
+    assert cache_of(before) == ("MISS", b"old")
+    assert after.answer is None
+    proxy.answer(FRESH, TAG, body=b"new")
+    assert cache_of(after) == ("MISS", b"new")
+    assert proxy.get("/x").body == b"new"
+    assert proxy.quiet
+
+
+def test_a_body_that_streams_is_not_stored_nor_joined(proxy: MemoryProxy) -> None:
+    responses = [proxy.open_response(FRESH, TAG), proxy.open_response(FRESH, TAG)]
+    waiting = list(responses)
+    proxy.backend.script = lambda head, body: waiting.pop(0)
+    before = proxy.start("GET", "/x")
+    responses[0].body.feed(b"old")
+    proxy.invalidate_tags(b"two")
+    after = proxy.start("GET", "/x")
+    assert waiting == []
+    for response, text in zip(responses, (b"", b"new"), strict=True):
+        response.body.feed(text)
+        response.body.end()
+    assert (cache_of(before)[1], cache_of(after)[1]) == (b"old", b"new")
+    assert proxy.get("/x").body == b"new"
+    assert proxy.quiet
+
+
+def test_a_validation_under_way_freshens_nothing_and_answers_nobody_who_came_later() -> None:
+    proxy = Held()
+    first = proxy.start("GET", "/x")
+    proxy.answer("Cache-Control: max-age=5", 'ETag: "a"', TAG, body=b"old")
+    assert cache_of(first)[1] == b"old"
+    proxy.advance(6)
+    before = proxy.start("GET", "/x")
+    assert proxy.sent("If-None-Match") == '"a"'
+    assert proxy.invalidate_tags(b"one") == [1]
+    after = proxy.start("GET", "/x")
+    proxy.answer(FRESH, 'ETag: "a"', status=304, body=b"")
+    assert before.answer is not None
+    assert after.answer is None
+    assert proxy.sent("If-None-Match") is None
+    proxy.answer(FRESH, 'ETag: "b"', TAG, body=b"new")
+    assert cache_of(after) == ("MISS", b"new")
+    assert proxy.get("/x").body == b"new"
+    assert proxy.quiet
+
+
+def test_what_is_read_from_the_store_meanwhile_is_not_used(tagged: MemoryProxy) -> None:
+    tagged.forget_memory()
+    tagged.store.delay("lookup")
+    exchange = tagged.start("GET", "/x")
+    tagged.invalidate_tags(b"one")
+    tagged.says(FRESH, body=b"new")
+    tagged.store.release()
+    assert cache_of(exchange) == ("MISS", b"new")
+    assert tagged.get("/x").body == b"new"
+
+
+def test_a_write_under_way_is_taken_back(proxy: MemoryProxy) -> None:
+    proxy.store.hold("put")
+    proxy.says(FRESH, TAG)
+    proxy.get("/x")
+    proxy.invalidate_tags(b"one")
+    proxy.store.release()
+    assert proxy.store.fields_of(b"cache:GET:anonymous:/x") == []
+    assert proxy.get("/x").cache == "MISS"
+    assert proxy.quiet
+
+
+def test_what_the_store_cannot_remove_yet_is_hidden_and_removed_later(tagged: MemoryProxy) -> None:
+    tagged.forget_memory()
+    tagged.store.hold("tagged")
+    assert tagged.invalidate_tags(b"one") == []
+    assert statuses(tagged)[1:] == ["HIT", "HIT"]
+    tagged.forget_memory()
+    tagged.says(FRESH, body=b"new")
+    tagged.advance(1)
+    assert tagged.get("/x").cache in ("MISS", "HOT_HIT", "HIT")
+    assert tagged.get("/x").body != b"one" or tagged.count > 3
+    tagged.store.release()
+    assert tagged.invalidator.pending == 0
+
+
+def test_a_store_that_is_down_carries_it_out_when_it_is_back(tagged: MemoryProxy) -> None:
+    tagged.store.failing = down()
+    (failure,) = tagged.invalidate_tags(b"one", b"none")
+    assert not isinstance(failure, int)
+    tagged.store.failing = None
+    tagged.advance(1)
+    assert tagged.invalidator.pending == 0
+    tagged.forget_memory()
+    tagged.says(FRESH)
+    assert statuses(tagged) == ["MISS", "HIT", "HIT"]
+
+
+def test_many_tags_that_wait_become_everything(tagged: MemoryProxy) -> None:
+    tagged.store.hold("tagged", "scan")
+    for start in range(0, 12_000, 1000):
+        tagged.invalidator.invalidate_tags([b"t%d" % number for number in range(start, start + 1000)])
+    assert tagged.invalidator.hides(b"cache:GET:anonymous:/z")
+    tagged.store.release()
+    tagged.advance(0)
+    while tagged.invalidator.pending:
+        tagged.advance(0)
+    assert tagged.store.inner.entries == 0
+
+
+def test_memory_of_invalidated_tags_is_bounded_and_errs_on_the_safe_side() -> None:
+    proxy = Held()
+    exchanges = [proxy.start("GET", "/x"), proxy.start("GET", "/y")]
+    for start in range(0, 12_000, 1000):
+        proxy.invalidate_tags(*(b"t%d" % number for number in range(start, start + 1000)))
+    assert len(proxy.leases._voided) <= 10_000
+    proxy.answer(FRESH, TAG)
+    proxy.answer(FRESH)
+    assert [cache_of(exchange)[0] for exchange in exchanges] == ["MISS", "MISS"]
+    assert [proxy.start("GET", target).answer is not None for target in ("/x", "/y")] == [False, True]
+
+
+# -- soft
+
+
+@pytest.mark.parametrize("way", ["tags", "pattern", "key", "target"])
+@pytest.mark.parametrize("forget", [False, True], ids=["memory", "store"])
+def test_softly_stale_is_served_and_validated(proxy: MemoryProxy, way: str, forget: bool) -> None:
+    proxy.says(FRESH + ", stale-while-revalidate=60", 'ETag: "a"', TAG, body=b"old")
+    proxy.get("/x")
+    proxy.advance(10)
+    if forget:
+        proxy.forget_memory()
+    if way == "tags":
+        assert proxy.invalidate_tags(b"one", soft=True) == [1]
+    elif way == "target":
+        proxy.invalidator.invalidate_target(b"/x", lambda outcome: None, soft=True)
+    else:
+        pattern = "cache:*" if way == "pattern" else "cache:GET:anonymous:/x"
+        assert proxy.invalidate(pattern, soft=True) == [1]
+    proxy.advance(20)
+    proxy.says(FRESH, 'ETag: "a"', status=304, body=b"")
+    stale = proxy.get("/x")
+    assert (stale.cache, stale.body, stale["X-Cache-Expires-In"]) == ("STALE", b"old", "0s")
+    assert proxy.sent("If-None-Match") == '"a"'
+    assert proxy.get("/x").cache == "HOT_HIT", "freshened behind the answer"
+
+
+def test_softly_stale_ends_with_its_window(proxy: MemoryProxy) -> None:
+    proxy.says(FRESH + ", stale-while-revalidate=60, stale-if-error=120", body=b"old")
+    proxy.get("/x")
+    proxy.invalidate("cache:*", soft=True)
+    proxy.advance(61)
+    proxy.says(FRESH, status=503, body=b"bad")
+    assert proxy.get("/x").body == b"old", "stale-if-error"
+    proxy.advance(60)
+    assert proxy.get("/x").body == b"bad"
+
+
+def test_without_a_window_it_is_asked_about(proxy: MemoryProxy) -> None:
+    proxy.says(FRESH, 'ETag: "a"')
+    proxy.get("/x")
+    proxy.invalidate("cache:*", soft=True)
+    proxy.says(FRESH, 'ETag: "a"', status=304, body=b"")
+    assert proxy.get("/x").cache == "REVALIDATED"
+    assert proxy.get("/x").cache == "HOT_HIT"
+
+
+def test_a_fill_under_way_does_not_come_back_as_fresh() -> None:
+    proxy = Held()
+    before = proxy.start("GET", "/x")
+    proxy.invalidate("cache:*", soft=True)
+    proxy.answer(FRESH, body=b"old")
+    assert cache_of(before)[1] == b"old"
+    after = proxy.start("GET", "/x")
+    proxy.answer(FRESH, body=b"new")
+    assert cache_of(after) == ("MISS", b"new")
+
+
+def test_what_is_stored_after_it_is_fresh_beside_what_is_stale(proxy: MemoryProxy) -> None:
+    for language in ("de", "en"):
+        proxy.says(FRESH, "Vary: Accept-Language", f'ETag: "{language}"', body=language.encode())
+        proxy.get("/x", f"Accept-Language: {language}")
+    proxy.invalidate("cache:*", soft=True)
+    proxy.says(FRESH, "Vary: Accept-Language", body=b"new")
+    assert proxy.get("/x", "Accept-Language: de").body == b"new"
+    assert proxy.get("/x", "Accept-Language: de").cache == "HOT_HIT"
+    proxy.forget_memory()
+    assert proxy.get("/x", "Accept-Language: de").cache == "HIT"
+    asked = proxy.count
+    proxy.get("/x", "Accept-Language: en")
+    assert proxy.count == asked + 1
+
+
+def test_soft_and_hard_patterns_that_share_a_walk(proxy: MemoryProxy) -> None:
+    proxy.says(FRESH, 'ETag: "a"')
+    for target in ("/a", "/b", "/c"):
+        proxy.get(target)
+    proxy.store.hold("scan")
+    first = proxy.invalidate("cache:*/nothing*")
+    soft, hard = proxy.invalidate("cache:*/[ab]", soft=True), proxy.invalidate("cache:*/[bc]")
+    proxy.store.release()
+    assert (first, soft, hard) == ([0], [2], [2])
+    assert [len(proxy.store.fields_of(b"cache:GET:anonymous:/%b" % name)) for name in (b"a", b"b", b"c")] == [1, 0, 0]
+
+
+def test_by_a_soft_rule(tagged: MemoryProxy) -> None:
+    rules = [{"post_path_regex": "^/change$", "invalidate_tags": ["one"], "invalidate_patterns": ["*/z"], "soft": True}]
+    tagged.rules = parse_rules(json.dumps(rules))
+    tagged.says()
+    tagged.ask("POST", "/change")
+    assert [len(tagged.store.fields_of(b"cache:GET:anonymous:/%b" % name)) for name in (b"x", b"y", b"z")] == [1, 1, 1]
+    tagged.says(FRESH)
+    assert statuses(tagged) == ["MISS", "HOT_HIT", "MISS"]

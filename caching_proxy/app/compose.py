@@ -46,6 +46,7 @@ from caching_proxy.rules.references import origin_of
 from caching_proxy.rules.steering import Steering
 from caching_proxy.rules.store_topology import MEMORY_URL
 from caching_proxy.rules.terms_by_target import TermsByTarget
+from caching_proxy.server.http2.connection import HTTP2Channel
 from caching_proxy.server.limits import Limits
 from caching_proxy.server.site import ProxySite
 from caching_proxy.server.tls_front import TLSFront
@@ -59,7 +60,7 @@ from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.log_writer import Sink
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.telemetry.metrics.path_labels import PathLabels
-from caching_proxy.transport.certificates import HTTP1, Certificates, PairError
+from caching_proxy.transport.certificates import HTTP1, HTTP2, Certificates, PairError
 from caching_proxy.upstream.backend import Backend
 from caching_proxy.upstream.pool import Upstream
 from caching_proxy.upstream.probe import reach
@@ -181,7 +182,7 @@ def compose(
         access=access,
         metrics=metrics,
         site=site,
-        front=site if certificates is None else TLSFront(site, lambda: certificates.context),
+        front=site if certificates is None else TLSFront(site, lambda: certificates.context, {HTTP2: HTTP2Channel}),
         certificates=certificates,
         admin_site=_site(reactor, wall, attrs.evolve(settings, max_connections=ADMIN_CONNECTIONS), Root(admin, None))
         if apart
@@ -195,8 +196,9 @@ def compose(
 
 
 def _certificates(reactor: IReactorTime, settings: Settings) -> Certificates | None:
+    protocols = (HTTP2, HTTP1) if settings.http2 else (HTTP1,)
     try:
-        return Certificates(settings.tls_files, (HTTP1,), reactor) if settings.tls_files else None
+        return Certificates(settings.tls_files, protocols, reactor) if settings.tls_files else None
     except PairError as problem:
         raise pair_refused(problem) from None
 

@@ -34,6 +34,9 @@ class Connection(Protocol):
     def close_idle(self) -> None:
         """Close in good order; called on idle connections only."""
 
+    def wind_down(self) -> None:
+        """Tell the client, where the protocol can, that nothing more is begun; called on busy connections only."""
+
     def abort(self) -> None:
         """Drop the connection."""
 
@@ -130,6 +133,8 @@ class ConnectionSet:
         for connection in list(self._open):
             if connection.idle:
                 connection.close_idle()
+            else:
+                connection.wind_down()
 
     def abort_all(self) -> None:
         """Drop every connection."""

@@ -217,11 +217,12 @@ class ProxyRequest(server.Request):
             self._left = 0
         self.finish()
 
-    def _head(self, head: ResponseHead, length: int | None) -> bytes:
+    def _settle(self, head: ResponseHead, length: int | None) -> tuple[Fields, bytes]:
+        """The response begins: its fields, and the line about its length if they need one."""
         self.startedWriting = 1
         self._direct = True
         self.code = head.status
-        fields, framing, framed = head.fields, b"", True
+        fields, framing = head.fields, b""
         self._silent = has_no_body(self.method, head.status)
         if self._silent:
             if head.status == 204 or head.status < 200:
@@ -235,10 +236,14 @@ class ProxyRequest(server.Request):
                 framing = b"Content-Length: %d\r\n" % length
         else:
             fields = fields.without(_FRAMING)
-            framed = bool(self.head.minor)
-            if framed:
-                self.chunked = 1
-                framing = b"Transfer-Encoding: chunked\r\n"
+        return fields, framing
+
+    def _head(self, head: ResponseHead, length: int | None) -> bytes:
+        fields, framing = self._settle(head, length)
+        framed = self._silent or length is not None or bool(self.head.minor)
+        if framed and length is None and not self._silent:
+            self.chunked = 1
+            framing = b"Transfer-Encoding: chunked\r\n"
         assert self.channel is not None
         closing = self.channel.connection_field(framed)
         if fields is not head.fields:

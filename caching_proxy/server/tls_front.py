@@ -167,5 +167,8 @@ class TLSClient(TLSConnection):
     def close_idle(self) -> None:
         self.abort()
 
+    def wind_down(self) -> None:
+        """It is never busy."""
+
     def abort(self) -> None:
         self.abortConnection()

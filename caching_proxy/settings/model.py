@@ -28,6 +28,7 @@ class Settings:
     listen: str | None
     tls_cert_file: tuple[str, ...]
     tls_key_file: tuple[str, ...]
+    http2: bool
     app_env: str
     workers: int
     shutdown_grace_seconds: float

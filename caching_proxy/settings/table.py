@@ -81,6 +81,7 @@ TABLE: tuple[Variable, ...] = (
             "PEM files of the listener's certificates with their chains, comma-separated; the client's SNI chooses",
         ),
         V("TLS_KEY_FILE", None, p.listed(p.anything), "PEM files of their private keys, in the same order"),
+        V("HTTP2", "on", p.boolean, "offer HTTP/2 to clients that come by TLS"),
         V(
             "APP_ENV",
             "production",

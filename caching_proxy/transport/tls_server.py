@@ -24,7 +24,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from caching_proxy.transport.native import BytesProtocol
+from caching_proxy.transport.native import BytesProtocol, has_read
 
 PIECE = 32 * 1024
 """Bytes that are handed to OpenSSL at once."""
@@ -96,6 +96,7 @@ class TLSConnection(Protocol):
         if len(data) <= PIECE:
             self._take(data)
             return
+        has_read(self.transport, len(data))
         for at in range(0, len(data), PIECE):
             self._take(data[at : at + PIECE])
 

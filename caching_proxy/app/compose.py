@@ -161,7 +161,9 @@ def compose(
     readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
     watched = Watched(settings, store, cache.hot, cache.burst, cache.reader, cache.writer, cache.flights, metrics)
     statistics = Statistics(watched, reactor, wall)
-    insight = make_insight(reactor, wall, settings, statistics, happenings, resource.front, pipeline.parts, cache.burst)
+    insight = make_insight(
+        reactor, wall, settings, statistics, happenings, resource.front, pipeline.parts, cache.burst, team
+    )
     services = _services(wall, settings, cache, readiness, metrics, insight)
     admin = admin_children(services if team is None else team.share(services))
     apart = settings.admin_port is not None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
+from caching_proxy.app.figures import shown
 from caching_proxy.app.statistics import Statistics
+from caching_proxy.app.team import Team
 from caching_proxy.cache.pipeline import Parts
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.why import Explainer
@@ -12,7 +17,7 @@ from caching_proxy.settings.model import Settings
 from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.web.admin.endpoints import OWN_PATHS
 from caching_proxy.web.admin.services import Insight
-from caching_proxy.web.admin.streams import Streams
+from caching_proxy.web.admin.streams import Look, Seen, Streams
 from caching_proxy.web.admin.why import Why
 from caching_proxy.web.front import Front
 
@@ -26,11 +31,17 @@ def make_insight(
     front: Front,
     parts: Parts,
     burst: BurstTier,
+    team: Team | None,
 ) -> Insight:
-    """``front``, ``parts`` and ``burst`` are those that requests of clients meet."""
+    """``front``, ``parts`` and ``burst`` are those that requests of clients meet; ``team`` are the other workers."""
     own = frozenset[bytes]() if settings.admin_port is not None else OWN_PATHS
     why = Why(front, Explainer(parts, burst).explain, own, _roles_from(settings), wall.seconds)
-    return Insight(statistics, Streams(clock, statistics, happenings), happenings, why)
+    look: Look = partial(_alone, statistics) if team is None else team.look(statistics, happenings)
+    return Insight(look, Streams(clock, look, happenings), happenings, why)
+
+
+def _alone(statistics: Statistics, since: float) -> Deferred[Seen]:
+    return succeed(Seen(shown(statistics())))
 
 
 def _roles_from(settings: Settings) -> str:

@@ -1,16 +1,17 @@
-"""The statistics of one proxy as JSON: what ``/_cache/stats`` shows and what the dashboard draws."""
+"""Reads the figures of this process from the parts that it is made of."""
 
 from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from caching_proxy.app.figures import SENT, Figures, Shares
 from caching_proxy.cache.flights import SingleFlight
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
@@ -20,21 +21,10 @@ from caching_proxy.interfaces import IStore
 from caching_proxy.settings.model import Settings
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.telemetry.metrics import Metrics
-from caching_proxy.telemetry.metrics.cells import Histogram
-from caching_proxy.telemetry.traffic import FROM_CACHE, Sample, Share, Traffic, quantile, top
+from caching_proxy.telemetry.traffic import Share, Traffic, top
 
-TOP = 10
 LOOK_SECONDS = 5.0
 """How often the traffic is looked at while nobody asks, so that who asks gets the rates of now."""
-
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-
-SAVED_HOW = (
-    "answers from the cache, times the mean time until the backend began to answer, less what those answers took; "
-    "since the start, null until the backend has answered"
-)
-
-_UNCOUNTED = frozenset(("N/A",))  # not for the cache at all
 
 
 @attrs.frozen(eq=False)
@@ -75,124 +65,58 @@ class Statistics:
         self._timer = self._clock.callLater(LOOK_SECONDS, self._look)
         self._traffic.look(self._clock.seconds())
 
-    def __call__(self) -> dict[str, object]:
-        """The statistics of now; durations in seconds, sizes in bytes."""
-        now = self._clock.seconds()
+    def __call__(self) -> Figures:
+        """The figures of now."""
+        w, now = self._w, self._clock.seconds()
         before, sample = self._traffic.look(now)
-        return {
-            "time": self._wall.seconds(),
-            "version": self._version,
-            "uptimeSeconds": round(now - self._began, 3),
-            "requests": self._requests(before, sample),
-            "latencySeconds": _latency(before, sample),
-            "savedBackendSeconds": self._saved(sample),
-            "tiers": self._tiers(),
-            "store": self._store(),
-            "backend": self._backend(),
-            "memory": {"residentBytes": resident()},
-            "collapsedRequests": self._w.flights.collapsed,
-            "topPaths": _top(self._traffic.paths, "path"),
-            "topRoles": _top(self._traffic.roles, "role"),
-        }
-
-    def _requests(self, before: Sample, sample: Sample) -> dict[str, object]:
-        seconds = max(sample.moment - before.moment, 1e-9)
-        window = {
-            status: count - before.by_status.get(status, 0)
-            for status, count in sample.by_status.items()
-            if count != before.by_status.get(status, 0)
-        }
-        return {
-            "total": sample.requests,
-            "byStatus": dict(sample.by_status),
-            "windowSeconds": round(seconds, 3),
-            "window": window,
-            "perSecond": round(sum(window.values()) / seconds, 3),
-            "hitRatio": hit_ratio(sample.by_status),
-            "windowHitRatio": hit_ratio(window),
-        }
-
-    def _saved(self, sample: Sample) -> dict[str, object]:
-        asked = self._w.metrics.histogram("backend_request_duration_seconds")
-        answered = sum(asked.counts)
-        hits = sum(count for status, count in sample.by_status.items() if status in FROM_CACHE)
-        mean = asked.sum / answered if answered else None
-        saved = None if mean is None else round(max(0.0, hits * mean - self._traffic.cached_seconds), 3)
-        return {"total": saved, "answersFromCache": hits, "meanBackendSeconds": mean, "how": SAVED_HOW}
-
-    def _tiers(self) -> dict[str, object]:
-        w = self._w
+        asked = w.metrics.histogram("backend_request_duration_seconds")
+        kind, breaker, trips, pool = self._store()
         limits = w.settings
-        return {
-            "hot": {
-                **_tier(w.hot),
-                "maxEntries": limits.hot_cache_max_entries,
-                "maxBytes": limits.hot_cache_max_bytes,
-            },
-            "burst": {
-                **_tier(w.burst),
-                "maxEntries": limits.burst_cache_max_entries,
-                "maxBytes": limits.burst_cache_max_bytes,
-            },
-            "store": {
+        window = {status: count - before.by_status.get(status, 0) for status, count in sample.by_status.items()}
+        return Figures(
+            time=self._wall.seconds(),
+            version=self._version,
+            uptime=now - self._began,
+            seconds=sample.moment - before.moment,
+            by_status=sample.by_status,
+            window={status: count for status, count in window.items() if count},
+            latency=[after - earlier for after, earlier in zip(sample.latency, before.latency, strict=True)],
+            cached_seconds=self._traffic.cached_seconds,
+            paths=_shares(self._traffic.paths),
+            roles=_shares(self._traffic.roles),
+            hot=_tier(w.hot, limits.hot_cache_max_entries, limits.hot_cache_max_bytes),
+            burst=_tier(w.burst, limits.burst_cache_max_entries, limits.burst_cache_max_bytes),
+            store={
                 "hits": w.reader.found,
                 "misses": w.reader.asked - w.reader.found,
-                "hitRatio": _ratio(w.reader.found, w.reader.asked),
                 "failedWrites": w.writer.failed,
             },
-        }
+            kind=kind,
+            breaker=breaker,
+            trips=trips,
+            pool=pool,
+            backend=(sum(asked.counts), asked.sum),
+            resident=resident(),
+            collapsed=w.flights.collapsed,
+        )
 
-    def _store(self) -> dict[str, object]:
+    def _store(self) -> tuple[str, str, int, dict[str, int] | None]:
         store = self._w.store
         if not isinstance(store, CircuitBreakerStore):
-            return {"kind": "embedded", "breaker": "closed", "breakerTrips": 0, "pool": None}
+            return "embedded", "closed", 0, None
         pool = getattr(store.store, "pool", None)
         sizes = None if pool is None else {"size": pool.size, "inUse": pool.in_use, "waiting": pool.waiting}
-        return {
-            "kind": "redis",
-            "breaker": store.phase.name.lower().replace("_", "-"),
-            "breakerTrips": int(self._w.metrics.counter("circuit_breaker_trips_total").value),
-            "pool": sizes,
-        }
-
-    def _backend(self) -> dict[str, object]:
-        asked: Histogram = self._w.metrics.histogram("backend_request_duration_seconds")
-        answered = sum(asked.counts)
-        return {"answered": answered, "meanSeconds": asked.sum / answered if answered else None}
+        trips = int(self._w.metrics.counter("circuit_breaker_trips_total").value)
+        return "redis", store.phase.name.lower().replace("_", "-"), trips, sizes
 
 
-def hit_ratio(by_status: Mapping[str, int]) -> float | None:
-    """The part of requests that the client had from the cache without waiting for the backend; None without any."""
-    counted = sum(count for status, count in by_status.items() if status not in _UNCOUNTED)
-    return _ratio(sum(count for status, count in by_status.items() if status in FROM_CACHE), counted)
+def _tier(tier: HotTier | BurstTier, max_entries: int, max_bytes: int) -> dict[str, int]:
+    names = ("entries", "bytes", "hits", "misses", "evictions")
+    return {**{name: getattr(tier, name) for name in names}, "maxEntries": max_entries, "maxBytes": max_bytes}
 
 
-def _ratio(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
-
-
-def _tier(tier: HotTier | BurstTier) -> dict[str, object]:
-    return {
-        "entries": tier.entries,
-        "bytes": tier.bytes,
-        "hits": tier.hits,
-        "misses": tier.misses,
-        "evictions": tier.evictions,
-        "hitRatio": _ratio(tier.hits, tier.hits + tier.misses),
-    }
-
-
-def _latency(before: Sample, sample: Sample) -> dict[str, object]:
-    """Of the window: the time from the end of a request's head to the end of its answer."""
-    counts = [after - earlier for after, earlier in zip(sample.latency, before.latency, strict=True)]
-    return {name: quantile(counts, part) for name, part in QUANTILES.items()}
-
-
-def _top(shares: dict[str, Share], name: str) -> list[dict[str, object]]:
-    return [
-        {name: label, "requests": share.requests, "hitRatio": _ratio(share.cached, share.requests)}
-        for label, share in top(shares, TOP)
-    ]
+def _shares(shares: dict[str, Share]) -> Shares:
+    return {name: (share.requests, share.cached) for name, share in top(shares, SENT)}
 
 
 def _version() -> str:
@@ -202,14 +126,10 @@ def _version() -> str:
         return "unknown"
 
 
-def _resident_from(read: Callable[[], str] = Path("/proc/self/statm").read_text) -> int:
+def resident(read: Callable[[], str] = Path("/proc/self/statm").read_text) -> int:
+    """Bytes of this process in memory."""
     try:
         return int(read().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):  # no Linux: the most it ever was
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return _resident_from()

@@ -9,7 +9,9 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from caching_proxy.app.figures import Figures
 from caching_proxy.app.team_answers import ENTRIES, KEYS, KEYS_COUNTED, METRICS, READY, SEPARATOR, Answers
+from caching_proxy.app.team_watch import TeamWatch
 from caching_proxy.cache.inspector import PAGE, in_order
 from caching_proxy.cache.pace import Pace
 from caching_proxy.cache.tiers.variants import latest_of_each
@@ -17,8 +19,10 @@ from caching_proxy.interfaces import SCAN_ENDS, ISiblings, StoreError
 from caching_proxy.rules.codec import CodecError, decode
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.listing import MEMORY, STORE, Cursor, Page, parse_cursor
+from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics.snapshot import Snapshot
 from caching_proxy.web.admin.services import AdminServices, ReadyReport, Workers
+from caching_proxy.web.admin.streams import Look
 from caching_proxy.workers.siblings import Parts, Siblings, Words
 
 _PHASES = ("closed", "half-open", "open")
@@ -52,6 +56,11 @@ class Team:
         self._clock = clock
         self._number = number
         self._slot = slot
+
+    def look(self, statistics: Callable[[], Figures], happenings: Happenings) -> Look:
+        """Looks at all workers; ``statistics`` and ``happenings`` are those of this one."""
+        watch = TeamWatch(self._channel, statistics, happenings)
+        return _deferred(watch.look)
 
     def share(self, services: AdminServices) -> AdminServices:
         """``services`` that speak for all workers."""

@@ -36,7 +36,7 @@ class Happenings:
     """``now`` gives POSIX seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+        self.now = now
         self._kinds = {"invalidation": _Kind(), "uncached": _Kind()}
         self._listeners: list[Callable[[Happening], None]] = []
 
@@ -72,10 +72,10 @@ class Happenings:
 
     def room(self, kind: str) -> bool:
         """Whether one more may be taken note of now; else it counts as skipped."""
-        return self._kinds[kind].room(int(self._now()))
+        return self._kinds[kind].room(int(self.now()))
 
     def _add(self, kind: str, data: dict[str, object]) -> None:
-        now = self._now()
+        now = self.now()
         happening = Happening(kind, now, {"time": now, **data, "skipped": self._kinds[kind].took()})
         self._kinds[kind].last.append(happening)
         for listener in list(self._listeners):

@@ -82,3 +82,19 @@ def test_watchers_that_read_nothing_cost_little(start_proxy: StartProxy, backend
     told = proxy.request("POST", "/_cache/why", fields, asked).json()
     assert isinstance(told, dict)
     assert told["verdict"] == proxy.get("/private").cache == "MISS"
+
+
+def test_all_workers_are_seen_from_any(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    backend.on("/mine", answer(b"p", 200, ("Cache-Control", "private")))
+    proxy = start_proxy(BACKEND_URL=backend.url, ADMIN_TOKEN=TOKEN, WORKERS="2", LOG_LEVEL="error")
+    watcher = watch(proxy.port)
+    for _ in range(12):
+        proxy.get("/mine")  # each on a connection of its own
+    seen = b""
+    while seen.count(b"event: uncached") < 12:
+        seen += watcher.recv(65536)
+    watcher.close()
+    for _ in range(4):
+        told = proxy.request("GET", "/_cache/stats", {"Authorization": f"Bearer {TOKEN}"}).json()
+        assert isinstance(told, dict)
+        assert (told["workers"], told["requests"]["total"]) == (2, 12)

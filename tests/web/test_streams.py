@@ -6,11 +6,12 @@ import json
 
 import pytest
 from support.admin_site import BEARER, Cache, Request, Site
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from caching_proxy.telemetry.happenings import Happenings
+from caching_proxy.telemetry.happenings import Happening, Happenings
 from caching_proxy.web.admin.services import Insight
-from caching_proxy.web.admin.streams import MOST_STREAMS, Streams
+from caching_proxy.web.admin.streams import MOST_STREAMS, Seen, Streams
 
 
 class Watcher(Request):
@@ -26,12 +27,18 @@ class Watched:
         self.clock = Clock()
         self.made = 0
         self.happenings = Happenings(self.clock.seconds)
-        self.streams = Streams(self.clock, self.stats, self.happenings)
-        self.site = Site(insight=Insight(self.stats, self.streams, self.happenings, Cache.why))
+        self.elsewhere, self.held, self.since = [], None, []
+        self.streams = Streams(self.clock, self.look, self.happenings)
+        self.site = Site(insight=Insight(self.look, self.streams, self.happenings, Cache.why))
 
-    def stats(self):
+    def look(self, since):
         self.made += 1
-        return {"n": self.made}
+        self.since.append(since)
+        seen = Seen({"n": self.made}, [each for each in self.elsewhere if each.time > since])
+        if self.held is None:
+            return succeed(seen)
+        self.held.append((Deferred(), seen))
+        return self.held[-1][0]
 
     def watch(self, method=b"GET", fields=(BEARER,)):
         return self.site.begin(Watcher(method, b"/_cache/events", fields))
@@ -107,3 +114,36 @@ def test_only_for_who_may(watched):
     head = watched.watch(b"HEAD")
     assert (head.status, head.written, head.finished) == (200, b"", 1)
     assert len(watched.streams) == 0
+
+
+def test_what_happened_elsewhere_comes_with_the_next_look_and_once(watched):
+    def elsewhere(time, what):
+        watched.elsewhere.append(Happening("invalidation", time, {"what": what}))
+
+    watched.clock.advance(10)
+    elsewhere(5.0, "old")
+    one = watched.watch()
+    elsewhere(10.5, "new")
+    watched.clock.advance(1)
+    other = watched.watch()
+    elsewhere(11.5, "newer")
+    watched.clock.advance(1)
+    watched.clock.advance(1)
+    for watcher in (one, other):
+        told = [data["what"] for name, data in events(watcher) if name == "invalidation"]
+        assert told == ["old", "new", "newer"]
+    watched.streams.close()
+
+
+def test_a_look_that_takes_long_is_not_begun_again(watched):
+    one = watched.watch()
+    watched.held = []
+    for _ in range(5):
+        watched.clock.advance(1)
+    [(asking, seen)] = watched.held
+    asking.callback(seen)
+    assert events(one)[-1] == ("stats", {"n": 2})
+    watched.clock.advance(1)
+    assert len(watched.held) == 2
+    one.leave()
+    watched.held[1][0].callback(seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from math import inf
 
 from caching_proxy.rules.own_prefix import PREFIX
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, RequestRefused, json_object, json_reply
@@ -41,7 +42,7 @@ class StatsResource(InsightResource):
     """The statistics of now."""
 
     async def act(self, request: AdminRequest) -> JsonAnswer:
-        return json_reply(self.insight.stats())
+        return json_reply((await self.insight.look(inf)).stats)
 
 
 class WhyResource(InsightResource):

@@ -14,7 +14,7 @@ from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.web.admin.guard import Guard
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, JsonResource, RequestRefused
-from caching_proxy.web.admin.streams import Streams
+from caching_proxy.web.admin.streams import Look, Streams
 from caching_proxy.web.admin.why import Asked
 
 
@@ -55,10 +55,10 @@ class ReadyReport:
 
 @attrs.frozen(slots=True)
 class Insight:
-    """What shows the workings: statistics for JSON, the streams of events, what happened lately, and explanations of
+    """What shows the workings: a look at statistics, the streams of events, what happened lately, and explanations of
     requests that an address might send."""
 
-    stats: Callable[[], dict[str, object]]
+    look: Look
     streams: Streams
     happenings: Happenings
     why: Callable[[Asked, bytes], Awaitable[dict[str, object]]]

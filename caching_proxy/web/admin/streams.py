@@ -3,36 +3,63 @@
 Nothing waits for a watcher: while its connection has enough to send, events for it are dropped and counted, and a
 comment says how many when it reads again. Statistics are made once a second however many watch, and not at all if
 nobody does.
+
+Where several workers serve, each look asks the others too, so what happens elsewhere comes with the next statistics.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.telemetry.happenings import Happening, Happenings
 from caching_proxy.web.admin.json_answers import AdminRequest
 
+T = TypeVar("T")
+
 MOST_STREAMS = 16
+MOST_RECENT = 100
+"""Happenings that a new watcher is told of."""
+
 SECOND = 1.0
+
+_log = Logger()
+
+
+@attrs.frozen(slots=True)
+class Seen:
+    """What a look gives: the data of a ``stats`` event, and what happened in other workers since."""
+
+    stats: dict[str, object]
+    happenings: Sequence[Happening] = ()
+
+
+Look = Callable[[float], Deferred[Seen]]
+"""Takes the POSIX seconds after which what happened elsewhere is news; never fails but by a bug."""
 
 
 class Streams:
-    """All streams of one proxy. ``stats`` makes the data of a ``stats`` event."""
+    """All streams of one proxy. ``look`` gives the data of a ``stats`` event, and what happened elsewhere."""
 
     def __init__(
         self,
         clock: IReactorTime,
-        stats: Callable[[], dict[str, object]],
+        look: Look,
         happenings: Happenings,
         most: int = MOST_STREAMS,
     ) -> None:
         self._clock = clock
-        self._stats = stats
+        self._look = look
+        self._looking = False
+        self._seen = 0.0  # what happened elsewhere up to then (POSIX seconds) has been told
         self._happenings = happenings
         self._most = most
         self._open: list[Stream] = []
@@ -52,12 +79,12 @@ class Streams:
         """Write events to ``request``, whose head is on its way, until either side ends it."""
         stream = Stream(request, self._left)
         self._open.append(stream)
-        for happening in self._happenings.recent():
-            stream.send(_of(happening))
-        stream.send(event("stats", self._stats()))
         if self._unlisten is None:
             self._unlisten = self._happenings.listen(self._happened)
             self._timer = self._clock.callLater(SECOND, self._tick)
+            self._seen = self._happenings.now()
+        recent = self._happenings.recent()
+        _later(self._look(0.0).addCallback(self._welcome, stream, recent, self._seen))
 
     def close(self) -> None:
         """End every stream, and begin none any more."""
@@ -80,9 +107,28 @@ class Streams:
             self._timer.cancel()
             self._timer = None
 
+    def _welcome(self, seen: Seen, stream: Stream, recent: list[Happening], until: float) -> None:
+        """What a new watcher gets: what is remembered here, and elsewhere up to where the others are; statistics."""
+        elsewhere = [happening for happening in seen.happenings if happening.time <= until]
+        for happening in sorted((*recent, *elsewhere), key=lambda happening: happening.time)[-MOST_RECENT:]:
+            stream.send(_of(happening))
+        stream.send(event("stats", seen.stats))
+
     def _tick(self) -> None:
         self._timer = self._clock.callLater(SECOND, self._tick)
-        self._send(event("stats", self._stats()))
+        if not self._looking:  # siblings may be slow
+            self._looking = True
+            _later(self._look(self._seen).addCallback(self._tell).addBoth(self._looked))
+
+    def _tell(self, seen: Seen) -> None:
+        for happening in seen.happenings:
+            self._seen = max(self._seen, happening.time)
+            self._send(_of(happening))
+        self._send(event("stats", seen.stats))
+
+    def _looked(self, result: T) -> T:
+        self._looking = False
+        return result
 
     def _happened(self, happening: Happening) -> None:
         self._send(_of(happening))
@@ -136,6 +182,10 @@ class Stream:
     def _gone(self, _: Failure | None) -> None:
         self._over = True
         self._left(self)
+
+
+def _later(looking: Deferred[None]) -> None:
+    looking.addErrback(lambda failure: _log.failure("no statistics for those who watch", failure))
 
 
 def event(name: str, data: object) -> bytes:

@@ -1,0 +1,54 @@
+"""What all workers do: each tells its figures and what happened in it, when one of them is watched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from caching_proxy.app.figures import Figures, shown, together
+from caching_proxy.telemetry.happenings import Happening, Happenings
+from caching_proxy.web.admin.streams import Seen
+from caching_proxy.workers.frames import pieces
+from caching_proxy.workers.siblings import Parts, Reply, Siblings, Words
+
+FIGURES = "figures"
+
+
+class TeamWatch:
+    """``statistics`` and ``happenings`` are those of this worker; ``siblings`` has the others."""
+
+    def __init__(self, siblings: Siblings, statistics: Callable[[], Figures], happenings: Happenings) -> None:
+        self._siblings = siblings
+        self._statistics = statistics
+        self._happenings = happenings
+        siblings.answerers[FIGURES] = self._answer
+
+    async def look(self, since: float) -> Seen:
+        """The figures of all workers that answer, and what happened in the others after ``since`` (POSIX seconds)."""
+        said = await self._siblings.gather(FIGURES, {"since": since}, patient=False)
+        figures, news = [self._statistics()], list[Happening]()
+        for parts in said.parts.values():
+            told = _told(parts)
+            if told is not None:
+                figures.append(Figures(**told["figures"]))
+                news += [Happening(**each) for each in told["news"]]
+        return Seen(shown(together(figures)), sorted(news, key=lambda happening: happening.time))
+
+    def _answer(self, words: Words, blob: bytes, reply: Reply) -> None:
+        news = [attrs.asdict(each) for each in self._happenings.recent() if each.time > words["since"]]
+        told = {"figures": attrs.asdict(self._statistics()), "news": news}
+        for piece in pieces(json.dumps(told).encode("ascii")):
+            reply.part({}, piece)
+        reply.end()
+
+
+def _told(parts: Parts) -> dict[str, Any] | None:
+    """What a worker said; None where it died half-way."""
+    try:
+        told = json.loads(b"".join(blob for _, blob in parts))
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) else None

@@ -13,6 +13,7 @@ from typing import NoReturn, cast
 from twisted.python import usage
 
 from caching_proxy.app.last_words import say
+from caching_proxy.app.log_care import ignore_rotation
 from caching_proxy.app.reactors import install_reactor
 from caching_proxy.app.sources import Sources
 from caching_proxy.settings import dotenv
@@ -47,6 +48,7 @@ class Options(usage.Options):
     warnings: tuple[str, ...]
 
     def postOptions(self) -> None:
+        ignore_rotation()
         values = cast("Mapping[str, str | None]", self)
         given = {row.name: value for row in TABLE if (value := values[row.flag]) is not None}
         found, complaints = dotenv.read(Path(".env"))

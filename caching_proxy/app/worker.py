@@ -17,7 +17,7 @@ from typing import Any
 
 from twisted.python.reflect import namedModule
 
-from caching_proxy.app.log_care import attend
+from caching_proxy.app.log_care import attend, ignore_rotation
 from caching_proxy.app.reactors import install_reactor
 from caching_proxy.app.sources import Sources
 from caching_proxy.settings.model import Settings
@@ -33,6 +33,7 @@ from caching_proxy.workers.supervisor import LAST_SECONDS
 
 def main() -> int:
     """The whole life of a worker; its exit status."""
+    ignore_rotation()
     control = socket.socket(fileno=CONTROL)
     begin, sources = _told(control)
     try:

@@ -52,6 +52,11 @@ def test_one_line_and_status_1(arguments: tuple[str, ...], environ: dict[str, st
     assert done.stderr.count("\n") == 1
 
 
+def test_a_rotation_of_logs_during_the_start_harms_nobody(tmp_path: Path) -> None:
+    code = PRELUDE + "import os, signal; os.kill(os.getpid(), signal.SIGUSR1); print('alive')"
+    assert python(code, cwd=tmp_path, BACKEND_URL="http://x").stdout == "alive\n"
+
+
 def test_dotenv_in_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("BACKEND_URL='http://file'\nPORT=81\nno assignment\n")
     code = PRELUDE + "print(o.settings.backend_url, o.settings.port, o.settings.host, len(o.warnings))"

@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "web": {*VALUES, "cache", "server", "telemetry"},
     "workers": {*VALUES, "server", "telemetry"},
     "testing": {*VALUES, "transport"},
+    "ctl": {"settings", "rules"},
 }
 """What each room may import beside itself. ``app`` may import everything, and nothing imports it."""
 

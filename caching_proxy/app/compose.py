@@ -162,7 +162,7 @@ def compose(
     watched = Watched(settings, store, cache.hot, cache.burst, cache.reader, cache.writer, cache.flights, metrics)
     statistics = Statistics(watched, reactor, wall)
     insight = make_insight(
-        reactor, wall, settings, statistics, happenings, resource.front, pipeline.parts, cache.burst, team
+        reactor, wall, settings, statistics, happenings, resource.front, pipeline.parts, cache.burst, team, access
     )
     services = _services(wall, settings, cache, readiness, metrics, insight)
     admin = admin_children(services if team is None else team.share(services))

@@ -14,6 +14,7 @@ from caching_proxy.cache.pipeline import Parts
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.why import Explainer
 from caching_proxy.settings.model import Settings
+from caching_proxy.telemetry.access_log import AccessLog
 from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.web.admin.endpoints import OWN_PATHS
 from caching_proxy.web.admin.services import Insight
@@ -32,12 +33,13 @@ def make_insight(
     parts: Parts,
     burst: BurstTier,
     team: Team | None,
+    access: AccessLog,
 ) -> Insight:
     """``front``, ``parts`` and ``burst`` are those that requests of clients meet; ``team`` are the other workers."""
     own = frozenset[bytes]() if settings.admin_port is not None else OWN_PATHS
     why = Why(front, Explainer(parts, burst).explain, own, _roles_from(settings), wall.seconds)
     look: Look = partial(_alone, statistics) if team is None else team.look(statistics, happenings)
-    return Insight(look, Streams(clock, look, happenings), happenings, why)
+    return Insight(look, Streams(clock, look, happenings, access=access), happenings, why)
 
 
 def _alone(statistics: Statistics, since: float) -> Deferred[Seen]:

@@ -37,6 +37,8 @@ class AccessLog:
 
     def __init__(self, sink: Sink, enabled: bool, clock: IReactorTime, development: bool = False) -> None:
         self.enabled = enabled
+        self.watcher: Callable[[list[str]], object] | None = None
+        """Sees the lines too, together, as they are handed over."""
         self._sink = sink
         self._clock = clock
         self._format = self._development if development else self._json
@@ -156,6 +158,8 @@ class AccessLog:
         lines, self._lines = self._lines, []
         if lines:
             self._sink.write("".join(lines))
+            if self.watcher is not None:
+                self.watcher(lines)
 
     def stop(self) -> None:
         """Hand over what waits and leave no timer."""

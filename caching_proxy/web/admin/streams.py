@@ -20,12 +20,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from caching_proxy.telemetry.access_log import AccessLog
 from caching_proxy.telemetry.happenings import Happening, Happenings
 from caching_proxy.web.admin.json_answers import AdminRequest
 
 T = TypeVar("T")
 
 MOST_STREAMS = 16
+MOST_LINES = 200
+"""Requests that are told of at once; access lines come together some times a second."""
+
 MOST_RECENT = 100
 """Happenings that a new watcher is told of."""
 
@@ -55,6 +59,7 @@ class Streams:
         look: Look,
         happenings: Happenings,
         most: int = MOST_STREAMS,
+        access: AccessLog | None = None,
     ) -> None:
         self._clock = clock
         self._look = look
@@ -62,6 +67,7 @@ class Streams:
         self._seen = 0.0  # what happened elsewhere up to then (POSIX seconds) has been told
         self._happenings = happenings
         self._most = most
+        self._access = access
         self._open: list[Stream] = []
         self._unlisten: Callable[[], None] | None = None
         self._timer: IDelayedCall | None = None
@@ -76,11 +82,16 @@ class Streams:
         return not self._over and len(self._open) < self._most
 
     def begin(self, request: AdminRequest) -> None:
-        """Write events to ``request``, whose head is on its way, until either side ends it."""
-        stream = Stream(request, self._left)
+        """Write events to ``request``, whose head is on its way, until either side ends it.
+
+        Requests that this process answered are told of too where the query says ``requests=on``.
+        """
+        stream = Stream(request, self._left, b"requests=on" in request.head.target.partition(b"?")[2].split(b"&"))
         self._open.append(stream)
         if self._unlisten is None:
             self._unlisten = self._happenings.listen(self._happened)
+            if self._access is not None:
+                self._access.watcher = self._answered
             self._timer = self._clock.callLater(SECOND, self._tick)
             self._seen = self._happenings.now()
         recent = self._happenings.recent()
@@ -103,6 +114,8 @@ class Streams:
         if self._unlisten is not None:
             self._unlisten()
             self._unlisten = None
+            if self._access is not None:
+                self._access.watcher = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -133,6 +146,17 @@ class Streams:
     def _happened(self, happening: Happening) -> None:
         self._send(_of(happening))
 
+    def _answered(self, lines: list[str]) -> None:
+        """Access lines; where there are many, the first ones of each moment, and how many more there were."""
+        watching = [stream for stream in self._open if stream.requests]
+        if not watching:
+            return
+        data = b"".join(_line_event(line) for line in lines[:MOST_LINES])
+        if len(lines) > MOST_LINES:
+            data += b": %d requests were left out\n\n" % (len(lines) - MOST_LINES)
+        for stream in watching:
+            stream.send(data)
+
     def _send(self, data: bytes) -> None:
         for stream in list(self._open):
             stream.send(data)
@@ -142,7 +166,8 @@ class Streams:
 class Stream:
     """One watcher; ``left`` is told once when it is gone."""
 
-    def __init__(self, request: AdminRequest, left: Callable[[Stream], None]) -> None:
+    def __init__(self, request: AdminRequest, left: Callable[[Stream], None], requests: bool = False) -> None:
+        self.requests = requests
         self._request = request
         self._left = left
         self._over = False
@@ -191,6 +216,12 @@ def _later(looking: Deferred[None]) -> None:
 def event(name: str, data: object) -> bytes:
     """An event of the stream (HTML standard, server-sent events); JSON has no line breaks."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), json.dumps(data, separators=(",", ":")).encode("ascii"))
+
+
+def _line_event(line: str) -> bytes:
+    """An access line, which is JSON already unless the log is for developers."""
+    data = line.rstrip("\n")
+    return b"event: request\ndata: %b\n\n" % (data if data[:1] == "{" else json.dumps({"line": data})).encode("ascii")
 
 
 def _of(happening: Happening) -> bytes:

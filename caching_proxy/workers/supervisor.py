@@ -64,6 +64,7 @@ class Worker:
     started: float
     process: IProcess = attrs.Factory(lambda: _Nobody())
     serves: bool = False
+    served: bool = False
     leaving: bool = False
     failure: str = ""
     timer: IDelayedCall | None = None
@@ -229,12 +230,14 @@ class Supervisor:
         if worker.leaving:
             return
         worker.quiet()
-        worker.serves = self._served = True
+        worker.serves = worker.served = self._served = True
         self._count_serving()
         adopter = self.workers.get(self._adopters.pop(worker.slot, 0))
         if adopter is not None:
             adopter.process.send({"do": "release", "slot": worker.slot})
         self._log.info("worker {n} (pid {pid}) serves", n=worker.number, pid=worker.process.pid)
+        for slot in range(self._slots):
+            self._adopt(slot)  # if nobody was there who could
         reload = self._reloading
         if reload is not None and all(self._serving(slot, reload.generation) for slot in range(self._slots)):
             self._finish_reload(reload)
@@ -277,7 +280,7 @@ class Supervisor:
     def _replace(self, worker: Worker, how: str) -> None:
         slot = worker.slot
         backoff = self._backoff[slot]
-        wait = backoff.died(self._clock.seconds() - worker.started)
+        wait = backoff.died(self._clock.seconds() - worker.started if worker.served else 0.0)
         why = worker.failure or how
         if not self._served and (worker.failure or backoff.short_lives >= HOPELESS):
             self._give_up(worker.failure or f"the workers cannot start: {how}")
@@ -309,6 +312,9 @@ class Supervisor:
     def _end(self, worker: Worker, words: dict[str, Any], seconds: float) -> None:
         worker.quiet()
         worker.serves, worker.leaving = False, True
+        if worker.number not in self._switchboard.slots:  # it has not begun to serve: nothing is lost
+            worker.process.kill()
+            return
         worker.process.send(words)
         worker.timer = self._clock.callLater(seconds, self._kill, worker, "it does not end")
 

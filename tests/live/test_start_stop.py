@@ -52,6 +52,10 @@ NOWHERE = "http://127.0.0.1:9"
         ({"CACHE_RULES": "paths.json"}, "(rule 2: unknown field 'ttl_seconds'; known are "),
         ({"CACHE_RULES": "missing.json"}, "(there is no such file)"),
         ({"JWT_ROLES_CLAIM": "realm..roles"}, "JWT_ROLES_CLAIM: 'realm..roles'"),
+        ({"WORKERS": "0"}, "WORKERS: '0' is not allowed; expected a whole number from 1 to 256, or auto"),
+        ({"WORKERS": "-1"}, "WORKERS: '-1'"),
+        ({"WORKERS": "abc"}, "WORKERS: 'abc'"),
+        ({"WORKERS": "2", "INVALIDATION_CONFIG": "bad.json"}, "(rule 2: post_path_regex '('"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )

@@ -38,6 +38,17 @@ class StoreForbidden(StoreError):
     """The user that we log in as may not do this; the server itself is well."""
 
 
+class Postponed(StoreError):
+    """An invalidation has taken effect here, but the store cannot carry it out now; it is tried until it succeeds.
+
+    ``kept``: it stands in the journal, so that it outlives this process.
+    """
+
+    def __init__(self, reason: str, kept: bool) -> None:
+        super().__init__(reason)
+        self.kept = kept
+
+
 class Overtaken(StoreError):
     """A write was refused, as there was an invalidation that the writer has not looked at."""
 
@@ -266,6 +277,10 @@ class IInvalidationBus(Interface):
     gaps = Attribute("Times that messages were missed, or may have been, a count.")
     flushes = Attribute("Those after which nobody could tell what was missed, so that memory was emptied, a count.")
     subscribed = Attribute("Whether messages of others are heard now.")
+    state = Attribute(
+        "``up``; ``late``: others are heard only when the store is asked, about once a second; ``unordered``: they are "
+        "heard, but the store tells nobody what he missed; ``down``: they are not heard."
+    )
 
     def start(on_invalidation: Callable[[Invalidation], object], on_gap: Callable[[], object]) -> None:
         """Begin to listen, and never give up.
@@ -279,6 +294,16 @@ class IInvalidationBus(Interface):
 
     def stop() -> Deferred[None]:
         """Tell and hear nothing more; fires when the connection is closed."""
+
+
+class IJournal(Protocol):
+    """Where invalidations stand that the store has not carried out, so that they outlive this process."""
+
+    def keep(self, invalidations: Sequence[Invalidation]) -> Deferred[None]:
+        """Fires when these, and all before them, are safe; fails with OSError."""
+
+    def clear(self) -> Deferred[None]:
+        """Nothing is pending any more."""
 
 
 class ISiblings(Protocol):

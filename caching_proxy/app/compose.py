@@ -29,7 +29,7 @@ from caching_proxy.app.instruments import (
 from caching_proxy.app.loop_lag import LoopLag
 from caching_proxy.app.rules_file import CACHE_RULES_FILE, RulesFile, cache_rules_file, invalidation_rules_file
 from caching_proxy.app.statistics import Statistics, Watched
-from caching_proxy.app.store_parts import make_bus, make_store
+from caching_proxy.app.store_parts import make_bus, make_journal, make_store
 from caching_proxy.app.team import Team
 from caching_proxy.app.token_parts import make_verifier
 from caching_proxy.auth.verifier import TokenVerifier
@@ -55,6 +55,7 @@ from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.settings.tls_files import pair_refused
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
+from caching_proxy.store.journal import Journal
 from caching_proxy.telemetry.access_log import AccessLog, make_access_log
 from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.log_writer import Sink
@@ -85,6 +86,7 @@ class Proxy:
     settings: Settings
     store: IStore
     bus: IInvalidationBus | None
+    journal: Journal | None
     upstream: Upstream
     rules: RulesFile[Rule]
     cache_rules: RulesFile[CacheRule]
@@ -130,6 +132,7 @@ def compose(
     access = make_access_log(settings, log, wall)
     new_request_id = request_ids(random)
     happenings = Happenings(wall.seconds)
+    journal = make_journal(reactor, settings)
     around = Surroundings(
         store=store,
         verifier=verifier,
@@ -137,6 +140,7 @@ def compose(
         rules=rules,
         clock=wall,
         bus=bus,
+        journal=journal,
         siblings=None if team is None else team.siblings,
         own_store=settings.cache_url == MEMORY_URL,
         on_removed=count_invalidation(metrics),
@@ -157,8 +161,10 @@ def compose(
     hot_path = HotPath(
         cache.hot, verifier, cache.policy, cache.keys, hosts, name, recorder, now, peers, steering, cache.terms
     )
-    backend = upstream.backend
-    readiness = Readiness(lambda: reach(reactor, backend.host, backend.port), store, lambda: _phase(store), reactor)
+    backend, pending = upstream.backend, lambda: cache.invalidator.pending
+    metrics.watch("invalidations_pending", pending)
+    reaching, phase = lambda: reach(reactor, backend.host, backend.port), lambda: _phase(store)
+    readiness = Readiness(reaching, store, phase, reactor, bus, pending)
     watched = Watched(settings, store, cache.hot, cache.burst, cache.reader, cache.writer, cache.flights, metrics)
     statistics = Statistics(watched, reactor, wall)
     insight = make_insight(
@@ -174,6 +180,7 @@ def compose(
         settings=settings,
         store=store,
         bus=bus,
+        journal=journal,
         upstream=upstream,
         rules=rules,
         cache_rules=cache_rules,

@@ -65,6 +65,10 @@ class ProxyService(Service):
         self._proxy.store.start()
         if self._proxy.bus is not None:
             self._proxy.bus.start(self._proxy.heard, self._proxy.invalidator.forget)
+        if self._proxy.journal is not None and self._proxy.journal.found:
+            found = self._proxy.journal.found
+            self._log.info("{n} invalidations of an earlier process are carried out now", n=len(found))
+            self._proxy.invalidator.restore(found)
         self._proxy.verifier.start()
         self._proxy.steps.start()
         self._proxy.lag.start()
@@ -121,9 +125,8 @@ class ProxyService(Service):
         await DeferredList([site.connections.drain(grace, None, self.linger_seconds) for site in sites])
         await self._in_time(proxy.upstream.stop(), until, "answers of the backend")
         await self._in_time(proxy.invalidator.settled(), until, "invalidations")
-        if proxy.invalidator.pending:
-            self._log.warn("{n} invalidations never reached the store", n=proxy.invalidator.pending)
         proxy.invalidator.stop()
+        await self._keep_what_is_pending(until)
         await self._in_time(proxy.writer.drain(), until, "writes to the store")
         if proxy.bus is not None:
             await self._in_time(proxy.bus.stop(), until, "the bus")
@@ -135,6 +138,19 @@ class ProxyService(Service):
             proxy.certificates.stop()
         proxy.access.stop()
         self._log.info("stopped")
+
+    async def _keep_what_is_pending(self, until: float) -> None:
+        pending, journal = self._proxy.invalidator.pending, self._proxy.journal
+        if journal is not None:
+            kept: list[bool] = []
+            keeping = journal.keep(()).addCallbacks(lambda _: kept.append(True), lambda _: None)
+            await self._in_time(keeping, until, "the journal of invalidations")
+            journal.stop()
+            if kept and pending:
+                self._log.info("{n} invalidations are left in STATE_DIR for the next start", n=pending)
+                return
+        if pending:
+            self._log.warn("{n} invalidations never reached the store, and are lost", n=pending)
 
     async def _stop_accepting(self) -> None:
         await DeferredList([listener.stop_accepting() for listener in self._listeners])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from caching_proxy.app.instruments import on_phase
 from caching_proxy.interfaces import IInvalidationBus, IStore
-from caching_proxy.rules.store_topology import RedisTopology
+from caching_proxy.rules.store_topology import MEMORY_URL, RedisTopology
 from caching_proxy.settings.model import Settings
+from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.store.build import StoreConfig, build_bus, build_store
+from caching_proxy.store.journal import Journal
 from caching_proxy.store.redis.endpoint import Endpoints, endpoint_for
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.transport.endpoint import NativeEndpoint
@@ -30,6 +34,21 @@ def make_store(reactor: IReactorTime, settings: Settings, metrics: Metrics, orig
 def make_bus(reactor: IReactorTime, settings: Settings, store: IStore) -> IInvalidationBus | None:
     """What brings invalidations of the other proxies on ``store``; None if nobody can share it."""
     return build_bus(reactor, settings.cache_url, store, _store_config(reactor, settings))
+
+
+def make_journal(reactor: IReactorTime, settings: Settings) -> Journal | None:
+    """What keeps the invalidations that the store has not carried out; None if that is not wanted, or never needed.
+
+    Raises:
+        SettingsError: it cannot be written.
+    """
+    if settings.state_dir is None or settings.cache_url == MEMORY_URL:
+        return None
+    try:
+        return Journal(reactor, Path(settings.state_dir).absolute())
+    except OSError as problem:
+        allowed = f"a directory that can be written to ({problem.strerror or problem})"
+        raise SettingsError("STATE_DIR", settings.state_dir, allowed) from problem
 
 
 def _store_config(reactor: IReactorTime, settings: Settings) -> StoreConfig:

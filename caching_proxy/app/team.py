@@ -26,6 +26,7 @@ from caching_proxy.web.admin.streams import Look
 from caching_proxy.workers.siblings import Parts, Siblings, Words
 
 _PHASES = ("closed", "half-open", "open")
+_BUS = ("up", "late", "unordered", "down")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -187,6 +188,8 @@ def _worse(report: ReadyReport, other: Words) -> ReadyReport:
         backend=report.backend if report.backend != "ok" else other["backend"],
         store=report.store if report.store != "ok" else other["store"],
         breaker=max(report.breaker, other["breaker"], key=_PHASES.index),
+        bus=None if report.bus is None else max(report.bus, other.get("bus") or "down", key=_BUS.index),
+        pending=report.pending + other.get("pending", 0),
     )
 
 

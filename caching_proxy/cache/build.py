@@ -28,7 +28,7 @@ from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.cache.traced_pipeline import TracedPipeline
-from caching_proxy.interfaces import IInvalidationBus, ISiblings, IStore, ITokenVerifier
+from caching_proxy.interfaces import IInvalidationBus, IJournal, ISiblings, IStore, ITokenVerifier
 from caching_proxy.rules.invalidation_rules import Rule
 from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS, CachePolicy
@@ -67,10 +67,10 @@ class CacheConfig:
 class Surroundings:
     """What the cache talks to.
 
-    ``rules``: the invalidation rules as they are now. ``bus`` tells of the other proxies on the store, ``siblings`` are
-    the other workers of this one, ``own_store``: each of them has a store of its own. ``on_removed`` hears how many
-    keys an invalidation removed, ``on_invalidation`` of each that a request brought about, ``tell`` of each step that
-    a request takes.
+    ``rules``: the invalidation rules as they are now. ``bus`` tells of the other proxies on the store, ``journal``
+    keeps what the store has yet to carry out, ``siblings`` are the other workers of this one, ``own_store``: each of
+    them has a store of its own. ``on_removed`` hears how many keys an invalidation removed, ``on_invalidation`` of each
+    that a request brought about, ``tell`` of each step that a request takes.
     """
 
     store: IStore
@@ -79,6 +79,7 @@ class Surroundings:
     rules: Callable[[], tuple[Rule, ...]]
     clock: IReactorTime
     bus: IInvalidationBus | None = None
+    journal: IJournal | None = None
     siblings: ISiblings | None = None
     own_store: bool = False
     on_removed: Callable[[int], None] = lambda removed: None
@@ -127,7 +128,7 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     burst = BurstTier(config.burst_entries, config.burst_bytes, config.burst_seconds)
     varying, leases, uncacheable = VaryNames(), Leases(), HitForMiss()
     flights = SingleFlight(clock, config.flight_seconds)
-    parts = (hot, burst, leases, flights, store, clock, around.on_removed)
+    parts = (hot, burst, leases, flights, store, clock, around.on_removed, around.journal)
     siblings = around.siblings
     invalidator = Invalidator(*parts) if siblings is None else SharedInvalidator(siblings, around.own_store, *parts)
     writer = Writer(hot, burst, store, leases, clock, invalidator.purge_key, varying, around.bus)

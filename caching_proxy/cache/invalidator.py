@@ -3,7 +3,8 @@
 It takes effect in this process at once: work under way that matches is voided, memory tiers give out nothing that it
 covers, and until the store has carried it out too, whatever the store still gives for a matching key from before that
 moment is hidden. Should the store be down, the invalidation waits here and is tried again until it succeeds: nothing
-is lost, and nobody is served what was invalidated.
+is lost, and nobody is served what was invalidated. With a journal it outlives this process too: it stands there before
+anybody is told that it has to wait.
 
 The other proxies on the same store are told before the store begins, so that no answer from before is stored after
 it, and once more when it is done (:meth:`IStore.mark`). What they tell is dropped from memory and from work under
@@ -15,7 +16,7 @@ that wait share one, and it goes in slices, so that nobody stands behind it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 
 from twisted.internet.defer import Deferred
@@ -24,8 +25,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from caching_proxy.cache.flights import SingleFlight
+from caching_proxy.cache.keeper import Keeper
 from caching_proxy.cache.leases import NEVER, KeyTest, Leases
-from caching_proxy.cache.pace import SLICE_STEPS, Pace
 from caching_proxy.cache.pending import (
     TAG,
     TARGET,
@@ -36,7 +37,6 @@ from caching_proxy.cache.pending import (
     Together,
     Waiting,
     hidden_since,
-    invalidation_of,
     of_key,
     of_patterns,
     of_tag,
@@ -46,19 +46,19 @@ from caching_proxy.cache.pending import (
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.sweeper import Sweeper
-from caching_proxy.interfaces import SCAN_ENDS, Fate, IStore, StoreError
+from caching_proxy.cache.walk import change_matching, change_tagged, told_before_and_after
+from caching_proxy.interfaces import IJournal, IStore, Postponed, StoreError
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import literal
 from caching_proxy.rules.invalidation_rules import target_for_all
 from caching_proxy.rules.key import target_in
-from caching_proxy.rules.pattern_set import REMOVAL_STEPS, SCAN_STEPS, PatternSet
+from caching_proxy.rules.pattern_set import PatternSet
 
 RETRY_SECONDS = 1.0
 
 AT_ONCE = 64
 """Named invalidations that the store carries out side by side."""
 
-DELETE_BATCH = 500
 EVERYTHING = b"cache:*"
 
 
@@ -76,6 +76,7 @@ class Invalidator:
         store: IStore,
         clock: IReactorTime,
         observe: Callable[[int], None] = lambda removed: None,
+        journal: IJournal | None = None,
     ) -> None:
         self._hot = hot
         self._burst = burst
@@ -85,6 +86,7 @@ class Invalidator:
         self._store = store
         self._clock = clock
         self._observe = observe
+        self._journal = Keeper(journal)
         self._waiting = Waiting()  # those whose turn has not come
         self._working = Queue()  # named ones that the store is at
         self._passing: list[Pending] = []  # patterns that a walk over the keys is at
@@ -158,6 +160,11 @@ class Invalidator:
             self._drop_matching(PatternSet(*invalidation.patterns))
         if invalidation.tags:
             self._drop_tagged(invalidation.tags)
+
+    def restore(self, invalidations: Iterable[Invalidation]) -> None:
+        """Carry out what an earlier process left in the journal; until then it holds as if it were made now."""
+        for pending in self._journal.restored(invalidations, self._clock.seconds()):
+            Invalidator._add(self, pending, _nobody)  # whoever serves beside us was told when it was made
 
     def forget(self) -> None:
         """Other proxies may have invalidated anything: empty the memory tiers, void all work under way."""
@@ -333,78 +340,23 @@ class Invalidator:
                 return store.delete_target(subject)
             return self._in_order(pending, lambda: store.soften_target(subject, moment))
         if pending.is_for(TAG):
-            return self._in_order(pending, lambda: self._change_tagged(subject, pending.soft, moment))
+            return self._in_order(pending, lambda: change_tagged(pending, store, self._clock))
         if pending.soft:
             return self._in_order(pending, lambda: store.soften([subject], moment))
         if pending.counted:
             return self._in_order(pending, lambda: store.delete([subject]))
         return store.delete([subject])
 
-    def _in_order(self, pending: Pending, change: Callable[[], Awaitable[set[bytes]]]) -> Deferred[set[bytes]]:
-        """``change`` between two words to the other proxies."""
-
-        async def told_before_and_after() -> set[bytes]:
-            told = invalidation_of([pending])
-            await self._store.mark(told)
-            gone = await change()
-            await self._store.mark(told)
-            return gone
-
-        return Deferred.fromCoroutine(told_before_and_after())
-
-    async def _change_tagged(self, tag: bytes, soft: bool, moment: float) -> set[bytes]:
-        """Step by step what carries ``tag``; the keys concerned."""
-        pace, cursor, found = Pace(self._clock), SCAN_ENDS, set[bytes]()
-        fate = Fate.STALE if soft else Fate.DELETED
-        while True:
-            step = await self._store.tagged(tag, cursor, fate, moment)
-            found.update(step.keys)
-            await pace.spend(len(step.keys) * REMOVAL_STEPS)
-            cursor = step.cursor
-            if cursor == SCAN_ENDS:
-                return found
+    def _in_order(self, pending: Pending, change: Callable[[], Deferred[set[bytes]]]) -> Deferred[set[bytes]]:
+        return Deferred.fromCoroutine(told_before_and_after([pending], self._store, change))
 
     def _start_walk(self) -> bool:
         if self._passing or not len(self._waiting.patterns):
             return False
         self._passing = self._waiting.patterns.take_all()
-        self._walk = Deferred.fromCoroutine(self._delete_matching(self._passing))
+        self._walk = Deferred.fromCoroutine(change_matching(self._passing, self._store, self._clock))
         self._walk.addCallbacks(lambda _: self._walked(), self._not_walked)
         return True
-
-    async def _delete_matching(self, together: list[Pending]) -> None:
-        """One walk over the keys of the store for all of them."""
-        subjects = [pending.subject for pending in together if isinstance(pending.subject, PatternSet)]
-        union = PatternSet(*dict.fromkeys(chain.from_iterable(subject.patterns for subject in subjects)))
-        told = invalidation_of(together)
-        await self._store.mark(told)
-        pace, cursor = Pace(self._clock), SCAN_ENDS
-        while True:
-            found = await self._store.scan(cursor, union.prefix)
-            await pace.spend(len(found.keys) * SCAN_STEPS)
-            for piece in union.slices(found.keys, SLICE_STEPS):
-                doomed = list(dict.fromkeys(union.select(piece)))
-                await pace.spend(union.steps(piece))
-                hits = [set(subject.select(doomed)) for subject in subjects] if doomed else []
-                for start in range(0, len(doomed), DELETE_BATCH):
-                    gone = await self._change(doomed[start : start + DELETE_BATCH], together, hits)
-                    for pending, hit in zip(together, hits, strict=False):
-                        pending.removed |= gone & hit
-                    await pace.spend(len(gone) * REMOVAL_STEPS)
-            cursor = found.cursor
-            if cursor == SCAN_ENDS:
-                await self._store.mark(told)
-                return
-
-    async def _change(self, keys: list[bytes], together: list[Pending], hits: list[set[bytes]]) -> set[bytes]:
-        """Delete ``keys``, or note that they are stale where all that hit them are soft; those that existed."""
-        soft = [pending for pending in together if pending.soft]
-        if not soft:
-            return await self._store.delete(keys)
-        hard = set().union(*(hit for pending, hit in zip(together, hits, strict=True) if not pending.soft))
-        moment = max(pending.at for pending in soft)
-        softened = await self._store.soften([key for key in keys if key not in hard], moment)
-        return softened | await self._store.delete([key for key in keys if key in hard])
 
     def _walked(self) -> None:
         over, self._passing, self._walk = self._passing, [], None
@@ -446,7 +398,8 @@ class Invalidator:
         pending.tell(pending.removed)
 
     def _carry_on(self) -> None:
-        if self._settling and not self.pending:
+        if not self.pending:
+            self._journal.clear()
             self._settle()
         self._work_on()
 
@@ -460,12 +413,19 @@ class Invalidator:
             if self._timer is None:
                 self._timer = self._clock.callLater(RETRY_SECONDS, self._retry)
         self._disappoint(failure)
-        self._settle()
 
     def _disappoint(self, failure: Failure) -> None:
-        """Tell everybody whose turn has not come that it will take longer."""
-        for pending in list(self._waiting.everything()):
-            pending.tell(failure)
+        """Tell everybody whose turn has not come that it will take longer, once that is in the journal."""
+        waiting = list(self._waiting.everything())
+        told = [on_done for pending in waiting for on_done in pending.take_waiters()]
+
+        def tell(kept: bool) -> None:
+            outcome = Failure(Postponed(failure.getErrorMessage(), kept)) if failure.check(StoreError) else failure
+            for on_done in told:
+                on_done(outcome)
+            self._settle()
+
+        self._journal.keep(waiting, tell)
 
     def _retry(self) -> None:
         self._timer = None

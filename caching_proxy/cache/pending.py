@@ -83,7 +83,7 @@ class Pending:
 
     ``subject`` is the target, the key or the tag, or patterns; ``removed`` the keys that left any tier so far,
     ``sweeps`` what is still under way in the memory tiers. ``soft``: the store does not delete, it notes that what
-    it has is stale; memory forgets it all the same, and finds it there.
+    it has is stale; memory forgets it all the same, and finds it there. ``kept``: the journal has it.
     """
 
     name: bytes
@@ -95,6 +95,7 @@ class Pending:
     waiters: list[OnDone] = attrs.field(factory=list)
     sweeps: list[Swept] = attrs.field(factory=list)
     work: Deferred[set[bytes]] | None = None
+    kept: bool = False
 
     def is_for(self, kind: bytes) -> bool:
         """Whether it is of that kind, soft or not."""
@@ -129,9 +130,13 @@ class Pending:
 
     def tell(self, outcome: set[bytes] | Failure) -> None:
         """Tell everybody who waits."""
-        waiters, self.waiters = self.waiters, []
-        for on_done in waiters:
+        for on_done in self.take_waiters():
             on_done(outcome)
+
+    def take_waiters(self) -> list[OnDone]:
+        """Those who wait, to be told by whoever takes them."""
+        waiters, self.waiters = self.waiters, []
+        return waiters
 
 
 def of_target(target: bytes, at: float, removed: set[bytes], soft: bool = False) -> Pending:
@@ -152,6 +157,18 @@ def of_patterns(patterns: PatternSet, at: float, soft: bool = False) -> Pending:
 
 def _named(name: bytes, soft: bool) -> bytes:
     return SOFT + name if soft else name
+
+
+def pending_of(invalidation: Invalidation, at: float) -> Iterator[Pending]:
+    """What the journal had of it: nobody waits for it, and what was soft is for good."""
+    for target in invalidation.targets:
+        yield of_target(target, at, set())
+    for key in invalidation.keys:
+        yield of_key(key, at, set(), True)
+    for tag in invalidation.tags:
+        yield of_tag(tag, at, False)
+    if invalidation.patterns:
+        yield of_patterns(PatternSet(*invalidation.patterns), at)
 
 
 def invalidation_of(together: Iterable[Pending]) -> Invalidation:

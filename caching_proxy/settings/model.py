@@ -108,6 +108,7 @@ class Settings:
     log_level: str
     access_log: bool
     log_file: str | None
+    state_dir: str | None
     log_rotate_bytes: int
     log_keep: int
     metrix_prefix: str

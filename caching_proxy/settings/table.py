@@ -301,6 +301,12 @@ TABLE: tuple[Variable, ...] = (
         ),
         V("LOG_KEEP", "5", p.whole(0, 100), "renamed log files that are kept at most"),
         V(
+            "STATE_DIR",
+            None,
+            p.anything,
+            "directory for the journal of invalidations that Redis has not carried out; unset: kept in memory only",
+        ),
+        V(
             "METRIX_PREFIX",
             None,
             p.matching(r"[a-zA-Z_][a-zA-Z0-9_]*", "letters, digits and _, not starting with a digit"),

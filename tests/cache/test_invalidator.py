@@ -7,8 +7,8 @@ from support.memory_proxy import MemoryProxy, down
 from twisted.internet.defer import fail
 from twisted.python.failure import Failure
 
-from caching_proxy.cache import invalidator as module
 from caching_proxy.cache import pending
+from caching_proxy.cache import walk as module
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.interfaces import StoreError
 

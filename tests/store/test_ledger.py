@@ -14,6 +14,7 @@ from caching_proxy.rules.bus_message import EVERYTHING, Invalidation
 from caching_proxy.rules.ledger import LEDGER_LENGTH, MAX_ENTRY_BYTES, UNKNOWN, missed, number_of
 from caching_proxy.store.build import StoreConfig, build_bus, build_store
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
+from caching_proxy.store.redis.follower import Follower
 from caching_proxy.store.redis.ledger import LEDGER
 from caching_proxy.store.redis.ledger_calls import Marked, Since
 from caching_proxy.store.redis.store import RedisStore
@@ -192,3 +193,22 @@ async def test_two_buses_on_one_server(redis_server: RedisServer) -> None:
         for bus, store in zip(buses, stores, strict=True):
             await bus.stop()
             await store.stop()
+
+
+@pytest.mark.parametrize("ledger", ["none", "of others", "foreign"])
+@pytest_twisted.ensureDeferred
+async def test_what_is_kept_before_the_first_look_is_trusted_only_where_nobody_has_invalidated(
+    store: RedisStore, redis_server: RedisServer, ledger: str
+) -> None:
+    if ledger == "of others":
+        await store.mark(X)
+    elif ledger == "foreign":
+        redis_server.cli("SET", LEDGER, "x")
+    assert store.words is not None
+    follower = Follower(store.pool, store.words)
+    flushed: list[None] = []
+    follower.start(lambda invalidation: None, lambda: flushed.append(None))
+    await follower.catch_up()
+    assert (len(flushed), follower.flushes) == (1 if ledger == "of others" else 0, 0)
+    assert follower.seen
+    assert await written(store, follower.seen)

@@ -103,6 +103,7 @@ class RedisBus:
         self._retry_seconds = RETRY_SECONDS
         self._timer: IDelayedCall | None = None
         self._check_timer: IDelayedCall | None = None
+        self._checked = False
         self._running = False
         self._warned = False
         self._ended: Deferred[None] | None = None
@@ -118,6 +119,12 @@ class RedisBus:
     @property
     def flushes(self) -> int:
         return self._follower.flushes
+
+    @property
+    def state(self) -> str:
+        if self.subscribed:
+            return "unordered" if self.seen is None else "up"
+        return "late" if self._checked and self.seen is not None else "down"
 
     def start(self, on_invalidation: Callable[[Invalidation], object], on_gap: Callable[[], object]) -> None:
         self._follower.start(on_invalidation, on_gap)
@@ -160,10 +167,13 @@ class RedisBus:
     def _check(self) -> None:
         """Ask for what was missed, and once more later; the pool says in the log what is wrong with the server."""
         self._check_timer = None
-        asking = self.catch_up()
-        asking.addErrback(self._not_checked).addCallback(self._check_later)
+        self.catch_up().addCallbacks(self._look_worked, self._not_checked).addCallback(self._check_later)
+
+    def _look_worked(self, _: None) -> None:
+        self._checked = True
 
     def _not_checked(self, failure: Failure) -> None:
+        self._checked = False
         if failure.check(StoreForbidden):
             self._warn(failure.getErrorMessage())
         else:

@@ -8,17 +8,27 @@ Where that does not reach back to ``seen``, or is another one, nothing that we h
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.interfaces import StoreError, StoreForbidden
+from caching_proxy.interfaces import StoreError, StoreForbidden, Unreadable
 from caching_proxy.rules.bus_message import Invalidation
-from caching_proxy.rules.ledger import LEDGER_LENGTH, UNKNOWN, Entry, missed, published
-from caching_proxy.store.redis.ledger import Words
+from caching_proxy.rules.ledger import LEDGER_LENGTH, UNKNOWN, Entry, first_mark, missed, published
+from caching_proxy.store.redis.commands import Ask
+from caching_proxy.store.redis.connection import RedisReply, checked, pack
+from caching_proxy.store.redis.ledger import LEDGER, Words
 from caching_proxy.store.redis.ledger_calls import Marked, Since
 from caching_proxy.store.redis.pool import RedisPool
+
+_NEWEST = pack(b"HGET", LEDGER, b"last")
+
+
+def _mark(replies: list[RedisReply]) -> bytes | None:
+    return cast("bytes | None", checked(replies[0]))
 
 
 class Follower:
@@ -66,29 +76,39 @@ class Follower:
         done: Deferred[None] = Deferred()
         self._waiting.append(done)
         if len(self._waiting) == 1:
-            asked = self.seen or UNKNOWN
-            reading = self._pool.execute(Since(asked, self._words.word()))
-            reading.addCallback(self._read, asked).addErrback(self._not_read).addBoth(self._tell)
+            asked, word = self.seen or UNKNOWN, self._words.word()
+            reading = Deferred.fromCoroutine(self._ask(asked, word))
+            reading.addCallback(self._read, asked, word).addErrback(self._not_read).addBoth(self._tell)
         return done
+
+    async def _ask(self, known: bytes, word: bytes) -> tuple[bytes, list[bytes | None]]:
+        """The newest mark, and what the ledger has from ``known`` on."""
+        if known == UNKNOWN:  # in one round trip, which a script may not be enough for: requests come already
+            with suppress(Unreadable):
+                if newest := await self._pool.execute(Ask(_NEWEST, 1, _mark)):
+                    return newest, []
+        return await self._pool.execute(Since(known, word))
 
     def trust_nothing(self) -> None:
         """Messages were missed, and there is no ledger to say which."""
         self.flushes += 1
         self._flush()
 
-    def _read(self, told: tuple[bytes, list[bytes | None]], asked: bytes) -> None:
+    def _read(self, told: tuple[bytes, list[bytes | None]], asked: bytes, word: bytes) -> None:
         newest, log = told
         if (self.seen or UNKNOWN) != asked:  # messages have brought us on meanwhile, so none is missing up to there
             return
         entries = missed(asked, newest, log)
-        if entries is None:
+        if self.seen == UNKNOWN and newest == first_mark(word):
+            self._advance(newest)  # there was no ledger as long as we live, so nobody has invalidated anything
+        elif entries is None:
             self.flushes += asked != UNKNOWN
             self._flush()
             self._advance(newest)
-            return
-        for entry in entries:
-            self._take(entry)
-            self._advance(entry.mark)
+        else:
+            for entry in entries:
+                self._take(entry)
+                self._advance(entry.mark)
 
     def _take(self, entry: Entry) -> None:
         if entry.origin != self._words.origin:

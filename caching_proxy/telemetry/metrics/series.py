@@ -91,6 +91,7 @@ SERIES: tuple[Series, ...] = (
         "circuit_breaker_state", "gauge", "Circuit breaker of the store: 0 closed, 1 half-open, 2 open.", join="max"
     ),
     Series("circuit_breaker_trips_total", "counter", "Times that the circuit breaker opened."),
+    Series("invalidations_pending", "gauge", "Invalidations that the store has yet to carry out."),
     Series("bus_subscribed", "gauge", "Whether invalidations of other proxies are heard: 1 or 0.", join="min"),
     Series("bus_sent_total", "counter", "Invalidations that other proxies were told of, in messages."),
     Series("bus_received_total", "counter", "Messages of other proxies about their invalidations."),

@@ -56,12 +56,12 @@ class KeyResource(AdminResource):
         return json_reply({"message": f"found {key_text(key)}", "cacheEntry": shown})
 
 
-async def stored(asking: Awaitable[T], otherwise: str = FAILED) -> T:
-    """What the store says, or a 503 that says ``otherwise`` if it does not."""
+async def stored(asking: Awaitable[T]) -> T:
+    """What the store says, or a 503 if it does not."""
     try:
         return await asking
     except StoreError as error:
-        raise RequestRefused(503, otherwise) from error
+        raise RequestRefused(503, FAILED) from error
 
 
 def text_of(asked: dict[str, object], name: str) -> bytes:

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import attrs
 from twisted.internet.defer import Deferred
 
+from caching_proxy.interfaces import Postponed, StoreError
 from caching_proxy.rules.key import key_text
 from caching_proxy.rules.tags import MAX_TAG
-from caching_proxy.web.admin.cache import MAX_PATTERN_BYTES, encoded, stored, text_of
+from caching_proxy.web.admin.cache import MAX_PATTERN_BYTES, encoded, text_of
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, RequestRefused, json_object, json_reply
 from caching_proxy.web.admin.services import AdminResource, AdminServices
 
 MAX_TAGS = 1000
 
 POSTPONED = (
-    "the store is unreachable: memory was cleared, and the store's part is kept and will be carried out when it is back"
+    "the store cannot do this now: memory was cleared, and what is left to do in the store waits {where} until it can"
 )
 
 
@@ -55,10 +56,10 @@ class InvalidateResource(AdminResource):
     async def act(self, request: AdminRequest) -> JsonAnswer:
         wish = _wish(await json_object(request))
         try:
-            count = await stored(wish.granted(self.services), POSTPONED)
-        except RequestRefused:
+            count = await wish.granted(self.services)
+        except StoreError as error:
             self._note(request, wish, None)
-            raise
+            raise _postponed(error) from error
         self._note(request, wish, count)
         done = "marked as stale" if wish.soft else "invalidated"
         return json_reply({"message": f"{done} {count} keys that {wish.told}", "deletedCount": count})
@@ -67,6 +68,14 @@ class InvalidateResource(AdminResource):
         """Tell who watches; ``count`` None: the store has yet to do it."""
         who = "admin at " + (request.client_ip.decode("latin-1") or "a Unix socket")
         self.services.insight.happenings.invalidation(wish.named, who, count, soft=wish.soft)
+
+
+def _postponed(error: StoreError) -> RequestRefused:
+    """A 503 that names what was cleared, what was not, and what becomes of that."""
+    kept = isinstance(error, Postponed) and error.kept
+    where = "in the journal in STATE_DIR" if kept else "in the memory of this process"
+    also = {"cleared": ["hot", "burst"], "notCleared": ["store"], "pending": "journal" if kept else "memory"}
+    return RequestRefused(503, POSTPONED.format(where=where), also=also)
 
 
 def _wish(asked: dict[str, object]) -> Wish:

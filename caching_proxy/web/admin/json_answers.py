@@ -7,7 +7,7 @@ first, and asking is refused. Every answer forbids caching and sniffing, and nam
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, cast
 
 import attrs
@@ -73,9 +73,11 @@ class JsonAnswer:
 class RequestRefused(Exception):
     """The request is answered with a refusal; ``reply`` says which."""
 
-    def __init__(self, status: int, message: str, fields: Iterable[Field] = ()) -> None:
+    def __init__(
+        self, status: int, message: str, fields: Iterable[Field] = (), also: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(message)
-        self.reply = json_reply({"error": message}, status, fields)
+        self.reply = json_reply({"error": message, **(also or {})}, status, fields)
 
 
 def json_reply(value: object, status: int = 200, fields: Iterable[Field] = ()) -> JsonAnswer:

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.interfaces import IStore, StoreError, StoreForbidden, UpstreamError
+from caching_proxy.interfaces import IInvalidationBus, IStore, StoreError, StoreForbidden, UpstreamError
 from caching_proxy.web.admin.services import ReadyReport
 
 FRESH_SECONDS = 1.0
@@ -17,17 +17,26 @@ FRESH_SECONDS = 1.0
 
 
 class Readiness:
-    """``reach`` opens and closes a connection to the backend; ``phase`` names the breaker's."""
+    """``reach`` opens and closes a connection to the backend; ``phase`` names the breaker's; ``pending`` counts the
+    invalidations that wait for the store; ``bus`` is None if nobody shares that."""
 
     _log = Logger()
 
     def __init__(
-        self, reach: Callable[[], Deferred[None]], store: IStore, phase: Callable[[], str], clock: IReactorTime
+        self,
+        reach: Callable[[], Deferred[None]],
+        store: IStore,
+        phase: Callable[[], str],
+        clock: IReactorTime,
+        bus: IInvalidationBus | None = None,
+        pending: Callable[[], int] = lambda: 0,
     ) -> None:
         self._reach = reach
         self._store = store
         self._phase = phase
         self._clock = clock
+        self._bus = bus
+        self._pending = pending
         self._last: tuple[float, ReadyReport] | None = None
         self.draining = False
 
@@ -42,7 +51,8 @@ class Readiness:
         reaching, pinging = self._reach(), self._store.ping()
         backend = await reaching.addCallbacks(lambda _: "ok", self._unreachable)
         store = await pinging.addCallbacks(lambda _: "ok", self._store_trouble)
-        report = ReadyReport(backend, store, self._phase(), self.draining)
+        bus = None if self._bus is None else self._bus.state
+        report = ReadyReport(backend, store, self._phase(), self.draining, bus=bus, pending=self._pending())
         self._last = (now, report)
         return report
 

@@ -30,6 +30,9 @@ class Workers:
 class ReadyReport:
     """What readiness found. ``backend`` and ``store`` are ``ok`` or say what is wrong; ``breaker`` is a phase.
 
+    ``bus`` is how invalidations of other proxies come, None where there are none; ``pending`` of ours wait for the
+    store.
+
     Without its backend the proxy is not ready; without its store it only works harder.
     """
 
@@ -38,6 +41,8 @@ class ReadyReport:
     breaker: str = "closed"
     draining: bool = False
     workers: Workers | None = None
+    bus: str | None = None
+    pending: int = 0
 
     @property
     def status(self) -> str:

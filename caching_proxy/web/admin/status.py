@@ -30,13 +30,15 @@ class ReadyResource(AdminResource):
             report = await self.services.ready().addTimeout(READY_SECONDS, self.services.clock)
         except TimeoutError:
             report = ReadyReport(backend="no answer in time", store="unknown", breaker="unknown")
-        body = {
+        body: dict[str, object] = {
             "status": report.status,
             "backend": report.backend,
             "store": report.store,
             "breaker": report.breaker,
             **_shown(report.workers),
         }
+        if report.bus is not None:
+            body |= {"bus": report.bus, "pendingInvalidations": report.pending}
         return json_reply(body, 200 if report.ready else 503)
 
 

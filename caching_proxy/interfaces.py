@@ -97,8 +97,37 @@ class Fate(enum.Enum):
     DELETED = "deleted"
 
 
+class IValues(Interface):
+    """The least that a store has to do: keep bytes under names of 40 letters and digits.
+
+    :class:`~caching_proxy.store.indexed.IndexedStore` makes an :class:`IStore` of it that one proxy has for itself.
+    Every method but ``start`` may fail with :class:`StoreError`.
+    """
+
+    def get(names: Sequence[bytes]) -> Deferred[Mapping[bytes, bytes]]:
+        """The values of ``names`` that are there."""
+
+    def set(name: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
+        """Keep ``value`` for at most ``ttl_ms`` milliseconds; it may go sooner. A name is given only once."""
+
+    def delete(names: Sequence[bytes]) -> Deferred[None]:
+        """Forget these, whether they are there or not."""
+
+    def ping() -> Deferred[None]:
+        """Succeeds if the store answers now."""
+
+    def start() -> Deferred[None]:
+        """Begin connecting; fires at once and never fails: a store that is down comes later."""
+
+    def stop() -> Deferred[None]:
+        """Let what is under way finish or fail, close every connection, cancel every timer."""
+
+
 class IStore(Interface):
     """A shared store of encoded entries: one hash per key, one field per variant.
+
+    A store that can only keep bytes under names, without listing keys or finding those of a target or tag, is an
+    :class:`IValues`.
 
     Keys, fields and values are bytes. Every method may fail with :class:`StoreError`.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import attrs
@@ -65,6 +65,7 @@ class MemoryStore:
     """An :class:`IStore` bounded to ``max_bytes`` of keys, fields, values and their estimated overhead.
 
     ``max_variants`` and ``max_variant_bytes`` bound what one key holds; past them its oldest variants go.
+    ``weigh`` and ``outline`` tell size and outline of a value, ``on_gone`` hears of each that is forgotten.
     """
 
     def __init__(
@@ -73,7 +74,13 @@ class MemoryStore:
         max_bytes: int = DEFAULT_MAX_BYTES,
         max_variants: int = MAX_VARIANTS,
         max_variant_bytes: int = MAX_VARIANT_BYTES,
+        weigh: Callable[[bytes], int] = len,
+        outline: Callable[[bytes], bytes] = outline_in,
+        on_gone: Callable[[bytes], object] | None = None,
     ) -> None:
+        self._weigh = weigh
+        self._outline = outline
+        self._on_gone = on_gone
         self._clock = clock
         self._max_bytes = max_bytes
         self._max_variants = max_variants
@@ -105,7 +112,7 @@ class MemoryStore:
         some = variants.copy() if fields is None else {name: variants[name] for name in fields if name in variants}
         outlines = NO_OUTLINES
         if len(variants) > 1 or PLAIN_VARIANT not in variants:
-            outlines = {name: outline_in(value) for name, value in variants.items()}
+            outlines = {name: self._outline(value) for name, value in variants.items()}
         stale = slot.stale.copy() if slot.stale else NOT_STALE
         return succeed(Stored(some, max(1, int((slot.expires_at - now) * 1000)), outlines, stale))
 
@@ -120,7 +127,7 @@ class MemoryStore:
     ) -> Deferred[None]:
         now = self._clock.seconds()
         slot = self._live(key, now)
-        size = len(field) + len(value) + VARIANT_OVERHEAD + _size_of(tags)
+        size = len(field) + self._weigh(value) + VARIANT_OVERHEAD + _size_of(tags)
         if ttl_ms > 0 and size + len(key) + KEY_OVERHEAD <= self._max_bytes:
             self._write(key, slot or self._made(key), field, value, now + ttl_ms / 1000, tuple(tags))
         elif slot is not None:
@@ -241,7 +248,13 @@ class MemoryStore:
         if not variants or expires_at > slot.expires_at:
             slot.expires_at = expires_at
         variants[field] = value
-        growth = len(value) - len(replaced) if replaced is not None else len(field) + len(value) + VARIANT_OVERHEAD
+        growth = self._weigh(value)
+        if replaced is None:
+            growth += len(field) + VARIANT_OVERHEAD
+        else:
+            growth -= self._weigh(replaced)
+            if self._on_gone is not None:
+                self._on_gone(replaced)
         slot.size += growth
         self.bytes += growth
         self._slots.move_to_end(key)
@@ -278,7 +291,9 @@ class MemoryStore:
         slot.stale.pop(field, None)
         if slot.tags:
             self._retag(key, slot, field, ())
-        size = len(field) + len(value) + VARIANT_OVERHEAD
+        if self._on_gone is not None:
+            self._on_gone(value)
+        size = len(field) + self._weigh(value) + VARIANT_OVERHEAD
         slot.size -= size
         self.bytes -= size
         if not slot.variants:  # a hash without fields does not exist on Redis either
@@ -287,6 +302,9 @@ class MemoryStore:
 
     def _forget(self, key: bytes) -> bool:
         slot = self._slots.pop(key)
+        if self._on_gone is not None:
+            for value in slot.variants.values():
+                self._on_gone(value)
         for tags in slot.tags.values():
             self._tags.discard(key, tags)
         self.bytes -= slot.size

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from unittest.mock import ANY
 
 import attrs
 import pytest
 import pytest_twisted
+from support.examples import DirectoryValues
 from support.walks import walked
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
@@ -19,6 +21,7 @@ from caching_proxy.interfaces import SCAN_ENDS, Fate, IStore, Stored, StoreError
 from caching_proxy.store.breaker import Breaker
 from caching_proxy.store.build import StoreConfig, build_store
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
+from caching_proxy.store.indexed import IndexedStore
 from caching_proxy.store.memory import MemoryStore
 
 KEY = b"cache:GET:anonymous:/items?page=1"
@@ -37,14 +40,19 @@ class Subject:
     expire: Callable[[bytes], object]
 
 
-@pytest.fixture(params=["memory", "guarded", "redis", "redis-unix"])
-def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+@pytest.fixture(params=["memory", "guarded", "directory", "redis", "redis-unix"])
+def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     kind = request.param
     if kind in ("memory", "guarded"):
         clock = Clock()
         store: IStore = MemoryStore(clock)
         if kind == "guarded":
             store = CircuitBreakerStore(store, Breaker(5, 5), clock)
+        made = Subject(store, lambda key: clock.advance(HOUR))
+    elif kind == "directory":  # the example of a store that does the least
+        clock = Clock()
+        clock.advance(1_900_000_000)
+        store = IndexedStore(DirectoryValues(tmp_path / "values", clock.seconds), clock)
         made = Subject(store, lambda key: clock.advance(HOUR))
     else:
         server = request.getfixturevalue("redis_server")

@@ -107,7 +107,7 @@ def tells_of_others(
 
     def heard(invalidation: Invalidation) -> None:
         carry_out(invalidation)
-        for what in (*invalidation.keys, *invalidation.patterns):
+        for what in (*invalidation.keys, *invalidation.patterns, *(b"tag " + tag for tag in invalidation.tags)):
             happenings.invalidation(key_text(what), "another proxy", None)
 
     return heard

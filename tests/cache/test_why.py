@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.memory_proxy import MemoryProxy
+from support.memory_proxy import START, MemoryProxy
 from twisted.internet.defer import Deferred
 
 from caching_proxy.cache.requests import ClientRequest
@@ -13,6 +13,7 @@ from caching_proxy.cache.why import Explainer, Explanation
 from caching_proxy.http.body import Body
 from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.interfaces import StoreError, StoreUnavailable
+from caching_proxy.rules.cache_rules import parse_cache_rules
 from caching_proxy.testing import Reply
 
 FIELDS = (
@@ -43,12 +44,16 @@ ANSWERS = (
     ("Cache-Control: public, max-age=10", "Set-Cookie: a=b"),
     (),
 )
+RULES = parse_cache_rules(
+    """[{"match": "^/all", "share": "everyone", "ttl": 6, "mode": "override"}, {"match": "^/own", "share": "token"},
+    {"match": "^/none", "share": "none"}, {"match": "^/x", "vary": ["Foo"], "stale_while_revalidate": 3}]"""
+)
 requests = st.tuples(
     st.sampled_from(("GET", "GET", "GET", "GET", "HEAD", "POST", "OPTIONS")),
-    st.sampled_from(("/x", "/x", "/x", "/x/", "/y?z", "/_cache/x")),
+    st.sampled_from(("/x", "/x", "/x", "/x/", "/y?z", "/_cache/x", "/all", "/own", "/none", "/a/../none")),
     st.lists(st.sampled_from(FIELDS), max_size=3),
     st.sampled_from((0, 0, 0, 1, 3, 6, 12)),
-    st.sampled_from(("", "", "", "memory", "hot")),
+    st.sampled_from(("", "", "", "memory", "hot", "soft", "hard")),
 )
 
 
@@ -110,16 +115,21 @@ def state(proxy: MemoryProxy) -> object:
     st.sampled_from(ANSWERS),
     st.sampled_from(({}, {"default_ttl": 5}, {"cookie_bypass": False}, {"client_refresh": False})),
     st.booleans(),
+    st.booleans(),
 )
-def test_the_verdict_is_the_status_that_the_request_then_gets(sent, answer, policy, filling) -> None:
+def test_the_verdict_is_the_status_that_the_request_then_gets(sent, answer, policy, filling, ruled) -> None:
     proxy = MemoryProxy(fill_on_conditional=filling, **policy)
+    if ruled:
+        proxy.terms.use(RULES)
     proxy.backend.script = backend(proxy, answer)
     for method, target, lines, seconds, forgotten in sent:
         proxy.advance(seconds)
-        if forgotten:
+        if forgotten in ("hot", "memory"):
             proxy.hot.clear()
         if forgotten == "memory":
             proxy.burst.clear()
+        if forgotten in ("soft", "hard"):
+            proxy.invalidate("cache:*", soft=forgotten == "soft")
         before = state(proxy)
         told = explain(proxy, method, target, *lines)
         assert state(proxy) == before
@@ -184,3 +194,25 @@ def test_what_the_tiers_hold() -> None:
     assert told.store is not None
     assert told.store.chosen is not None
     assert told.entry is told.store.chosen
+
+
+def test_looking_makes_nothing_recent_and_ends_nothing() -> None:
+    proxy = MemoryProxy()
+    proxy.says("Cache-Control: max-age=99")
+    for target in ("/a", "/b"):
+        proxy.get(target)
+    before = state(proxy)
+    assert explain(proxy, "GET", "/a").status.text == "HOT_HIT"
+    assert state(proxy) == before
+    proxy.hot.clear()
+    proxy.get("/a")
+    proxy.burst.put(b"cache:GET:anonymous:/b", proxy.hot.peek(b"cache:GET:anonymous:/a", START).entries, 5000, START)
+    proxy.burst.put(b"cache:GET:anonymous:/c", proxy.hot.peek(b"cache:GET:anonymous:/a", START).entries, 5000, START)
+    before = state(proxy)
+    assert explain(proxy, "GET", "/b").burst is not None
+    assert state(proxy) == before
+    proxy.advance(31)
+    before = state(proxy)
+    assert explain(proxy, "GET", "/a").hot is None
+    assert explain(proxy, "GET", "/b").burst is None
+    assert state(proxy) == before

@@ -145,6 +145,26 @@ def test_a_pattern_is_previewed_and_then_invalidated(page: Any, proxy: ProxyProc
     assert proxy.get("/page").cache == "MISS"
 
 
+def test_tags_and_soft(page: Any, proxy: ProxyProcess, backend: LiveBackend) -> None:
+    fields = (("Cache-Control", "max-age=600"), ("Surrogate-Key", "item-1 item-2"), ("Content-Type", "text/plain"))
+    backend.on("/tagged", answer(b"t", 200, *fields))
+    proxy.get("/tagged")
+    assert len(search(page, "/tagged")) == 1
+    click(page, "#keys tbody button")
+    wait(page, lambda _: text(page, "entry-body") == "t")
+    click(page, "#entry-soft")
+    wait(page, lambda _: "marked as stale 1 key" in text(page, "entry-status"))
+    page.find_element("id", "entry-close").click()
+    assert proxy.get("/tagged").cache != "HOT_HIT"
+    assert proxy.get("/tagged").cache == "HOT_HIT"
+    click(page, "#invalidate-form input[value=tag]")
+    fill(page, "invalidate-what", "item-2")
+    click(page, "#invalidate-form button[type=submit]")
+    wait(page, lambda _: "invalidated 1 key" in text(page, "invalidate-result"))
+    wait(page, lambda _: "tags item-2" in text(page, "invalidations") and "(soft)" in text(page, "invalidations"))
+    assert proxy.get("/tagged").cache == "MISS"
+
+
 def test_why(page: Any) -> None:
     fill(page, "why-url", "/page")
     fill(page, "why-headers", "Cookie: sid=1\nAccept-Language: de")

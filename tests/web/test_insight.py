@@ -237,6 +237,6 @@ def test_why_needs_the_token_and_the_method(whole):
 
 
 def test_what_another_proxy_invalidated_is_told(whole):
-    whole.proxy.heard(Invalidation(targets=(b"/t",), keys=(b"cache:GET:a:/k",), patterns=(b"cache:*",)))
+    whole.proxy.heard(Invalidation(targets=(b"/t",), keys=(b"cache:GET:a:/k",), patterns=(b"cache:*",), tags=(b"t",)))
     told = [(each.data["what"], each.data["who"]) for each in whole.proxy.streams._happenings.recent()]
-    assert told == [("cache:GET:a:/k", "another proxy"), ("cache:*", "another proxy")]
+    assert told == [(what, "another proxy") for what in ("cache:GET:a:/k", "cache:*", "tag t")]

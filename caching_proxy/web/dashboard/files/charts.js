@@ -28,7 +28,7 @@ export class Chart {
     const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     this.plot = new uPlot({
       width: this.box.clientWidth, height: this.box.clientHeight, legend: { show: false }, cursor: { show: false }, pxAlign: false,
-      padding: [8, 8, 0, 0],
+      padding: [8, 26, 0, 0],
       scales: { x: { time: true }, y: { range: (_, low, high) => [0, this.top ?? Math.max(high || 0, 1e-9) * 1.15] } },
       axes: [{ ...axis, size: 24, space: 70, values: (_, at) => at.map((one) => new Date(one * 1000).toLocaleTimeString("en-GB", this.span() < 180 ? {} : { hour: "2-digit", minute: "2-digit" })) },
              { ...axis, size: 52, space: 36, values: (_, at) => at.map((one) => this.format(one)) }],

@@ -270,6 +270,7 @@ def _services(
         metrics=metrics,
         invalidate=lambda pattern, soft: invalidator.invalidate(*spellings(pattern), soft=soft).addCallback(len),
         invalidate_tags=lambda tags, soft: invalidator.invalidate_tags(tags, soft).addCallback(len),
+        tagged=cache.inspector.tagged,
         keys=cache.inspector.keys,
         entries=cache.inspector.entries,
         clock=wall,

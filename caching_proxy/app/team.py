@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.app.figures import Figures
-from caching_proxy.app.team_answers import ENTRIES, KEYS, KEYS_COUNTED, METRICS, READY, SEPARATOR, Answers
+from caching_proxy.app.team_answers import ENTRIES, KEYS, KEYS_COUNTED, METRICS, READY, SEPARATOR, TAGGED, Answers
 from caching_proxy.app.team_watch import TeamWatch
 from caching_proxy.cache.inspector import PAGE, in_order
 from caching_proxy.cache.pace import Pace
@@ -72,6 +72,7 @@ class Team:
             services,
             invalidate=_deferred(all_.invalidate),
             invalidate_tags=_deferred(all_.invalidate_tags),
+            tagged=_deferred(all_.tagged),
             keys=_deferred(all_.keys),
             entries=_deferred(all_.entries),
             ready=_deferred(all_.ready),
@@ -95,6 +96,14 @@ class _All:
 
     async def invalidate_tags(self, tags: Sequence[bytes], soft: bool) -> int:
         return await self._everywhere(self._own.invalidate_tags(tags, soft))
+
+    async def tagged(self, tags: Sequence[bytes]) -> set[bytes]:
+        found = set(await self._own.tagged(tags))
+        said = await self._channel.gather(TAGGED, {}, blob=SEPARATOR.join(tags))
+        for parts in said.parts.values():
+            _check(parts)
+            found.update(key for _, blob in parts if blob for key in blob.split(SEPARATOR))
+        return found
 
     async def _everywhere(self, invalidation: Deferred[int]) -> int:
         try:

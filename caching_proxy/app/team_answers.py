@@ -18,7 +18,7 @@ from caching_proxy.workers.archive import WHAT as METRICS
 from caching_proxy.workers.frames import pieces
 from caching_proxy.workers.siblings import Reply, Siblings, Words
 
-KEYS, KEYS_COUNTED, ENTRIES, READY = "keys", "keys counted", "entries", "ready"
+KEYS, KEYS_COUNTED, ENTRIES, READY, TAGGED = "keys", "keys counted", "entries", "ready", "tagged"
 
 
 class Answers:
@@ -35,7 +35,8 @@ class Answers:
         """Answer from now on."""
         siblings.answerers[METRICS] = self._metrics
         siblings.answerers[KEYS_COUNTED] = self._keys_counted
-        for what, answer in ((KEYS, self._keys), (ENTRIES, self._entries), (READY, self._ready)):
+        later = {KEYS: self._keys, ENTRIES: self._entries, READY: self._ready, TAGGED: self._tagged}
+        for what, answer in later.items():
             siblings.answerers[what] = self._later(answer)
 
     def counted(self) -> bytes:
@@ -73,6 +74,11 @@ class Answers:
             reply.part({}, piece)
         reply.end({"cursor": None if page.cursor is None else page.cursor.decode()})
 
+    async def _tagged(self, words: Words, blob: bytes, reply: Reply) -> None:
+        for piece in in_pieces(await self._services.tagged(blob.split(SEPARATOR))):
+            reply.part({}, piece)
+        reply.end()
+
     async def _entries(self, words: Words, blob: bytes, reply: Reply) -> None:
         for number, entry in enumerate(await self._services.entries(blob)):
             for piece in pieces(encode(entry)):
@@ -84,4 +90,4 @@ class Answers:
         reply.end(attrs.asdict(report))
 
 
-__all__ = ["ENTRIES", "KEYS", "KEYS_COUNTED", "METRICS", "READY", "SEPARATOR", "Answers"]
+__all__ = ["ENTRIES", "KEYS", "KEYS_COUNTED", "METRICS", "READY", "SEPARATOR", "TAGGED", "Answers"]

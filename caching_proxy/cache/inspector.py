@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from heapq import merge
 from itertools import islice
@@ -15,7 +15,7 @@ from caching_proxy.cache.pace import SLICE_STEPS, Pace
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import stored_entry
 from caching_proxy.cache.tiers.variants import latest_of_each
-from caching_proxy.interfaces import SCAN_ENDS, IStore, Stored, Unreadable
+from caching_proxy.interfaces import SCAN_ENDS, Fate, IStore, Stored, Unreadable
 from caching_proxy.rules.codec import CodecError
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.listing import MEMORY, STORE, Cursor, Page, take
@@ -47,9 +47,27 @@ class Inspector:
         start = cursor or Cursor(STORE, SCAN_ENDS)
         return Deferred.fromCoroutine(self._page(PatternSet(pattern or EVERYTHING), limit or PAGE, start))
 
+    def tagged(self, tags: Collection[bytes]) -> Deferred[set[bytes]]:
+        """The keys with a variant that carries one of ``tags``; fails with :class:`StoreError` if the store does."""
+        return Deferred.fromCoroutine(self._tagged(dict.fromkeys(tags)))
+
     def entries(self, key: bytes) -> Deferred[list[CacheEntry]]:
         """Every variant of ``key``; empty if there is none, or something that is not ours."""
         return Deferred.fromCoroutine(self._entries(key))
+
+    async def _tagged(self, tags: Collection[bytes]) -> set[bytes]:
+        now, pace = self._clock.seconds(), Pace(self._clock)
+        found = {key for key in self._hot.tagged(tags) if self._hot.holds(key, now)}
+        for tag in tags:
+            cursor = SCAN_ENDS
+            while True:
+                step = await self._store.tagged(tag, cursor, Fate.KEPT)
+                await pace.spend(len(step.keys) * SCAN_STEPS)
+                found.update(key for key in step.keys if not self._invalidator.hides(key))
+                cursor = step.cursor
+                if cursor == SCAN_ENDS:
+                    break
+        return found
 
     async def _page(self, pattern: PatternSet, limit: int, start: Cursor) -> Page:
         pace = Pace(self._clock)

@@ -373,3 +373,26 @@ def test_by_a_soft_rule(tagged: MemoryProxy) -> None:
     assert [len(tagged.store.fields_of(b"cache:GET:anonymous:/%b" % name)) for name in (b"x", b"y", b"z")] == [1, 1, 1]
     tagged.says(FRESH)
     assert statuses(tagged) == ["MISS", "HOT_HIT", "MISS"]
+
+
+# -- looking
+
+
+def carrying(proxy: MemoryProxy, *tags: bytes) -> set[bytes]:
+    found: list[set[bytes]] = []
+    proxy.inspector.tagged(tags).addCallback(found.append)
+    return found[0]
+
+
+def test_who_carries_a_tag(tagged: MemoryProxy) -> None:
+    x, y = b"cache:GET:anonymous:/x", b"cache:GET:anonymous:/y"
+    assert carrying(tagged, b"two") == {x, y}
+    tagged.forget_memory()
+    assert carrying(tagged, b"one", b"three", b"one") == {x, y}
+    assert carrying(tagged, b"four") == set()
+    tagged.store.inner.delete([x, y])
+    assert carrying(tagged, b"two") == set()
+    tagged.says(FRESH, TAG)
+    tagged.store.hold("put")
+    tagged.get("/x")
+    assert carrying(tagged, b"one") == {x}, "in memory alone"

@@ -132,6 +132,10 @@ class Cache:
         self.calls.append((tags, "soft") if soft else tags)
         return self.answer
 
+    def tagged(self, tags):
+        self.calls.append(("tagged", tags))
+        return succeed({b"cache:GET:anonymous:/%d" % number for number in range(150)})
+
     def keys(self, match, limit, cursor):
         self.calls.append((match, limit, cursor))
         if isinstance(self.listed, Deferred):
@@ -150,6 +154,7 @@ class Cache:
             metrics=self.metrics,
             invalidate=self.invalidate,
             invalidate_tags=self.invalidate_tags,
+            tagged=self.tagged,
             keys=self.keys,
             entries=self.entries,
             clock=self.clock,

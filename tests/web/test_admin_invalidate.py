@@ -8,6 +8,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from caching_proxy.http.body import Body
+from caching_proxy.web.admin import invalidate
 
 
 def test_invalidate():
@@ -80,6 +81,38 @@ def test_tags_and_soft(asked, call):
     site = Site()
     assert site.post(b"/invalidate", asked).json["deletedCount"] == 3
     assert site.cache.calls == [call]
+
+
+def test_a_dry_run_by_pattern_counts_and_removes_nothing():
+    site = Site()
+    site.cache.listed = [b"cache:GET:anonymous:/%d" % number for number in range(150)]
+    told = site.post(b"/invalidate", {"pattern": "cache:GET:/*", "dry_run": True}).json
+    assert (told["deletedCount"], told["wouldDelete"], len(told["sample"])) == (0, 150, 100)
+    assert set(told["sample"]) <= {key.decode() for key in site.cache.listed}
+    assert site.cache.calls == [(b"cache:GET:*:/*", None, None), (b"cache:GET:/*", None, None)]
+    assert told["message"] == "150 keys that match cache:GET:/* would be invalidated; nothing was"
+
+
+def test_a_dry_run_by_tags():
+    site = Site()
+    told = site.post(b"/invalidate", {"tags": ["a", "b"], "soft": True, "dry_run": True}).json
+    assert (told["deletedCount"], told["wouldDelete"], len(told["sample"])) == (0, 150, 100)
+    assert site.cache.calls == [("tagged", [b"a", b"b"])]
+
+
+@pytest.mark.parametrize("dry", [1, "true", None])
+def test_dry_runs_that_are_refused(dry):
+    site = Site()
+    assert site.post(b"/invalidate", {"pattern": "x", "dry_run": dry}).status == 400
+    assert site.cache.calls == []
+
+
+def test_a_tally_tells_keys_apart_as_long_as_it_can(monkeypatch):
+    monkeypatch.setattr(invalidate, "MOST_TOLD_APART", 3)
+    tally = invalidate.Tally()
+    for keys in ([b"a", b"b", b"a"], [b"b", b"c", b"d"], [b"a", b"c", b"d"]):
+        tally.add(keys)
+    assert (tally.count, tally.sample) == (5, [b"a", b"b", b"c", b"d", b"d"])
 
 
 @pytest.mark.parametrize("tags", [[], "a", [""], [1], None, ["a"] * 1001], ids=lambda tags: repr(tags)[:12])

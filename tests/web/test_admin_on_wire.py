@@ -39,6 +39,7 @@ def exchange(data):
         metrics=Metrics(),
         invalidate=lambda pattern, soft: succeed(len(pattern)),
         invalidate_tags=lambda tags, soft: succeed(len(tags)),
+        tagged=lambda tags: succeed(set(tags)),
         keys=lambda match, limit, cursor: succeed(Page([b"cache:GET:admin:/x"])),
         entries=lambda key: succeed([]),
         clock=clock,

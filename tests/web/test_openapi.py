@@ -22,9 +22,7 @@ def endpoints():
     def unused(*_):
         raise AssertionError("nothing is asked here")
 
-    return admin_children(
-        AdminServices(b"t", False, unused, Metrics(), unused, unused, unused, unused, Clock(), Cache().insight)
-    )
+    return admin_children(AdminServices(b"t", False, unused, Metrics(), *[unused] * 5, Clock(), Cache().insight))
 
 
 def test_the_document_is_valid():

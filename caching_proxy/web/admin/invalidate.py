@@ -8,13 +8,19 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from caching_proxy.interfaces import Postponed, StoreError
+from caching_proxy.rules.invalidation_rules import spellings
 from caching_proxy.rules.key import key_text
+from caching_proxy.rules.listing import Cursor, parse_cursor
 from caching_proxy.rules.tags import MAX_TAG
-from caching_proxy.web.admin.cache import MAX_PATTERN_BYTES, encoded, text_of
+from caching_proxy.web.admin.cache import MAX_PATTERN_BYTES, encoded, stored, text_of
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, RequestRefused, json_object, json_reply
 from caching_proxy.web.admin.services import AdminResource, AdminServices
 
 MAX_TAGS = 1000
+SAMPLE = 100
+"""Keys that a dry run names."""
+
+MOST_TOLD_APART = 200_000
 
 POSTPONED = (
     "the store cannot do this now: memory was cleared, and what is left to do in the store waits {where} until it can"
@@ -23,11 +29,15 @@ POSTPONED = (
 
 @attrs.frozen(slots=True)
 class Wish:
-    """What is to be invalidated: what a ``pattern`` matches, or what carries one of ``tags``; for good or ``soft``."""
+    """What is to be invalidated: what a ``pattern`` matches, or what carries one of ``tags``; for good or ``soft``.
+
+    ``dry``: only to see what that would be.
+    """
 
     pattern: bytes | None
     tags: Sequence[bytes]
     soft: bool
+    dry: bool
 
     @property
     def named(self) -> str:
@@ -46,6 +56,22 @@ class Wish:
         return services.invalidate(self.pattern, self.soft)
 
 
+class Tally:
+    """Counts distinct keys and keeps the first as a sample; past :data:`MOST_TOLD_APART` one that comes twice counts
+    twice, as a walk over a store that grows or shrinks meanwhile may give it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sample: list[bytes] = []
+        self._seen: set[bytes] = set()
+
+    def add(self, keys: Sequence[bytes]) -> None:
+        news = [key for key in dict.fromkeys(keys) if key not in self._seen]
+        self.count += len(news)
+        self.sample += news[: SAMPLE - len(self.sample)]
+        self._seen.update(news[: MOST_TOLD_APART - len(self._seen)])
+
+
 class InvalidateResource(AdminResource):
     """Removes from every tier, or makes stale."""
 
@@ -55,6 +81,8 @@ class InvalidateResource(AdminResource):
 
     async def act(self, request: AdminRequest) -> JsonAnswer:
         wish = _wish(await json_object(request))
+        if wish.dry:
+            return await self._rehearsed(wish)
         try:
             count = await wish.granted(self.services)
         except StoreError as error:
@@ -63,6 +91,33 @@ class InvalidateResource(AdminResource):
         self._note(request, wish, count)
         done = "marked as stale" if wish.soft else "invalidated"
         return json_reply({"message": f"{done} {count} keys that {wish.told}", "deletedCount": count})
+
+    async def _rehearsed(self, wish: Wish) -> JsonAnswer:
+        """What would be invalidated; nothing is."""
+        tally = Tally()
+        if wish.pattern is None:
+            tally.add(sorted(await stored(self.services.tagged(wish.tags))))
+        else:
+            for match in spellings(wish.pattern):
+                await self._count(match, tally)
+        done = "be marked as stale" if wish.soft else "be invalidated"
+        return json_reply(
+            {
+                "message": f"{tally.count} keys that {wish.told} would {done}; nothing was",
+                "deletedCount": 0,
+                "wouldDelete": tally.count,
+                "sample": [key_text(key) for key in tally.sample],
+            }
+        )
+
+    async def _count(self, match: bytes, tally: Tally) -> None:
+        cursor: Cursor | None = None
+        while True:
+            page = await stored(self.services.keys(match, None, cursor))
+            tally.add(page.keys)
+            cursor = parse_cursor(page.cursor) if page.cursor is not None else None
+            if cursor is None:
+                return
 
     def _note(self, request: AdminRequest, wish: Wish, count: int | None) -> None:
         """Tell who watches; ``count`` None: the store has yet to do it."""
@@ -79,15 +134,15 @@ def _postponed(error: StoreError) -> RequestRefused:
 
 
 def _wish(asked: dict[str, object]) -> Wish:
-    soft = _flag(asked, "soft")
+    soft, dry = _flag(asked, "soft"), _flag(asked, "dry_run")
     if "tags" in asked:
         if "pattern" in asked:
             raise RequestRefused(400, 'give "pattern" or "tags", not both')
-        return Wish(None, _tags(asked["tags"]), soft)
+        return Wish(None, _tags(asked["tags"]), soft, dry)
     pattern = text_of(asked, "pattern")
     if len(pattern) > MAX_PATTERN_BYTES:
         raise RequestRefused(400, f'"pattern" is longer than {MAX_PATTERN_BYTES} bytes')
-    return Wish(pattern, (), soft)
+    return Wish(pattern, (), soft, dry)
 
 
 def _flag(asked: dict[str, object], name: str) -> bool:

@@ -75,7 +75,8 @@ class AdminServices:
 
     ``token`` is the admin token, None if none is set; ``open_`` lets everybody in without one. ``invalidate`` takes a
     glob on keys as it was given, and whether to make stale instead of removing, and fires with the number of distinct
-    keys removed from any tier or marked; ``invalidate_tags`` the same of tags; ``keys`` takes a
+    keys removed from any tier or marked; ``invalidate_tags`` the same of tags; ``tagged``
+    fires with the keys that have something which carries one of some tags; ``keys`` takes a
     glob (None for all keys), the size of the page and where it begins; ``entries`` gives every variant of a key, none
     if it is absent. Those that ask the store may fail with :class:`StoreError`. ``workers`` tells of several processes,
     None where there is one; ``scrape`` takes an ``Accept`` field and fires with content type and body of all their
@@ -88,6 +89,7 @@ class AdminServices:
     metrics: Metrics
     invalidate: Callable[[bytes, bool], Deferred[int]]
     invalidate_tags: Callable[[Sequence[bytes], bool], Deferred[int]]
+    tagged: Callable[[Sequence[bytes]], Deferred[set[bytes]]]
     keys: Callable[[bytes | None, int | None, Cursor | None], Deferred[Page]]
     entries: Callable[[bytes], Deferred[list[CacheEntry]]]
     clock: IReactorTime

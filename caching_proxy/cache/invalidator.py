@@ -36,6 +36,7 @@ from caching_proxy.cache.pending import (
     Swept,
     Together,
     Waiting,
+    either,
     hidden_since,
     of_key,
     of_patterns,
@@ -257,8 +258,8 @@ class Invalidator:
         now, swept = self._clock.seconds(), Swept(len(self._sweepers))
         self._flights.forget(self._leases.void_tags(tags, now))
         hot, burst = self._sweepers
-        hot.begin(self._hot.tagged(tags), swept.over)
-        burst.begin(self._burst.tagged(tags), swept.over)
+        hot.begin(self._hot.take_tagged(tags), swept.over)
+        burst.begin(self._burst.take_tagged(tags), swept.over)
         return now, swept
 
     def _drop_matching(self, patterns: PatternSet) -> tuple[float, Swept]:
@@ -274,11 +275,14 @@ class Invalidator:
 
     def _invalidate_tags(self, tags: Collection[bytes], on_done: Callable[[], OnDone], soft: bool) -> None:
         """Each tag is one invalidation, with an ``on_done`` of its own; all leave memory together."""
+        swept: Swept | None
         at, swept = self._drop_tagged(tags)
         for tag in tags:
             pending = of_tag(tag, at, soft)
-            pending.sweeps.append(swept)
-            pending.gather()
+            if swept is not None:  # what left memory counts once
+                pending.sweeps.append(swept)
+                pending.gather()
+                swept = None
             self._add(pending, on_done())
 
     def _invalidate_groups(self, groups: list[tuple[tuple[bytes, ...], OnDone]], soft: bool = False) -> None:
@@ -373,7 +377,7 @@ class Invalidator:
 
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
         self._working.take(pending.name)
-        pending.removed |= gone
+        pending.removed = either(pending.removed, gone)
         self._count(pending)
         self._carry_on()
 

@@ -47,12 +47,21 @@ class Swept:
 
     def over(self, gone: set[bytes]) -> None:
         """One sweep is over."""
-        self.gone |= gone
+        self.gone = either(self.gone, gone)
         self.left -= 1
         if not self.left:
             waiting, self.then = self.then, []
             for then in waiting:
                 then()
+
+
+def either(one: set[bytes], other: set[bytes]) -> set[bytes]:
+    """The keys in one of two sets that belong to one invalidation: the larger, with the others put in. A hundred
+    thousand take long to copy."""
+    if len(one) < len(other):
+        one, other = other, one
+    one |= other
+    return one
 
 
 class Together:
@@ -71,6 +80,9 @@ class Together:
             return
         if isinstance(outcome, Failure):
             self.answer.errback(outcome)
+            return
+        if not self._left and not self._keys:
+            self.answer.callback(outcome)  # most are one alone; who else waits for it is told of the very same set
             return
         self._keys |= outcome
         if not self._left:
@@ -124,7 +136,7 @@ class Pending:
             elif isinstance(self.subject, PatternSet):
                 self.removed.update(self.subject.select(list(swept.gone)))
             else:
-                self.removed |= swept.gone
+                self.removed = either(self.removed, swept.gone)
         self.sweeps = under_way
         return under_way[0] if under_way else None
 

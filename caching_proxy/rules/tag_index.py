@@ -40,6 +40,26 @@ class ByTag:
             return set()
         return set(held) if isinstance(held, set) else {held}
 
+    def keys(self, tag: bytes) -> list[bytes]:
+        """The same as a list, at half the cost."""
+        held = self._keys.get(tag)
+        if held is None:
+            return []
+        return list(held) if isinstance(held, set) else [held]
+
+    def take(self, tags: Iterable[bytes]) -> set[bytes]:
+        """The keys that carry one of ``tags``, which are noted no more: for who removes all of them. A tag may have
+        very many, so they are not copied without need."""
+        taken: set[bytes] = set()
+        for tag in tags:
+            held = self._keys.pop(tag, None)
+            if isinstance(held, set):
+                small, taken = sorted((held, taken), key=len)
+                taken |= small
+            elif held is not None:
+                taken.add(held)
+        return taken
+
     def clear(self) -> None:
         """Forget everything."""
         self._keys.clear()

@@ -150,7 +150,7 @@ class MemoryStore:
 
     def tagged(self, tag: bytes, cursor: bytes, fate: Fate, moment: float = 0.0) -> Deferred[Scanned]:
         if cursor == SCAN_ENDS:
-            keys: Sequence[bytes] = list(self._tags.of(tag))
+            keys: Sequence[bytes] = self._tags.keys(tag)
             number, start = next(self._walk_numbers), 0
         else:
             walk = _CURSOR.fullmatch(cursor)

@@ -120,6 +120,10 @@ class BurstTier:
             self.remove(key)
         return gone
 
+    def take_tagged(self, tags: Iterable[bytes]) -> set[bytes]:
+        """The same, for who removes all of them: they are not found by these tags any more."""
+        return self._tags.take(tags)
+
     def tagged(self, tags: Iterable[bytes]) -> set[bytes]:
         """The keys with a variant that carries one of ``tags``."""
         return set().union(*map(self._tags.of, tags))

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-pytest_plugins = ["support.redis_server", "support.proxy_process"]
+pytest_plugins = ["support.redis_server", "support.proxy_process", "support.redis_cluster"]
 
 settings.register_profile("suite", deadline=None, derandomize=True, print_blob=False)
 settings.load_profile("suite")

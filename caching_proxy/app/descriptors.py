@@ -6,13 +6,15 @@ import resource
 
 import attrs
 
+from caching_proxy.rules.cache_url import parse_cache_url
 from caching_proxy.rules.descriptor_shares import OWN, share_out
-from caching_proxy.rules.store_topology import MEMORY_URL
+from caching_proxy.rules.store_topology import ClusterTopology, MemoryTopology
 from caching_proxy.settings.model import Settings
 
 ADMIN_CONNECTIONS = 32
 """Connections at most to a port of its own for the admin endpoints."""
 
+_SMALLEST_CLUSTER = 3
 _STORE_EXTRAS = 4  # pub/sub, scans, a connection that is being replaced
 
 
@@ -27,9 +29,17 @@ def raised_limit() -> int | None:
     return None if hard == resource.RLIM_INFINITY else hard
 
 
+def _masters(cache_url: str) -> int:
+    """Servers that have a pool each; of a Cluster only its nodes can tell, so at least as many as the smallest has."""
+    topology = parse_cache_url(cache_url)
+    if isinstance(topology, ClusterTopology):
+        return max(_SMALLEST_CLUSTER, len(topology.seeds))
+    return 0 if isinstance(topology, MemoryTopology) else 1
+
+
 def fitted(settings: Settings, limit: int | None) -> tuple[Settings, tuple[str, ...]]:
     """The settings with as many connections as ``limit`` descriptors allow, and warnings where those are fewer."""
-    others = settings.redis_pool_max + _STORE_EXTRAS if settings.cache_url != MEMORY_URL else 0
+    others = _masters(settings.cache_url) * (settings.redis_pool_max + _STORE_EXTRAS)
     if settings.admin_port is not None:
         others += ADMIN_CONNECTIONS
     shares = share_out(limit, settings.max_connections, settings.backend_max_connections, others)

@@ -15,7 +15,7 @@ from caching_proxy.rules.store_topology import DEFAULT_PORT, MEMORY_URL, MemoryT
 
 FORMS = (
     "memory:, redis://[user:pass@]host[:port][/db], rediss://… (TLS), unix:///path[?db=n],"
-    " redis+sentinel://host[:port],…/master[/db] (valkey and valkeys mean the same)"
+    " redis+sentinel://host[:port],…/master[/db] or redis+cluster://host[:port],… (valkey and valkeys mean the same)"
 )
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TLS = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}

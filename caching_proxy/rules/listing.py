@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 import attrs
 
-_CURSOR = re.compile(rb"([sm])([0-9]{1,20})(?:\.([0-9a-f]{16}))?(?:@([0-9]{1,3}))?")
+_CURSOR = re.compile(rb"([sm])([0-9]{1,20}(?:-[0-9]{1,5}-[0-9a-f]{8})?)(?:\.([0-9a-f]{16}))?(?:@([0-9]{1,3}))?")
 
 STORE, MEMORY = b"s", b"m"
 """Stages of a listing: what the store has, then what only this process has."""

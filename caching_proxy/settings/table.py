@@ -192,8 +192,8 @@ TABLE: tuple[Variable, ...] = (
     ),
     *_group(
         "Redis",
-        V("REDIS_POOL_MIN", "2", p.whole(1, 10_000), "connections kept open"),
-        V("REDIS_POOL_MAX", "10", p.whole(1, 10_000), "connections at most"),
+        V("REDIS_POOL_MIN", "2", p.whole(1, 10_000), "connections kept open (to each master of a Cluster)"),
+        V("REDIS_POOL_MAX", "10", p.whole(1, 10_000), "connections at most (to each master of a Cluster)"),
         V("REDIS_CONNECT_TIMEOUT", "5", p.seconds(), "seconds"),
         V("REDIS_COMMAND_TIMEOUT", "3", p.seconds(), "seconds, waiting for a connection included"),
         V("REDIS_MAX_PENDING", "1000", p.whole(1), "commands waiting before new ones fail fast"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import attrs
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
@@ -12,6 +13,7 @@ from caching_proxy.interfaces import IInvalidationBus, IStore
 from caching_proxy.rules.cache_url import parse_cache_url
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.rules.store_topology import (
+    Address,
     ClusterTopology,
     MemoryTopology,
     RedisTopology,
@@ -65,7 +67,7 @@ def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | Non
     if isinstance(topology, MemoryTopology):
         return MemoryStore(reactor, config.memory_max_bytes, config.max_variants, config.max_variant_bytes)
     if isinstance(topology, ClusterTopology):
-        raise ValueError("redis+cluster:// is not supported yet")
+        return _cluster(reactor, topology, config)
     if isinstance(topology, SentinelTopology):
         return _sentinel(reactor, topology, config)
     return _redis(reactor, topology, config)
@@ -80,11 +82,21 @@ def build_bus(
     if not isinstance(store, CircuitBreakerStore):
         return None
     from caching_proxy.store.redis.bus import RedisBus  # not above: see _pools
+    from caching_proxy.store.redis.cluster import ClusterEndpoint, ClusterStore
     from caching_proxy.store.redis.sentinel import SentinelStore
     from caching_proxy.store.redis.store import RedisStore
 
     topology = parse_cache_url(cache_url)
     inner = store.store
+    if isinstance(inner, ClusterStore):
+        assert isinstance(topology, ClusterTopology)
+        node = ClusterEndpoint(inner.router, topology, config.reach(reactor))
+        if inner.words is None:
+            return None
+        stand_in = cast("RedisStore", inner)  # in what the bus needs of it
+        bus = RedisBus(reactor, topology.node(("", 0)), node, stand_in, inner.words, config.connect_timeout)
+        node.left.append(bus.moved)
+        return bus
     assert isinstance(inner, RedisStore)
     if inner.words is None:
         return None
@@ -119,6 +131,28 @@ def _words(topology: RedisTopology, config: StoreConfig) -> Words | None:
     from caching_proxy.store.redis.ledger import Words  # not above: see _pools
 
     return Words(config.origin, topology.db) if config.origin else None
+
+
+def _cluster(reactor: IReactorTime, topology: ClusterTopology, config: StoreConfig) -> IStore:
+    from caching_proxy.store.redis.cluster import ClusterStore  # not above: see _pools
+    from caching_proxy.store.redis.cluster_map import ClusterMap
+    from caching_proxy.store.redis.cluster_node import ClusterNode
+    from caching_proxy.store.redis.routing import Router
+
+    reach = config.reach(reactor)
+    inner = attrs.evolve(config, on_phase=lambda phase: None)
+
+    def node(address: Address) -> ClusterNode:
+        server = topology.node(address)
+        pool, bulk = _pools(reactor, server, reach(server), config)
+        guard = partial(_guarded, reactor, config=inner)
+        return ClusterNode(address, pool, bulk, guard, (config.max_variants, config.max_variant_bytes))
+
+    slot_map = ClusterMap(reactor, topology, reach, config.connect_timeout)
+    router = Router(reactor, slot_map, node, config.command_timeout)
+    store = _guarded(reactor, ClusterStore(router, _words(topology.node(("", 0)), config)), config)
+    slot_map.changed.append(lambda slots: store.look_again())
+    return store
 
 
 def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) -> IStore:

@@ -108,6 +108,10 @@ class CircuitBreakerStore:
             self._probe_timer = None
         return self.store.stop()
 
+    def through(self, what: Callable[[IStore], Deferred[T]]) -> Deferred[T]:
+        """What is done with the store itself, guarded as its own methods are."""
+        return self._guard(what, self.store)
+
     def look_again(self) -> None:
         """The store may be well again: probe it now, not only when the recovery time is over."""
         if self._seen is Phase.CLOSED or self._stopped:

@@ -73,7 +73,7 @@ ROWS: dict[str, Row] = {
     "rules.cookies._SPACE": PLAIN,
     "rules.glob._SPECIAL": PLAIN,
     "rules.invalidation_rules._REFERENCE": row(b"\\", b"$"),
-    "rules.listing._CURSOR": row(b"s1", b"m1."),
+    "rules.listing._CURSOR": row(b"s1", b"m1.", b"s1-", b"s1-1-"),
     "rules.locations._REFERENCE": row(b"a", b"a://", b"//a", b"http://a/", pumps=(b"a.", b"a:a")),
     "rules.locations._HOST": row(b"a", b"[", b"a:", b"[::1]:"),
     "rules.own_prefix._SEPARATORS": row(b"a/"),
@@ -105,6 +105,7 @@ ROWS: dict[str, Row] = {
     "store.redis.errors._READ_ONLY": row(b"ERR -", pumps=(b"-READONLY", b" -")),
     "store.redis.errors._FORBIDDEN": row(b"ERR ", pumps=(b"-NOPERM", b" -", b"ERR ACL ")),
     "store.redis.errors._FOREIGN": row(b"ERR -", pumps=(b"-WRONGTYPE", b" -")),
+    "store.redis.walk_cursor._STEP": row(b"1", b"1-", b"1-1-"),
     "telemetry.metrics.exposition._PREFIX": row(b"a"),
     "telemetry.metrics.path_labels._IDENTIFIER": row(
         b"/", b"/1", pumps=(b"/1a", b"/0123abcd-0123", b"/0123456789abcdef0123")

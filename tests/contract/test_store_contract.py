@@ -23,6 +23,7 @@ from caching_proxy.store.build import StoreConfig, build_store
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.indexed import IndexedStore
 from caching_proxy.store.memory import MemoryStore
+from caching_proxy.store.redis.slots import name_of, slot_of
 
 KEY = b"cache:GET:anonymous:/items?page=1"
 EDITOR = b"cache:GET:editor:/items?page=1"
@@ -40,7 +41,7 @@ class Subject:
     expire: Callable[[bytes], object]
 
 
-@pytest.fixture(params=["memory", "guarded", "directory", "redis", "redis-unix"])
+@pytest.fixture(params=["memory", "guarded", "directory", "redis", "redis-unix", "cluster"])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     kind = request.param
     if kind in ("memory", "guarded"):
@@ -54,6 +55,11 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
         clock.advance(1_900_000_000)
         store = IndexedStore(DirectoryValues(tmp_path / "values", clock.seconds), clock)
         made = Subject(store, lambda key: clock.advance(HOUR))
+    elif kind == "cluster":
+        cluster = request.getfixturevalue("shared_cluster")
+        cluster.everywhere("FLUSHALL")
+        store = build_store(reactor, cluster.url, StoreConfig(pool_min=1))
+        made = Subject(store, lambda key: cluster.owner(slot_of(name_of(key))).cli("PEXPIRE", name_of(key), 0))
     else:
         server = request.getfixturevalue("redis_server")
         store = build_store(reactor, server.url if kind == "redis" else server.unix_url, StoreConfig(pool_min=1))

@@ -114,7 +114,7 @@ def test_understood(url: str, topology: object, shown: str) -> None:
         ("redis+cluster://h:1?x", "database 0 only"),
         ("redis+cluster://", "list of hosts"),
         ("redis+cluster://" + ",".join(f"h{n}" for n in range(101)), "at most 100"),
-        ("redis+other://h", "redis+sentinel://"),
+        ("redis+other://h", "redis+cluster://"),
     ],
 )
 def test_refused_with_a_reason_and_without_the_password(url: str, says: str) -> None:

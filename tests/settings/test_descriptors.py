@@ -65,3 +65,11 @@ def test_the_soft_limit_is_raised_where_that_is_allowed(monkeypatch, limits, all
     monkeypatch.setattr(descriptors.resource, "setrlimit", set_limit)
     assert raised_limit() == found
     assert tried == asked
+
+
+@pytest.mark.parametrize(("url", "pools"), [("memory", 0), ("redis+sentinel://a,b/m", 1), ("redis+cluster://a", 3)])
+def test_each_master_has_a_pool(url: str, pools: int) -> None:
+    made, _ = fitted(settings(CACHE_URL=url, REDIS_POOL_MAX="20"), 1024)
+    without, _ = fitted(settings(CACHE_URL=url, REDIS_POOL_MAX="10"), 1024)
+    lost = without.max_connections + without.backend_max_connections
+    assert lost - made.max_connections - made.backend_max_connections == 10 * pools

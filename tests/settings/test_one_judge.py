@@ -48,6 +48,8 @@ CACHE = [
     ("redis://h h", False),
     ("redis+sentinel://h/m", True),
     ("redis+sentinel://h", False),
+    ("redis+cluster://h,g:1", True),
+    ("redis+cluster://h/1", False),
 ]
 BACKENDS = [
     ("http://api", True),

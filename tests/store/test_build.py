@@ -28,7 +28,7 @@ def test_redis_is_guarded_and_not_contacted_before_start() -> None:
     assert clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize("url", ["", "redis://", "redis+cluster://h:1"])
+@pytest.mark.parametrize("url", ["", "redis://", "redis+cluster://h:1/1"])
 def test_a_url_that_cannot_be_used(url: str) -> None:
     with pytest.raises(ValueError, match=r"redis"):
         build_store(Clock(), url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caching_proxy.interfaces import StoreError, Unreadable
-from caching_proxy.store.redis.errors import CommandRefused, Forbidden, ReadOnly, Sick, from_reply
+from caching_proxy.store.redis.errors import CommandRefused, Forbidden, ReadOnly, Redirected, Sick, TryAgain, from_reply
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,12 @@ from caching_proxy.store.redis.errors import CommandRefused, Forbidden, ReadOnly
         ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", Sick),
         ("MISCONF Redis is configured to save RDB snapshots", Sick),
         ("BUSY Redis is busy running a script.", Sick),
+        ("CLUSTERDOWN The cluster is down", Sick),
+        ("CLUSTERDOWN Hash slot not served", Sick),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", TryAgain),
+        ("MOVED 3999 127.0.0.1:6381", Redirected),
+        ("ASK 3999 127.0.0.1:6381", Redirected),
+        ("ASK me", CommandRefused),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", Unreadable),
         ("NOAUTH Authentication required.", CommandRefused),
         ("NOPERM this user has no permissions to run the 'eval' command", Forbidden),

@@ -12,9 +12,11 @@ import re
 from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import Overtaken, StoreError, StoreForbidden, StoreUnavailable, Unreadable
+from caching_proxy.rules.store_topology import Address
+from caching_proxy.store.redis.slots import parse_redirection
 
 # Redis 6.2 puts an error raised within a script at the end of a text of its own, after a dash.
-_SICK = re.compile(r"(?:^|\s-)(?:LOADING|READONLY|OOM|MASTERDOWN|MISCONF|NOREPLICAS|BUSY|CLUSTERDOWN|TRYAGAIN)\b")
+_SICK = re.compile(r"(?:^|\s-)(?:LOADING|READONLY|OOM|MASTERDOWN|MISCONF|NOREPLICAS|BUSY|CLUSTERDOWN)\b")
 _READ_ONLY = re.compile(r"(?:^|\s-)READONLY\b")
 _FORBIDDEN = re.compile(r"(?:^|\s-)NOPERM\b|^ERR ACL failure\b")
 _FOREIGN = re.compile(r"(?:^|\s-)WRONGTYPE\b")
@@ -30,6 +32,27 @@ class ReadOnly(Sick):
 
 class CommandRefused(StoreError):
     """The server answered with an error that is about the command or our rights, not about its health."""
+
+
+class Redirected(CommandRefused):
+    """Another node of the Cluster serves this slot: from now on, or ``asking`` for this command only.
+
+    The host in ``address`` is empty where the server that said so does not know its own.
+    """
+
+    def __init__(self, text: str, asking: bool, slot: int, address: Address) -> None:
+        super().__init__(text)
+        self.asking = asking
+        self.slot = slot
+        self.address = address
+
+
+class PartFailed(StoreError):
+    """A node of a Cluster does not serve its slots; others do."""
+
+
+class TryAgain(CommandRefused):
+    """The keys of a script are on two nodes at the moment, as their slot is being moved."""
 
 
 class Forbidden(CommandRefused, StoreForbidden):
@@ -57,11 +80,16 @@ def from_reply(error: object) -> StoreError:
         return Sick(text)
     if _FOREIGN.search(text):
         return Unreadable(text)
+    redirection = parse_redirection(text)
+    if redirection is not None:
+        return Redirected(text, *redirection)
+    if text.startswith("TRYAGAIN "):
+        return TryAgain(text)
     return Forbidden(text) if _FORBIDDEN.search(text) else CommandRefused(text)
 
 
 def tells_of_health(failure: Failure) -> bool:
     """Whether a failed call is a reason to think that the store is ill (what the breaker counts)."""
     return isinstance(failure.value, StoreError) and not failure.check(
-        CommandRefused, Unreadable, StoreUnavailable, Overtaken
+        CommandRefused, Unreadable, StoreUnavailable, Overtaken, PartFailed
     )

@@ -23,7 +23,7 @@ from caching_proxy.store.redis.errors import TimedOut, from_reply
 from caching_proxy.store.redis.index import LUA
 from caching_proxy.store.redis.ledger import LEDGER
 from caching_proxy.store.redis.ledger import LUA as LEDGER_LUA
-from caching_proxy.store.redis.target_index import KNOWN_PREFIXES, index_key, indexed, tag_key
+from caching_proxy.store.redis.target_index import KNOWN_PREFIXES, index_key, indexed, tag_keys
 
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ class Put(ScriptCall[None]):
     it is not, has had its clock set: it is asked once more, by its new time.
     """
 
-    __slots__ = ("_clock_set", "_field", "_key", "_most", "_since", "_tags", "_ttl", "_value", "_where")
+    __slots__ = ("_clock_set", "_field", "_key", "_most", "_since", "_tag_indexes", "_tags", "_ttl", "_value", "_where")
 
     if_lost: OnceLost = "hold"
 
@@ -193,7 +193,8 @@ class Put(ScriptCall[None]):
     ) -> None:
         self._where = where = indexed(key)
         keys = 1 + (where is not None) + (since is not None)
-        super().__init__(_put_tagged(keys + len(tags)) if tags else _PUT_FORMS[keys])
+        self._tag_indexes = tag_keys(key, tags) if tags else ()
+        super().__init__(_put_tagged(keys + len(self._tag_indexes)) if tags else _PUT_FORMS[keys])
         self._tags = tags
         self._since = None if since is None else since or _NEVER
         self._clock_set = False
@@ -221,8 +222,7 @@ class Put(ScriptCall[None]):
             if since is None:
                 return len(key), key, *own, 0, b"", 0, b""
             return len(key), key, len(LEDGER), LEDGER, *own, len(since), since, 0, b""
-        role, target = self._where
-        index = index_key(target)
+        role, index = self._where
         if since is None:
             return len(key), key, len(index), index, *own, 0, b"", len(role), role
         keys = (len(key), key, len(index), index, len(LEDGER), LEDGER)
@@ -232,9 +232,9 @@ class Put(ScriptCall[None]):
         """Keys and arguments where there are tags."""
         keys, role = [self._key], b""
         if self._where is not None:
-            role, target = self._where
-            keys.append(index_key(target))
-        keys += map(tag_key, self._tags)
+            role, index = self._where
+            keys.append(index)
+        keys += self._tag_indexes
         if self._since is not None:
             keys.append(LEDGER)
         return *sized(*keys), *own, *sized(self._since or b"", role, joined(tuple(self._tags)))

@@ -33,12 +33,10 @@ local function soften(key, moment)
 end
 """
 
-TAGGED = Script(
+CARRYING = (
     LUA
     + b"""\
--- KEYS: index of a tag; ARGV: tag, cursor, keys at most, fate, moment. Answers where the walk goes on, and keys that
--- carry the tag.
-local index, needle, fate = KEYS[1], '\\n' .. ARGV[1] .. '\\n', ARGV[4]
+local needle = '\\n' .. ARGV[1] .. '\\n'
 local function carrying(key)
   local fields = {}
   if redis.call('TYPE', key)['ok'] ~= 'hash' then return fields end
@@ -61,6 +59,16 @@ local function remove(key, fields)
     end
   end
 end
+"""
+)
+"""``carrying`` gives the variants of a key that carry the tag ARGV[1], ``remove`` removes some."""
+
+TAGGED = Script(
+    CARRYING
+    + b"""\
+-- KEYS: index of a tag; ARGV: tag, cursor, keys at most, fate, moment. Answers where the walk goes on, and keys that
+-- carry the tag.
+local index, fate = KEYS[1], ARGV[4]
 local kind = redis.call('TYPE', index)['ok']
 if kind ~= 'zset' then
   if kind ~= 'none' then redis.call('UNLINK', index) end

@@ -47,7 +47,7 @@ from caching_proxy.store.redis.ledger_calls import Mark, Marked
 from caching_proxy.store.redis.pool import RedisPool
 from caching_proxy.store.redis.scripts import Discard, DropTarget, Forget, Put
 from caching_proxy.store.redis.stale_scripts import MARK, TAGS, Soften, SoftenTarget, Tagged
-from caching_proxy.store.redis.target_index import INDEX_PREFIX, index_key, indexed
+from caching_proxy.store.redis.target_index import INDEX_PREFIX, indexed
 
 SCAN_COUNT = 1000
 """Keys that a step of a walk looks at."""
@@ -133,8 +133,7 @@ class RedisStore:
             payload, read = form % (size, key, *asked, size, key), partial(_found, fields)
         if where is None:
             return self.pool.execute(_Lookup(payload, 2, read, self, key))
-        role, target = where
-        index = index_key(target)
+        role, index = where
         listing = _LISTED % (len(index), index, len(role), role)
         return self.pool.execute(_Lookup(listing + payload, 3, partial(_listed, key, read), self, key))
 
@@ -214,7 +213,10 @@ class RedisStore:
         return self.pool.execute(SoftenTarget(target, moment))
 
     def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
-        pattern = escape(prefix) + b"*"  # more is not asked of the server: it would stand still over a costly pattern
+        return self.walk(cursor, escape(prefix) + b"*")
+
+    def walk(self, cursor: bytes, pattern: bytes) -> Deferred[Scanned]:
+        """A step over names that match ``pattern``, a cheap one: the server would stand still over a costly one."""
         payload = pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % SCAN_COUNT)
         return self.bulk.execute(Ask(payload, 1, _scanned))
 

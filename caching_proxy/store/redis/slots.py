@@ -1,0 +1,112 @@
+"""Slots of a Redis Cluster: which one a key is in, under which name so that a target stays together, who owns it.
+
+Everything that is stored for one target, for whatever role, and the index of its roles, must be in one slot: a script
+may touch keys of one slot only. So in a Cluster each name begins with a hash tag made of the target's checksum:
+``{1c291ca3}cache:GET:anonymous:/x``. Only the first pair of braces counts, so braces in a target change nothing.
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from collections.abc import Sequence
+from typing import cast
+from zlib import crc32
+
+import attrs
+
+from caching_proxy.rules.key import target_in
+from caching_proxy.rules.store_topology import Address
+
+SLOTS = 16384
+TAG_SIZE = 10
+ANY_TAG = b"{????????}"
+"""A glob for every tag."""
+
+
+def tag_of(target: bytes) -> bytes:
+    """The hash tag of all names for ``target``."""
+    return b"{%08x}" % crc32(target)
+
+
+def name_of(key: bytes) -> bytes:
+    """The name of ``key`` in a Cluster."""
+    return b"{%08x}%b" % (crc32(target_in(key)), key)
+
+
+def key_in(name: bytes) -> bytes | None:
+    """The key whose name this is; None for what is no name of ours."""
+    if name[:1] != b"{" or name[TAG_SIZE - 1 : TAG_SIZE] != b"}":
+        return None
+    return name[TAG_SIZE:]
+
+
+def slot_of(name: bytes) -> int:
+    """The slot of any name: CRC16 of what stands in its first braces, of the whole if that is empty."""
+    start = name.find(b"{") + 1
+    if start:
+        end = name.find(b"}", start)
+        if end > start:
+            name = name[start:end]
+    return crc_hqx(name, 0) % SLOTS
+
+
+@attrs.frozen(eq=False)
+class SlotMap:
+    """Who owns which slot: ``owners`` by slot, None where nobody does. ``replicas`` may be asked about the map."""
+
+    owners: Sequence[Address | None]
+    masters: tuple[Address, ...]
+    replicas: tuple[Address, ...]
+
+    @property
+    def nodes(self) -> tuple[Address, ...]:
+        return (*self.masters, *self.replicas)
+
+    @property
+    def mark(self) -> int:
+        """A checksum of who owns what."""
+        return crc32(repr(self.owners).encode())
+
+
+def parse_slots(reply: object, asked: Address) -> SlotMap:
+    """The reply to CLUSTER SLOTS; a node that does not know its own address has that of who was ``asked``.
+
+    Raises ValueError for what is none.
+    """
+    owners: list[Address | None] = [None] * SLOTS
+    masters: dict[Address, None] = {}
+    replicas: dict[Address, None] = {}
+    try:
+        for first, last, *nodes in cast("list[list[int]]", reply):
+            master, *others = (_address(node, asked) for node in nodes)
+            if not 0 <= first <= last < SLOTS:
+                raise ValueError("slots out of range")
+            owners[first : last + 1] = [master] * (last - first + 1)
+            masters[master] = None
+            replicas.update(dict.fromkeys(others))
+    except (TypeError, IndexError, AttributeError) as problem:
+        raise ValueError("no map of slots") from problem
+    return SlotMap(tuple(owners), tuple(sorted(masters)), tuple(sorted(replicas)))
+
+
+def _address(node: object, asked: Address) -> Address:
+    host, port = cast("list[bytes | int | None]", node)[:2]
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise ValueError("no port")
+    name = host.decode("latin-1") if isinstance(host, bytes) else ""
+    return (name if name not in ("", "?") else asked[0], port)
+
+
+def parse_redirection(text: str) -> tuple[bool, int, Address] | None:
+    """``MOVED slot host:port`` or ``ASK …``: whether it is only for now, the slot, and where to; None for other errors.
+
+    An empty host means the host of the server that said so.
+    """
+    kind, _, rest = text.partition(" ")
+    if kind not in ("MOVED", "ASK"):
+        return None
+    slot, _, where = rest.partition(" ")
+    host, _, port = where.partition(" ")[0].rpartition(":")
+    if not (slot.isdecimal() and port.isdecimal() and int(slot) < SLOTS and 0 < int(port) < 65536):
+        return None
+    return kind == "ASK", int(slot), (host.strip("[]"), int(port))

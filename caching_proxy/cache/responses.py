@@ -20,7 +20,7 @@ from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.error_response import error_response
 from caching_proxy.rules.make_entry import PROXY_AUTHENTICATION
 from caching_proxy.rules.outcome import CacheStatus, Detour, Forward, Refusal
-from caching_proxy.rules.reasons import DETOURS, NO_ANSWER, ONLY_IF_CACHED, REFUSALS, TROUBLES, Reason
+from caching_proxy.rules.reasons import DETOURS, NO_ANSWER, ONLY_IF_CACHED, OWN_CONDITIONS, REFUSALS, TROUBLES, Reason
 from caching_proxy.rules.reuse import Lookup, may_serve_disconnected, may_serve_on_error
 from caching_proxy.rules.stored_response import answer
 
@@ -118,7 +118,9 @@ class Responses:
         detail = _TOLD.get(refusal) if refusal is not None else None
         member = self._fetched_member(cache_request, lookup, entry, now, detail=detail)
         reason = None
-        if refusal is not None:
+        if refusal is Refusal.STATUS and response.head.status == 304:
+            reason = OWN_CONDITIONS
+        elif refusal is not None:
             reason = REFUSALS[refusal]
         elif cache_request.trouble is not None:
             reason = TROUBLES[cache_request.trouble]

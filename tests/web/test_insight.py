@@ -123,6 +123,14 @@ def test_events_come_as_things_happen(whole):
     assert watcher.take().endswith(b"0\r\n\r\n")
 
 
+def test_a_304_to_the_clients_own_conditions_is_explained():
+    whole = WholeProxy(lambda message: ok(status=b"304 Not Modified"), ADMIN_TOKEN="s3cret")
+    assert whole.get("/a", b'If-None-Match: "a"').status == 304
+    [told] = whole.proxy.streams._happenings.recent()
+    assert (told.data["status"], told.data["reason"]["rule"]) == (304, "V13")
+    whole.stop()
+
+
 def test_a_watcher_that_reads_nothing_costs_no_memory(whole):
     watcher = whole.client()
     watcher.end.send(b"GET /_cache/events HTTP/1.1\r\nHost: x\r\n" + BEARER + b"\r\n\r\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any, NoReturn
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 
@@ -12,6 +13,7 @@ from caching_proxy.app.compose import Proxy
 from caching_proxy.app.service import LAST_SECONDS, ProxyService
 from caching_proxy.app.team import Team
 from caching_proxy.cache.shared_invalidator import SharedInvalidator
+from caching_proxy.server.endpoint_factory import endpoint_factory
 from caching_proxy.server.listener import Listener, accept_waiting, adopt
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.log_writer import LogWriter
@@ -23,6 +25,14 @@ from caching_proxy.workers.siblings import Siblings
 
 LINGER_SECONDS = 1.0
 """For so long clients whose connection is idle may have sent a request that has not arrived yet."""
+
+
+@attrs.frozen(slots=True)
+class _Served:
+    """What answers connections to one of our ports; ``native``: by the event loop's own transports."""
+
+    factory: Factory
+    native: bool = True
 
 
 class WorkerService(ProxyService):
@@ -53,6 +63,7 @@ class WorkerService(ProxyService):
             prefix: [[made.setdefault(one, _socket(made, one)) for one in some] for some in slots]
             for prefix, slots in begin["sockets"].items()
         }
+        self._served: dict[str, _Served] = {}
         self._adopted: dict[int, list[Deferred[Listener]]] = {}
         self._told_to_stop = False
         self._channel = channel
@@ -83,9 +94,15 @@ class WorkerService(ProxyService):
         """They come through the supervisor."""
 
     def _listen(self, where: str | tuple[str, int], site: Factory, prefix: str) -> Deferred[Listener]:
+        served = _Served(site) if not isinstance(where, str) else _Served(endpoint_factory(where, site), native=False)
+        self._served[prefix] = served
         serving: Deferred[Listener] = Deferred()
         self._permitted.append(serving)
-        return serving.addCallback(lambda _: adopt(self._reactor, self._sockets[prefix][self._slot], site))
+        return serving.addCallback(lambda _: self._accept(prefix, self._slot))
+
+    def _accept(self, prefix: str, slot: int) -> Deferred[Listener]:
+        served = self._served[prefix]
+        return adopt(self._reactor, self._sockets[prefix][slot], served.factory, native=served.native)
 
     def _serve(self) -> None:
         """Siblings tell us from now on what they invalidate."""
@@ -96,18 +113,14 @@ class WorkerService(ProxyService):
     def _announce(self, _: object) -> None:
         self._say("serving")
 
-    def _sites(self) -> dict[str, Factory]:
-        sites = {"": self._proxy.front, "ADMIN_": self._proxy.admin_site}
-        return {prefix: site for prefix, site in sites.items() if site is not None and prefix in self._sockets}
-
     def _adopt(self, slot: int) -> None:
         """Accept from another slot's sockets too."""
         if slot in self._adopted or not self.running:
             return
         self._adopted[slot] = [
-            adopt(self._reactor, self._sockets[prefix][slot], site)
-            for prefix, site in self._sites().items()
-            if self._sockets[prefix][slot] is not self._sockets[prefix][self._slot]
+            self._accept(prefix, slot)
+            for prefix in self._served
+            if self._sockets[prefix][slot] != self._sockets[prefix][self._slot]
         ]
 
     def _release(self, slot: int) -> None:
@@ -143,9 +156,9 @@ class WorkerService(ProxyService):
             self._release(slot)
         await super()._stop_accepting()
         if self._told_to_stop:  # nobody else has them: what waits in them is ours
-            sites = self._sites()
-            for prefix, site in sites.items():
-                await accept_waiting(self._reactor, self._sockets[prefix][self._slot], site)
+            for prefix, served in self._served.items():
+                sockets = self._sockets[prefix][self._slot]
+                await accept_waiting(self._reactor, sockets, served.factory, native=served.native)
         for slots in self._sockets.values():
             for one in slots[self._slot]:
                 one.close()

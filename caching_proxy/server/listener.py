@@ -138,21 +138,23 @@ def _acceptors(sockets: list[socket.socket], loop: asyncio.AbstractEventLoop) ->
 
 
 def adopt(
-    reactor: Any, sockets: Sequence[socket.socket], factory: Factory, backlog: int = BACKLOG
+    reactor: Any, sockets: Sequence[socket.socket], factory: Factory, *, native: bool = True
 ) -> Deferred[Listener]:
     """Accept connections for ``factory`` from copies of sockets that listen already; all or none are Unix sockets."""
-    loop = native_loop(reactor)
+    loop = native_loop(reactor) if native else None
     if loop is not None and all(one.family != socket.AF_UNIX for one in sockets):
-        return Deferred.fromCoroutine(_served(loop, [one.dup() for one in sockets], factory, backlog))
+        return Deferred.fromCoroutine(_served(loop, [one.dup() for one in sockets], factory, BACKLOG))
     ports = [_adopted(reactor, one, factory) for one in sockets]
     name = sockets[0].getsockname()
     text, port = (_text(name[0], name[1]), name[1]) if isinstance(name, tuple) else (os.fsdecode(name), None)
     return succeed(Listener(text, port, lambda: DeferredList([_stop(each) for each in ports]).addCallback(_nothing)))
 
 
-async def accept_waiting(reactor: Any, sockets: Sequence[socket.socket], factory: Factory) -> None:
+async def accept_waiting(
+    reactor: Any, sockets: Sequence[socket.socket], factory: Factory, *, native: bool = True
+) -> None:
     """Take every connection that waits in ``sockets`` for somebody to accept it."""
-    loop = native_loop(reactor)
+    loop = native_loop(reactor) if native else None
     build = cast("BuildProtocol", factory.buildProtocol)
     for one in sockets:
         while (connection := _next_waiting(one)) is not None:

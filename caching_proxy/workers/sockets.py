@@ -19,6 +19,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
+from caching_proxy.server.endpoint_factory import endpoint_factory
 from caching_proxy.server.listener import BACKLOG, bound
 
 DEALS = sys.platform == "linux"
@@ -48,7 +49,8 @@ def share(reactor: Any, where: str | tuple[str, int], count: int) -> Deferred[Sh
     Fails as :func:`caching_proxy.server.listener.listen` does; at once, if it can.
     """
     if isinstance(where, str):
-        listening = maybeDeferred(serverFromString, reactor, where).addCallback(lambda each: each.listen(Factory()))
+        shareable = maybeDeferred(endpoint_factory, where, Factory())
+        listening = shareable.addCallback(lambda factory: serverFromString(reactor, where).listen(factory))
         return listening.addCallback(_shared_by_all, count)
     return maybeDeferred(_dealt, *where, count)
 

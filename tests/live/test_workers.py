@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -11,9 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.authority import Authority
 from support.live_backend import LiveBackend
 from support.load_threads import Load
-from support.proxy_process import ROOT, ProxyProcess, StartProxy, wait_for
+from support.proxy_process import ROOT, ProxyProcess, StartProxy, free_port, wait_for
+from support.tls_client import client_context, write_pair
 from support.workers import alive, listeners, owner, serving, wait_for_workers, worker_pids
 
 pytestmark = pytest.mark.live
@@ -177,3 +180,61 @@ def test_a_unix_socket_is_shared_and_its_file_goes_with_the_supervisor(
         assert client.recv(100).startswith(b"HTTP/1.1 200")
     assert proxy.stop() == 0
     assert not path.exists()
+
+
+@pytest.mark.parametrize("way", ["LISTEN", "TLS_CERT_FILE"])
+def test_tls_with_workers(start_proxy: StartProxy, backend: LiveBackend, tmp_path: Path, way: str) -> None:
+    authority = Authority()
+    certificate, key = write_pair(tmp_path, "own", authority, "localhost")
+    port = free_port()
+    settings = {"TLS_CERT_FILE": certificate, "TLS_KEY_FILE": key}
+    if way == "LISTEN":
+        settings = {"LISTEN": f"ssl:{port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"}
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2", PORT=str(port), **settings)
+    wait_for_workers(proxy, 2)
+    for _ in range(5):
+        connection = http.client.HTTPSConnection("localhost", port, timeout=10, context=client_context(authority))
+        connection.request("GET", f"/tls-{way}")
+        assert connection.getresponse().status == 200
+        connection.close()
+    with socket.create_connection(("127.0.0.1", port), 10) as plain, contextlib.suppress(ConnectionResetError):
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert not plain.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_an_admin_port_of_its_own(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    port = free_port()
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2", ADMIN_PORT=str(port), ADMIN_AUTH="none")
+    pids = wait_for_workers(proxy, 2)
+    os.kill(pids[0], signal.SIGKILL)
+    for _ in range(20):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/metrics")
+        assert connection.getresponse().status == 200
+        connection.close()
+    assert proxy.get("/metrics").cache == "MISS"
+    wait_for_workers(proxy, 3)
+
+
+@pytest.mark.parametrize("reactor", ["select", "epoll", "asyncio"])
+def test_other_reactors(tmp_path: Path, backend: LiveBackend, reactor: str) -> None:
+    settings = {"PORT": str(free_port()), "HOST": "127.0.0.1", "BACKEND_URL": backend.url, "WORKERS": "2"}
+    proxy = ProxyProcess(tmp_path, settings, ("-n", f"--reactor={reactor}"))
+    try:
+        pids = wait_for_workers(proxy, 2)
+        os.kill(pids[0], signal.SIGKILL)
+        wait_for_workers(proxy, 3)
+        assert proxy.request("PUT", "/reactors", {}, b"x").status == 200
+        assert proxy.get("/reactors").status == 200
+    finally:
+        assert proxy.stop() == 0
+
+
+def test_both_families(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 on this machine")
+    proxy = start_proxy(BACKEND_URL=backend.url, HOST="::", WORKERS="2")
+    for address in ("127.0.0.1", "::1"):
+        with socket.create_connection((address, proxy.port), 10) as client:
+            client.sendall(b"GET /families HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")

@@ -15,18 +15,22 @@ PACKAGES = {"nginx": "nginx-light", "varnishd": "varnish", "wrk": "wrk", "redis-
 
 @attrs.frozen
 class Cores:
-    """One core each, as far as they go: the server measured never shares its own unless there is only one."""
+    """One core each, as far as they go: the server measured never shares its own unless there is only one.
+
+    ``second`` is for the second of two workers.
+    """
 
     server: int
     load: int
     backend: int
     store: int
+    second: int
 
     @classmethod
     def dealt(cls, available: list[int]) -> Cores:
         """``available`` in order, the last one again for whoever comes too late."""
-        least = [*available, *[available[-1]] * 4]
-        return cls(least[0], least[1], least[2], least[3])
+        least = [*available, *[available[-1]] * 5]
+        return cls(*least[:5])
 
 
 def available_cores() -> list[int]:

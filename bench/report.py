@@ -89,6 +89,12 @@ def verdicts(table: Sequence[Row], in_bytes: frozenset[str], claims: Iterable[Cl
             text = f"{claim.path}: p99 at most {claim.at_least:g} × {best.contender}"
             judged.append(Verdict(text, ratio, ratio <= claim.at_least))
             continue
+        if claim.cores > 1:
+            best = min(others, key=lambda row: row.cpu)
+            ratio = claim.cores * best.cpu / mine.cpu
+            text = f"{claim.path}: on {claim.cores} cores at least {claim.at_least:g} × {best.contender}"
+            judged.append(Verdict(f"{text}, by processor time", ratio, ratio >= claim.at_least))
+            continue
         best = max(others, key=lambda row: _figure(row, in_bytes))
         ratio = _figure(mine, in_bytes) / _figure(best, in_bytes)
         where = "" if best.path == claim.path else f" {best.path}"

@@ -108,17 +108,17 @@ class Lab:
         (place / "default.vcl").write_text(configs.vcl(backend.port))
         command = [_found("varnishd"), "-F", "-n", str(place / "work"), "-a", f"127.0.0.1:{port}"]
         command += ["-f", str(place / "default.vcl"), "-s", "malloc,2g", "-p", "timeout_idle=600"]
-        return self._start("varnish", command, port, self.cores.server, place)
+        return self._start("varnish", command, port, {self.cores.server}, place)
 
     def redis(self) -> Server:
         """Redis that keeps nothing on disk."""
         place, port = self._place("redis"), free_port()
         command = [_found("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         command += ["--appendonly", "no", "--maxmemory", "4gb", "--maxmemory-policy", "allkeys-lru"]
-        return self._start("redis", command, port, self.cores.store, place)
+        return self._start("redis", command, port, {self.cores.store}, place)
 
     def proxy(self, backend: Server, name: str = "proxy", **settings: str) -> Server:
-        """This proxy, of this checkout; ``settings`` are its environment."""
+        """This proxy, of this checkout; ``settings`` are its environment. Several workers have two cores."""
         place, port = self._place(name), free_port()
         (place / "rules.json").write_text(json.dumps(RULES))
         environment = {
@@ -134,7 +134,8 @@ class Lab:
             **settings,
         }
         command = [sys.executable, "-c", RUN_TWISTD, "-n", "--pidfile=", "cachingproxy"]
-        return self._start(name, command, port, self.cores.server, place, environment)
+        cores = {self.cores.server, self.cores.second} if "WORKERS" in settings else {self.cores.server}
+        return self._start(name, command, port, cores, place, environment)
 
     def stop(self, server: Server) -> None:
         """End one server before the others."""
@@ -149,14 +150,14 @@ class Lab:
 
     def _nginx(self, name: str, place: Path, port: int, core: int, logging: int | None = None) -> Server:
         command = [_found("nginx"), "-p", str(place), "-c", str(place / "nginx.conf"), "-e", str(place / "error.log")]
-        return self._start(name, command, port, core, place, logging=logging)
+        return self._start(name, command, port, {core}, place, logging=logging)
 
     def _start(
         self,
         name: str,
         command: list[str],
         port: int,
-        core: int,
+        cores: set[int],
         place: Path,
         environment: dict[str, str] | None = None,
         logging: int | None = None,
@@ -169,7 +170,7 @@ class Lab:
                 env={**inherited, **(environment or {})},
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )
         server = Server(name, port, process, logging)
         self._servers.append(server)

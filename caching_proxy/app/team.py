@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from caching_proxy.app.figures import Figures
 from caching_proxy.app.team_answers import ENTRIES, KEYS, KEYS_COUNTED, METRICS, READY, SEPARATOR, TAGGED, Answers
@@ -114,7 +115,11 @@ class _All:
 
     async def scrape(self, accept: str | None) -> tuple[bytes, bytes]:
         said = await self._channel.gather(METRICS, {}, everyone=True, patient=False)
-        snapshots = [Snapshot.decode(text) for parts in said.parts.values() if (text := b"".join(b for _, b in parts))]
+        snapshots: list[Snapshot] = []
+        for parts in said.parts.values():
+            if text := b"".join(blob for _, blob in parts):
+                snapshots.append(Snapshot.decode(text))
+                await deferLater(self._clock, 0)  # thousands of series take milliseconds each
         if not snapshots:  # nobody is there to pass questions on
             return self._own.metrics.render(accept)
         return self._own.metrics.render_all(snapshots, accept)

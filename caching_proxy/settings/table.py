@@ -183,12 +183,12 @@ TABLE: tuple[Variable, ...] = (
     *_group(
         "Memory tiers",
         V("HOT_CACHE_MAX_ENTRIES", "5000", p.whole(0), "entries in process memory"),
-        V("HOT_CACHE_MAX_BYTES", "64MiB", p.size(), "their total size"),
+        V("HOT_CACHE_MAX_BYTES", "64MiB", p.size(), "their total size, in each worker"),
         V("HOT_CACHE_TTL_SECONDS", "30", p.seconds(False), "longest stay of an entry; reading does not extend it"),
         V("BURST_CACHE_MAX_ENTRIES", "5000", p.whole(0), "raw Redis answers remembered"),
-        V("BURST_CACHE_MAX_BYTES", "64MiB", p.size(), "their total size"),
+        V("BURST_CACHE_MAX_BYTES", "64MiB", p.size(), "their total size, in each worker"),
         V("BURST_CACHE_TTL_SECONDS", "10", p.seconds(False), "longest stay of an answer"),
-        V("MEMORY_STORE_MAX_BYTES", "256MiB", p.size(1), "size of the embedded store (CACHE_URL=memory:)"),
+        V("MEMORY_STORE_MAX_BYTES", "256MiB", p.size(1), "size of each worker's embedded store (CACHE_URL=memory:)"),
     ),
     *_group(
         "Redis",

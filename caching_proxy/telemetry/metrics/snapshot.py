@@ -55,7 +55,7 @@ class Snapshot:
         }
         runtime = [[each.name, each.documentation, each.type, each.samples] for each in self.runtime]
         written = {"process": self.process, "number": self.number, "values": values, "runtime": runtime}
-        return json.dumps(written, separators=(",", ":")).encode()
+        return json.dumps(written, separators=(",", ":"), check_circular=False).encode()
 
     @classmethod
     def decode(cls, text: bytes) -> Snapshot:

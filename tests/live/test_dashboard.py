@@ -159,6 +159,10 @@ def test_tags_and_soft(page: Any, proxy: ProxyProcess, backend: LiveBackend) -> 
     assert proxy.get("/tagged").cache == "HOT_HIT"
     click(page, "#invalidate-form input[value=tag]")
     fill(page, "invalidate-what", "item-2")
+    click(page, "#invalidate-preview")
+    wait(page, lambda _: "This would invalidate 1 keys." in text(page, "invalidate-result"))
+    assert "cache:GET:anonymous:/tagged" in text(page, "invalidate-result")
+    assert proxy.get("/tagged").cache == "HOT_HIT"
     click(page, "#invalidate-form button[type=submit]")
     wait(page, lambda _: "invalidated 1 key" in text(page, "invalidate-result"))
     wait(page, lambda _: "tags item-2" in text(page, "invalidations") and "(soft)" in text(page, "invalidations"))

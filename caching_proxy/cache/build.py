@@ -128,7 +128,7 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     burst = BurstTier(config.burst_entries, config.burst_bytes, config.burst_seconds)
     varying, leases, uncacheable = VaryNames(), Leases(), HitForMiss()
     flights = SingleFlight(clock, config.flight_seconds)
-    parts = (hot, burst, leases, flights, store, clock, around.on_removed, around.journal)
+    parts = (hot, burst, leases, flights, store, clock, around.on_removed, around.journal, around.bus is not None)
     siblings = around.siblings
     invalidator = Invalidator(*parts) if siblings is None else SharedInvalidator(siblings, around.own_store, *parts)
     writer = Writer(hot, burst, store, leases, clock, invalidator.purge_key, varying, around.bus)

@@ -17,6 +17,7 @@ that wait share one, and it goes in slices, so that nobody stands behind it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from itertools import chain
 
 from twisted.internet.defer import Deferred
@@ -78,6 +79,7 @@ class Invalidator:
         clock: IReactorTime,
         observe: Callable[[int], None] = lambda removed: None,
         journal: IJournal | None = None,
+        shared: bool = False,
     ) -> None:
         self._hot = hot
         self._burst = burst
@@ -88,6 +90,7 @@ class Invalidator:
         self._clock = clock
         self._observe = observe
         self._journal = Keeper(journal)
+        self._shared = shared  # whether others write to the store too
         self._waiting = Waiting()  # those whose turn has not come
         self._working = Queue()  # named ones that the store is at
         self._passing: list[Pending] = []  # patterns that a walk over the keys is at
@@ -242,10 +245,7 @@ class Invalidator:
 
     def _drop_target(self, target: bytes) -> tuple[float, set[bytes]]:
         """From when on it is gone from memory, and the keys that were there."""
-
-        def matches(key: bytes) -> bool:
-            return key.endswith(target) and target_in(key) == target
-
+        matches = partial(_is_for, target)
         removed = {*self._hot.remove_target(target), *self._burst.remove_target(target)}
         return self._void(matches), removed
 
@@ -268,6 +268,27 @@ class Invalidator:
         for sweeper in self._sweepers:
             sweeper.begin(patterns, swept.over)
         return now, swept
+
+    def _drop_what_was_read(self, over: Pending) -> None:
+        """Forget what came from a shared store before that had carried it out: another proxy may have stored there
+        what it asked the backend for before, and received after, the invalidation was made."""
+        if not self._shared or not over.counted:
+            return
+        subject = over.subject
+        if isinstance(subject, PatternSet):
+            self._leases.outdate_matching(subject)
+            for sweeper in self._sweepers:
+                sweeper.begin(subject, _nobody)
+        elif over.is_for(TAG):
+            self._drop_tagged((subject,))
+        elif over.is_for(TARGET):
+            self._leases.outdate_matching(partial(_is_for, subject))
+            self._hot.remove_target(subject)
+            self._burst.remove_target(subject)
+        else:
+            self._leases.outdate(subject)
+            self._hot.remove(subject)
+            self._burst.remove(subject)
 
     def _invalidate_key(self, key: bytes, on_done: OnDone, counted: bool = True, soft: bool = False) -> None:
         at, removed = self._drop_key(key)
@@ -365,6 +386,7 @@ class Invalidator:
     def _walked(self) -> None:
         over, self._passing, self._walk = self._passing, [], None
         for pending in over:
+            self._drop_what_was_read(pending)
             self._count(pending)
         self._carry_on()
 
@@ -378,6 +400,7 @@ class Invalidator:
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
         self._working.take(pending.name)
         pending.removed = either(pending.removed, gone)
+        self._drop_what_was_read(pending)
         self._count(pending)
         self._carry_on()
 
@@ -434,6 +457,10 @@ class Invalidator:
     def _retry(self) -> None:
         self._timer = None
         self._work_on()
+
+
+def _is_for(target: bytes, key: bytes) -> bool:
+    return key.endswith(target) and target_in(key) == target
 
 
 def _nobody(_: set[bytes] | Failure) -> None:

@@ -124,6 +124,11 @@ class Leases:
                     moment = max(moment, known[1])
         return moment
 
+    def outdate_matching(self, matches: KeyTest) -> None:
+        """:meth:`outdate` every key that matches."""
+        for key in filter(matches, self._open):
+            self.outdate(key)
+
     def outdate(self, key: bytes) -> None:
         """Something was written to, or taken from, ``key``."""
         for lease in self._open.get(key, ()):

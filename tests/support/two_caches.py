@@ -1,0 +1,443 @@
+"""Two whole caches on one scripted store, in an order that a seed chooses, against a model of what they may answer.
+
+Every command is carried out at one moment and answered at a later one; connections break before or after it took
+effect; messages are late, and lost when a subscription breaks; the server is emptied. The caches, with all that they
+consist of, and what follows the ledger are the real ones; the server does what the scripts do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from support.memory_proxy import START, Exchange, Roles
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.build import CacheConfig, Surroundings, build_cache
+from caching_proxy.cache.requests import ClientRequest
+from caching_proxy.http.body import Body
+from caching_proxy.http.dates import format_date
+from caching_proxy.http.messages import Fields, RequestHead
+from caching_proxy.interfaces import Fate, IStore, IUpstream, Overtaken, Scanned, Stored, StoreError
+from caching_proxy.rules.bus_message import Invalidation
+from caching_proxy.rules.codec import decode
+from caching_proxy.rules.key import KeyPolicy
+from caching_proxy.rules.ledger import UNKNOWN, first_mark, number_of
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.store.memory import MemoryStore
+from caching_proxy.store.redis.follower import Follower
+from caching_proxy.store.redis.ledger import Words
+from caching_proxy.store.redis.ledger_calls import Marked, Since
+from caching_proxy.testing import FakeUpstream, Reply
+
+TARGETS = (b"/x", b"/y")
+LEDGER_LENGTH = 6
+
+
+class Wrong(AssertionError):
+    """Something old was answered or stored."""
+
+
+class World:
+    """What happens, one event after the other; ``seed`` decides which of those that may happen is next."""
+
+    def __init__(self, seed: int, *, since_matters: bool = True) -> None:
+        self.random = Random(seed)
+        self.since_matters = since_matters
+        self.clock = Clock()
+        self.clock.advance(START)
+        self.data = MemoryStore(self.clock)
+        self.ledger: list[bytes] = []
+        self.first = 0  # the number of the oldest entry
+        self.history: dict[bytes, int] = {}  # every mark there ever was, in order
+        self.versions = dict.fromkeys(TARGETS, 1)  # what the backend answers now
+        self.promised = dict.fromkeys(TARGETS, 0)  # nothing older may be in the store
+        self.acknowledged: list[tuple[int, bytes, int]] = []  # place in the history, target, version
+        self.events: list[Callable[[], object]] = []
+        self.log: list[str] = []
+        self.calm = False
+        self.proxies = [Proxy(self, name) for name in (b"a", b"b")]
+        for proxy in self.proxies:
+            proxy.start()
+
+    def later(self, event: Callable[[], object]) -> None:
+        self.events.append(event)
+
+    def chance(self, part: float) -> bool:
+        return not self.calm and self.random.random() < part
+
+    def step(self) -> None:
+        """One of those that may happen, happens."""
+        self.clock.advance(0.001)
+        if self.events:
+            self.events.pop(self.random.randrange(len(self.events)))()
+        self.check()
+
+    def settle(self) -> None:
+        """Nothing breaks any more, and all that is begun ends."""
+        self.calm = True
+        for proxy in self.proxies:
+            proxy.subscribed = True
+            proxy.follower.catch_up().addErrback(lambda failure: failure.trap(StoreError))
+        for _ in range(3000):
+            if not self.events:
+                self.clock.advance(1)
+                if not self.events:
+                    break
+            self.step()
+        else:
+            raise Wrong("it never comes to rest")
+        for proxy in self.proxies:
+            proxy.follower.catch_up()
+        while self.events:
+            self.step()
+        for proxy in self.proxies:
+            if proxy.cache.invalidator.pending:
+                raise Wrong("an invalidation was never carried out")
+            if proxy.follower.seen != self.newest:
+                raise Wrong(f"{proxy.name!r} never caught up")
+
+    # -- the server
+
+    @property
+    def newest(self) -> bytes | None:
+        return self.ledger[-1].partition(b" ")[0] if self.ledger else None
+
+    def enter(self, entry: bytes) -> None:
+        self.ledger.append(entry)
+        mark = entry.partition(b" ")[0]
+        self.history[mark] = len(self.history)
+        while len(self.ledger) > LEDGER_LENGTH:
+            self.ledger.pop(0)
+            self.first += 1
+
+    def mark(self, words: Words, invalidation: Invalidation) -> Marked:
+        _, word, message = words.arguments(invalidation)
+        previous = self.newest or b""
+        number = number_of(previous) + 1
+        if not self.ledger:
+            self.first = number
+        mark = b"%d:%b" % (number, word)
+        self.enter(mark + b" " + message)
+        for proxy in self.proxies:
+            if proxy.subscribed:
+                proxy.publish(previous + b" " + mark + b" " + message)
+        return Marked(previous, mark, "")
+
+    def since(self, known: bytes, word: bytes) -> list[bytes | None]:
+        if not self.ledger:
+            self.first = 0
+            self.enter(first_mark(word) + b" ")
+        newest = self.newest
+        assert newest is not None
+        start, end = number_of(known), number_of(newest)
+        if known == newest or not 0 <= start < end or end - start >= LEDGER_LENGTH:
+            return [newest]
+        entries = [self.ledger[n - self.first] if n >= self.first else None for n in range(start, end + 1)]
+        return [newest, *entries]
+
+    def flush(self) -> None:
+        self.data = MemoryStore(self.clock)
+        self.ledger.clear()
+
+    # -- what must hold
+
+    def check(self) -> None:
+        for target, version in self.promised.items():
+            key = b"cache:GET:anonymous:" + target
+            for value in now(self.data.lookup(key)).variants.values() if now(self.data.lookup(key)) else ():
+                if int(decode(value, key).body) < version:
+                    raise Wrong(f"{target!r} is {decode(value, key).body!r} in the store, after {version}")
+        for proxy in self.proxies:
+            for target in TARGETS:
+                proxy.check_memory(target)
+
+
+def now(deferred: Deferred[Any]) -> Any:
+    """The result of what has fired."""
+    results: list[Any] = []
+    deferred.addCallback(results.append)
+    return results[0]
+
+
+@implementer(IUpstream)
+class Upstream(FakeUpstream):
+    """Reads what it answers at one moment, and gives it at another."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(self._read)
+        self._world = world
+
+    def _read(self, head: RequestHead, body: bytes) -> Reply:
+        version = self._world.versions[head.target]
+        dated = (b"Date", format_date(self._world.clock.seconds()))
+        return Reply(fields=[dated, (b"Cache-Control", b"max-age=600")], body=b"%d" % version)
+
+    def fetch(self, *args: Any, **named: Any) -> Deferred[Any]:
+        answer: Deferred[Any] = Deferred()
+
+        def read() -> None:
+            fetched = FakeUpstream.fetch(self, *args, **named)
+            self._world.later(lambda: fetched.chainDeferred(answer) if not answer.called else None)
+
+        self._world.later(read)
+        return answer
+
+
+@implementer(IStore)
+class Server:
+    """The store as one proxy reaches it; also the pool of what follows the ledger."""
+
+    def __init__(self, world: World, words: Words) -> None:
+        self._world = world
+        self._words = words
+        self.on_marked: Callable[[Marked], object] = lambda marked: None
+
+    def _do(self, work: Callable[[], Any], then: Callable[[Any], Any] = lambda result: result) -> Deferred[Any]:
+        answer: Deferred[Any] = Deferred()
+        world = self._world
+
+        def carry_out() -> None:
+            if world.chance(0.03):
+                world.later(lambda: answer.called or answer.errback(Failure(StoreError("lost on the way"))))
+                return
+            try:
+                result = work()
+            except StoreError as error:
+                result = Failure(error)
+            lost = world.chance(0.03)
+
+            def reply() -> None:
+                if answer.called:
+                    return
+                if lost:
+                    answer.errback(Failure(StoreError("the answer was lost")))
+                elif isinstance(result, Failure):
+                    answer.errback(result)
+                else:
+                    answer.callback(then(result))
+
+            world.later(reply)
+
+        world.later(carry_out)
+        return answer
+
+    def execute(self, call: Any) -> Deferred[Any]:
+        if not isinstance(call, Since):
+            return self._do(lambda: self._world.newest)
+        known, word = call.parts(None)[3], call.parts(None)[5]  # type: ignore[arg-type]
+        return self._do(lambda: self._world.since(known, word), call.told)  # type: ignore[arg-type]
+
+    def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
+        return self._do(lambda: now(self._world.data.lookup(key, fields)))
+
+    def put(
+        self,
+        key: bytes,
+        field: bytes,
+        value: bytes,
+        ttl_ms: int,
+        since: bytes | None = None,
+        tags: Sequence[bytes] = (),
+    ) -> Deferred[None]:
+        def write() -> None:
+            world = self._world
+            if world.since_matters and since is not None and (since == UNKNOWN or since != world.newest):
+                raise Overtaken("there was another")
+            world.data.put(key, field, value, ttl_ms)
+
+        return self._do(write)
+
+    def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
+        return self._do(lambda: now(self._world.data.discard(key, field)))
+
+    def delete(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        return self._do(lambda: now(self._world.data.delete(keys)))
+
+    def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
+        def drop() -> tuple[Marked, set[bytes]]:
+            marked = self._world.mark(self._words, Invalidation(targets=(target,)))
+            return marked, now(self._world.data.delete_target(target))
+
+        def told(result: tuple[Marked, set[bytes]]) -> set[bytes]:
+            self.on_marked(result[0])
+            return result[1]
+
+        return self._do(drop, told)
+
+    def mark(self, invalidation: Invalidation) -> Deferred[None]:
+        return self._do(
+            lambda: self._world.mark(self._words, invalidation), lambda marked: self.on_marked(marked) and None
+        )
+
+    def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
+        return self._do(lambda: now(self._world.data.scan(cursor, prefix)))
+
+    def held(self, keys: Sequence[bytes]) -> Deferred[set[bytes]]:
+        return self._do(lambda: now(self._world.data.held(keys)))
+
+    def tagged(self, tag: bytes, cursor: bytes, fate: Fate, moment: float = 0.0) -> Deferred[Scanned]:
+        return fail(StoreError("not here"))
+
+    def soften(self, keys: Sequence[bytes], moment: float) -> Deferred[set[bytes]]:
+        return fail(StoreError("not here"))
+
+    def soften_target(self, target: bytes, moment: float) -> Deferred[set[bytes]]:
+        return fail(StoreError("not here"))
+
+    def ping(self) -> Deferred[None]:
+        return succeed(None)
+
+    def start(self) -> Deferred[None]:
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
+
+
+class Proxy:
+    """One cache, and what it has heard."""
+
+    def __init__(self, world: World, name: bytes) -> None:
+        self.world = world
+        self.name = name
+        self.subscribed = True
+        self._coming: list[bytes] = []
+        words = Words(name, 0)
+        self.server = Server(world, words)
+        self.follower = Follower(self.server, words)  # type: ignore[arg-type]
+        self.server.on_marked = self.follower.marked
+        self._own = dict.fromkeys(TARGETS, 0)  # what was acknowledged here
+        config = CacheConfig(
+            policy=CachePolicy(default_ttl=0),
+            keys=KeyPolicy(),
+            name=None,
+            hot_entries=10,
+            hot_bytes=1 << 20,
+            hot_seconds=600.0,
+            burst_entries=10,
+            burst_bytes=1 << 20,
+            burst_seconds=600.0,
+            flight_seconds=60.0,
+            salt=b"",
+        )
+        route = Route(Upstream(world), b"backend.test", b"http://backend.test", b"", b"caching-proxy")
+        around = Surroundings(
+            store=self.server,
+            verifier=Roles(),
+            route=route,
+            rules=lambda: (),
+            clock=world.clock,
+            bus=self.follower,  # type: ignore[arg-type]
+        )
+        self.cache = build_cache(config, around)
+
+    def start(self) -> None:
+        self.follower.start(self.cache.invalidator.carried_out_elsewhere, self.cache.invalidator.forget)
+        self.look()
+
+    def look(self) -> None:
+        self.follower.catch_up().addErrback(lambda failure: failure.trap(StoreError))
+
+    def publish(self, payload: bytes) -> None:
+        self._coming.append(payload)
+        self.world.later(self._hear)
+
+    def _hear(self) -> None:
+        """In order; nothing where the subscription was lost meanwhile."""
+        if self._coming:
+            self.follower.heard(self._coming.pop(0))
+
+    def lose_subscription(self) -> None:
+        self.subscribed = False
+        self._coming.clear()
+        self.world.later(self._subscribe)
+
+    def _subscribe(self) -> None:
+        self.subscribed = True
+        self.look()
+
+    # -- what clients do
+
+    def get(self, target: bytes) -> None:
+        least = self.least(target)
+        head = RequestHead(b"GET", target, Fields([(b"Host", b"p")]))
+        handled = self.cache.pipeline.handle(ClientRequest(head, Body.of(b""), b"192.0.2.7", b"r"))
+        exchange = Exchange(handled if isinstance(handled, Deferred) else succeed(handled), read=True)
+
+        def answered() -> None:
+            if exchange.answer is None:
+                self.world.later(answered)
+            elif exchange.answer.status == 200 and int(exchange.answer.body) < least:
+                raise Wrong(f"{self.name!r} answered {exchange.answer.body!r} for {target!r}, after {least}")
+
+        self.world.later(answered)
+
+    def change(self, target: bytes, how: str) -> None:
+        """The backend has something else, and it is invalidated here."""
+        world = self.world
+        world.versions[target] += 1
+        version = world.versions[target]
+
+        def done(outcome: object) -> None:
+            if not isinstance(outcome, Failure):
+                self._own[target] = max(self._own[target], version)
+                world.promised[target] = max(world.promised[target], version)
+                world.acknowledged.append((len(world.history) - 1, target, version))
+
+        if how == "target":
+            self.cache.invalidator.invalidate_target(target, done)
+        else:
+            pattern = b"cache:GET:anonymous:" + target if how == "key" else b"cache:*:" + target
+            self.cache.invalidator.invalidate(pattern).addBoth(done)
+
+    # -- what it may answer
+
+    def least(self, target: bytes) -> int:
+        """The oldest version that may be answered to a request from now on."""
+        place = self.world.history.get(self.follower.seen or UNKNOWN, -1)
+        heard = [version for at, what, version in self.world.acknowledged if what == target and at <= place]
+        return max([self._own[target], *heard])
+
+    def check_memory(self, target: bytes) -> None:
+        key, least = b"cache:GET:anonymous:" + target, self.least(target)
+        hot = self.cache.hot.get(key, self.world.clock.seconds())
+        burst = self.cache.burst.get(key, self.world.clock.seconds())
+        for record in (hot, burst):
+            for entry in record.entries if record is not None else ():
+                if entry.body and int(entry.body) < least:
+                    raise Wrong(f"{self.name!r} holds {entry.body!r} of {target!r}, after {least}")
+
+
+def play(seed: int, **options: Any) -> None:
+    """A whole game; :class:`Wrong` with the seed where something old came out."""
+    world = World(seed, **options)
+    random = world.random
+    gets = random.choice((0.05, 0.1, 0.2))
+    try:
+        for _ in itertools.repeat(None, random.choice((40, 80, 120))):
+            proxy, target = random.choice(world.proxies), TARGETS[random.random() < 0.2]
+            dice = random.random()
+            if dice < gets:
+                proxy.get(target)
+            elif dice < gets + 0.05:
+                proxy.change(target, random.choice(("target", "key", "pattern")))
+            elif dice < gets + 0.08:
+                proxy.lose_subscription()
+            elif dice < gets + 0.10:
+                proxy.look()
+            elif dice < gets + 0.105:
+                world.flush()
+            else:
+                world.step()
+        world.settle()
+        for proxy in world.proxies:
+            proxy.cache.invalidator.stop()
+    except Wrong as wrong:
+        raise Wrong(f"seed {seed}: {wrong}") from None

@@ -231,7 +231,7 @@ class ClusterStore:
     async def _after(self, step: Step) -> bytes:
         """The cursor behind the last step at a master."""
         if step.master + 1 >= len(self._masters):
-            await self.router.map.refresh()
+            await self.router.map.read_anew()
         mark = self.router.map.slots.mark
         if mark != step.mark:
             return bytes(Step(b"0", 0, mark))

@@ -55,6 +55,13 @@ class ClusterMap:
             self._asking.addErrback(self._failed).addCallback(self._told)
         return done
 
+    async def read_anew(self) -> None:
+        """Ask for the map, however short a time ago that was done."""
+        if self._asking is not None:  # what it brings may be of before
+            await self.refresh()
+        self._answered_at = -inf
+        await self.refresh()
+
     def stop(self) -> None:
         """Ask no more; who waits for an answer is told so."""
         if self._asking is not None:

@@ -1,0 +1,185 @@
+"""The store on a real Cluster: slots on their way, the ledger in another slot, rights, and what a walk may not miss."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import pytest_twisted
+from support.redis_cluster import Migration, RedisCluster
+from support.walks import walked
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+
+from caching_proxy.interfaces import SCAN_ENDS, Fate, Overtaken, StoreError
+from caching_proxy.rules.bus_message import Invalidation
+from caching_proxy.store.breaker import Phase
+from caching_proxy.store.build import StoreConfig, build_bus, build_store
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
+from caching_proxy.store.redis.slots import name_of, slot_of
+
+HOUR = 3_600_000
+TARGET = b"/moving/{x}}"
+KEY, EDITOR, WRITER = (b"cache:GET:%b:%b" % (role, TARGET) for role in (b"anonymous", b"editor", b"writer"))
+DOCUMENT = Path(__file__).parents[2] / "docs" / "operating.md"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with RedisCluster() as cluster:
+        yield cluster
+
+
+@attrs.frozen
+class Rig:
+    store: CircuitBreakerStore
+    phases: list[Phase]
+    cluster: RedisCluster
+
+    def migration(self, key: bytes = KEY) -> Migration:
+        """Of the slot of ``key`` to another master."""
+        slot = slot_of(name_of(key))
+        source = self.cluster.owner(slot)
+        target = next(server for server in self.cluster.masters() if server is not source)
+        return Migration(self.cluster, slot, source, target)
+
+
+@pytest.fixture
+def rig(cluster: RedisCluster) -> Iterator[Rig]:
+    cluster.everywhere("FLUSHALL")
+    phases: list[Phase] = []
+    config = StoreConfig(pool_min=1, on_phase=phases.append, origin=b"me", breaker_threshold=1)
+    store = build_store(reactor, cluster.url, config)
+    assert isinstance(store, CircuitBreakerStore)
+    store.start()
+    yield Rig(store, phases, cluster)
+    pytest_twisted.blockon(store.stop())
+    assert phases == [], "nothing was taken for a sick server"
+
+
+async def found(store: Any, *keys: bytes) -> list[bytes]:
+    return [key for key in keys if await store.lookup(key) is not None]
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_step_of_a_slot_that_moves(rig: Rig) -> None:
+    await every_step(rig)
+
+
+async def every_step(rig: Rig) -> None:
+    """Every method of the store while a slot moves."""
+    store, migration = rig.store, rig.migration()
+    for key in (KEY, EDITOR):
+        for field in (b"-", b"v"):
+            await store.put(key, field, b"1", HOUR, None, [b"tag"])
+    migration.begin()
+    assert await found(store, KEY, EDITOR, WRITER) == [KEY, EDITOR]
+    migration.move(name_of(KEY))
+    assert await found(store, KEY, EDITOR, WRITER) == [KEY, EDITOR], "one is here, one there"
+    await store.put(KEY, b"-", b"2", HOUR)
+    assert (await store.lookup(KEY)).variants[b"-"] == b"2"
+    assert await store.held([KEY, EDITOR, WRITER]) == {KEY, EDITOR}
+    assert await store.soften([KEY, WRITER], 5.0) == {KEY}
+    assert await store.soften_target(TARGET, 6.0) == {KEY, EDITOR}
+    assert set((await store.tagged(b"tag", SCAN_ENDS, Fate.KEPT)).keys) == {KEY, EDITOR}
+    assert await store.discard(KEY, b"v") is True
+    assert await store.delete([KEY]) == {KEY}
+    assert await store.delete_target(TARGET) == {EDITOR}
+    await store.put(KEY, b"-", b"3", HOUR)
+    migration.move(*migration.names())
+    migration.end()
+    assert await found(store, KEY, EDITOR) == [KEY]
+    await store.put(EDITOR, b"-", b"4", HOUR)
+    assert await found(store, KEY, EDITOR) == [KEY, EDITOR]
+    assert await store.delete_target(TARGET) == {KEY, EDITOR}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_write_of_keys_that_are_on_two_nodes_waits_or_fails(rig: Rig) -> None:
+    store, migration = rig.store, rig.migration()
+    await store.put(EDITOR, b"-", b"1", HOUR)
+    migration.begin()
+    migration.move(name_of(EDITOR))  # its index stays
+    with pytest.raises(StoreError, match="TRYAGAIN"):
+        await store.put(EDITOR, b"-", b"2", HOUR)
+    write = store.put(EDITOR, b"-", b"3", HOUR)
+    migration.move(*migration.names())
+    await write
+    migration.end()
+    assert (await store.lookup(EDITOR)).variants == {b"-": b"3"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_walk_over_slots_that_change_hands(rig: Rig) -> None:
+    store = rig.store
+    keys = [b"cache:GET:anonymous:/walk/%d" % nth for nth in range(600)]
+    await gatherResults([store.put(key, b"-", b"1", HOUR) for key in keys])
+    assert sorted(await walked(store, b"cache:GET:anonymous:/walk/")) == sorted(keys)
+    seen: set[bytes] = set()
+    cursor, steps = SCAN_ENDS, 0
+    while True:
+        step = await store.scan(cursor, b"cache:GET:anonymous:/walk/")
+        seen.update(step.keys)
+        cursor, steps = step.cursor, steps + 1
+        if steps == 1:  # from a master that is visited last to the first
+            first = rig.cluster.owner(slot_of(name_of(step.keys[0])))
+            late = next(
+                key for key in keys if key not in seen and rig.cluster.owner(slot_of(name_of(key))) is not first
+            )
+            moved = slot_of(name_of(late))
+            Migration(rig.cluster, moved, rig.cluster.owner(moved), first)()
+        if cursor == SCAN_ENDS:
+            break
+    assert seen == set(keys)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_write_from_before_an_invalidation_is_taken_back(rig: Rig, cluster: RedisCluster) -> None:
+    store = rig.store
+    bus = build_bus(reactor, cluster.url, store, StoreConfig())
+    assert bus is not None
+    bus.start(lambda invalidation: None, lambda: None)
+    await bus.catch_up()
+    seen = bus.seen
+    assert seen
+    await store.put(KEY, b"-", b"fresh", HOUR, seen)
+    other = build_store(reactor, cluster.url, StoreConfig(pool_min=1, origin=b"other"))
+    other.start()
+    assert await other.delete_target(TARGET) == {KEY}
+    with pytest.raises(Overtaken):
+        await store.put(KEY, b"-", b"from before", HOUR, seen)
+    assert await store.lookup(KEY) is None
+    await bus.catch_up()
+    assert bus.seen != seen
+    await store.put(KEY, b"-", b"from after", HOUR, bus.seen)
+    assert await found(store, KEY) == [KEY]
+    await bus.stop()
+    await other.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_documented_rights_are_enough(cluster: RedisCluster) -> None:
+    text = DOCUMENT.read_text()
+    rule = re.search(r"ACL SETUSER cachingproxy on >\S+ (.+)", text)
+    keys = re.search(r"rights of the user are\s+`([^`]+)` in place", text)
+    more = re.search(r"in place of those above, and also `([^`]+)`", text)
+    assert rule is not None
+    assert keys is not None
+    assert more is not None
+    words = [word for word in rule[1].split() if not word.startswith("~")] + keys[1].split() + more[1].split()
+    cluster.everywhere("FLUSHALL")
+    cluster.everywhere("ACL", "SETUSER", "cachingproxy", "reset", "on", ">secret", *words)
+    url = cluster.url.replace("redis+cluster://", "redis+cluster://cachingproxy:secret@")
+    store = build_store(reactor, url, StoreConfig(pool_min=1, origin=b"me"))
+    store.start()
+    rig = Rig(store, [], cluster)  # type: ignore[arg-type]
+    await every_step(rig)
+    assert await store.mark(Invalidation(targets=(b"/x",))) is None
+    assert await walked(store) == []
+    await store.ping()
+    await store.stop()
+    cluster.everywhere("ACL", "DELUSER", "cachingproxy")

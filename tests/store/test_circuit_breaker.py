@@ -182,3 +182,40 @@ def test_stop_cancels_the_probe() -> None:
     rig.open()
     rig.store.stop()
     assert rig.clock.getDelayedCalls() == []
+
+
+def test_news_of_the_store_bring_the_probe_forward() -> None:
+    rig = Rig()
+    rig.store.look_again()
+    assert rig.inner.calls == [], "it is closed"
+    rig.open()
+    rig.store.look_again()
+    assert [name for name, _ in rig.inner.calls] == ["ping"]
+    rig.answer()
+    assert rig.phases == [Phase.OPEN, Phase.HALF_OPEN, Phase.CLOSED]
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_news_that_were_wrong_leave_it_open_for_the_usual_time() -> None:
+    rig = Rig(recovery=5)
+    rig.open()
+    rig.store.look_again()
+    rig.fail()
+    assert rig.store.phase is Phase.OPEN
+    rig.clock.advance(4.9)
+    assert rig.inner.calls == []
+    rig.clock.advance(0.1)
+    assert [name for name, _ in rig.inner.calls] == ["ping"]
+    rig.answer()
+
+
+def test_what_is_done_with_the_store_itself_is_guarded_too() -> None:
+    rig = Rig(threshold=1)
+    answer = rig.store.through(lambda store: store.lookup(b"k"))
+    answer.addErrback(lambda failure: failure.trap(TimedOut))
+    rig.fail()
+    assert rig.phases == [Phase.OPEN]
+    refused: list[object] = []
+    rig.store.through(lambda store: store.lookup(b"k")).addErrback(lambda failure: refused.append(failure.type))
+    assert refused == [StoreUnavailable]
+    rig.store.stop()

@@ -129,3 +129,49 @@ def test_nonsense_from_the_server_costs_the_connection(rigs: Callable[..., Rig],
     rig.server.wires[0].client.dataReceived(garbage)
     rig.settle()
     assert [wire.open for wire in rig.server.wires] == [False, True]
+
+
+def test_recovery_is_told_once_and_only_after_trouble(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=2)
+    told: list[int] = []
+    rig.pool.on_recovery = lambda: told.append(rig.pool.size)
+    rig.pool.start()
+    rig.settle()
+    assert told == []
+    rig.server.down = True
+    for wire in rig.server.wires:
+        wire.lose()
+    rig.settle()
+    for _ in range(30):
+        rig.server.clock.advance(0.1)
+    rig.server.down = False
+    for _ in range(30):
+        rig.server.clock.advance(0.1)
+        rig.settle()
+    assert told == [1]
+
+
+def test_when_another_server_has_taken_over_all_connections_are_made_anew(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=2).started()
+    for _ in range(2):  # however soon
+        rig.pool.moved()
+        rig.settle()
+    assert [wire.open for wire in rig.server.wires] == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize(("role", "size"), [(b"$6\r\nmaster", 1), (b"$5\r\nslave", 0)])
+def test_a_server_that_others_named_must_be_a_master(rigs: Callable[..., Rig], role: bytes, size: int) -> None:
+    rig = rigs(minimum=1, topology=RedisTopology("h", master_of="redis+sentinel://s/m"))
+    rig.server.special = lambda command: b"*1\r\n" + role + b"\r\n" if command[0] == b"ROLE" else None
+    rig.pool.start()
+    rig.settle()
+    assert rig.pool.size == size
+    assert [command[0] for command in rig.server.commands] == [b"ROLE", b"TIME"]
+
+
+def test_a_server_that_does_not_tell_its_role_is_taken(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(minimum=1, topology=RedisTopology("h", master_of="redis+sentinel://s/m"))
+    rig.server.special = lambda command: b"-NOPERM no\r\n" if command[0] == b"ROLE" else None
+    rig.pool.start()
+    rig.settle()
+    assert rig.pool.size == 1

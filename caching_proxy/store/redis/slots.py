@@ -52,20 +52,19 @@ def slot_of(name: bytes) -> int:
 
 @attrs.frozen(eq=False)
 class SlotMap:
-    """Who owns which slot: ``owners`` by slot, None where nobody does. ``replicas`` may be asked about the map."""
+    """Who owns which slot: ``owners`` by slot, None where nobody does. ``replicas`` may be asked about the map.
+
+    ``mark`` is a checksum of who owns what.
+    """
 
     owners: Sequence[Address | None]
     masters: tuple[Address, ...]
     replicas: tuple[Address, ...]
+    mark: int = 0
 
     @property
     def nodes(self) -> tuple[Address, ...]:
         return (*self.masters, *self.replicas)
-
-    @property
-    def mark(self) -> int:
-        """A checksum of who owns what."""
-        return crc32(repr(self.owners).encode())
 
 
 def parse_slots(reply: object, asked: Address) -> SlotMap:
@@ -74,6 +73,7 @@ def parse_slots(reply: object, asked: Address) -> SlotMap:
     Raises ValueError for what is none.
     """
     owners: list[Address | None] = [None] * SLOTS
+    ranges: list[tuple[int, int, Address]] = []
     masters: dict[Address, None] = {}
     replicas: dict[Address, None] = {}
     try:
@@ -82,11 +82,13 @@ def parse_slots(reply: object, asked: Address) -> SlotMap:
             if not 0 <= first <= last < SLOTS:
                 raise ValueError("slots out of range")
             owners[first : last + 1] = [master] * (last - first + 1)
+            ranges.append((first, last, master))
             masters[master] = None
             replicas.update(dict.fromkeys(others))
     except (TypeError, IndexError, AttributeError) as problem:
         raise ValueError("no map of slots") from problem
-    return SlotMap(tuple(owners), tuple(sorted(masters)), tuple(sorted(replicas)))
+    mark = crc32(repr(sorted(ranges)).encode())
+    return SlotMap(tuple(owners), tuple(sorted(masters)), tuple(sorted(replicas)), mark)
 
 
 def _address(node: object, asked: Address) -> Address:

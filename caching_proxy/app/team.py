@@ -6,9 +6,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from caching_proxy.app.figures import Figures
 from caching_proxy.app.team_answers import ENTRIES, KEYS, KEYS_COUNTED, METRICS, READY, SEPARATOR, TAGGED, Answers
@@ -24,7 +25,13 @@ from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics.snapshot import Snapshot
 from caching_proxy.web.admin.services import AdminServices, ReadyReport, Workers
 from caching_proxy.web.admin.streams import Look
-from caching_proxy.workers.siblings import Parts, Siblings, Words
+from caching_proxy.workers.siblings import Gathered, Parts, Siblings, Words
+from caching_proxy.workers.switchboard import ASKED_SECONDS
+
+LAST_SECONDS = 2 * ASKED_SECONDS
+"""Whoever is asked has answered by then, or is known not to."""
+
+_log = Logger()
 
 _PHASES = ("closed", "half-open", "open")
 _BUS = ("up", "late", "unordered", "down")
@@ -113,8 +120,16 @@ class _All:
             await self._team.siblings.reached()
             raise
 
+    async def _soon(self, gathering: Coroutine[Any, Any, Gathered]) -> Gathered:
+        """What the impatient get; nothing if it is the supervisor that does not answer."""
+        try:
+            return await Deferred.fromCoroutine(gathering).addTimeout(LAST_SECONDS, self._clock)
+        except TimeoutError:
+            _log.error("the supervisor does not answer: this worker speaks for itself")
+            return Gathered()
+
     async def scrape(self, accept: str | None) -> tuple[bytes, bytes]:
-        said = await self._channel.gather(METRICS, {}, everyone=True, patient=False)
+        said = await self._soon(self._channel.gather(METRICS, {}, everyone=True, patient=False))
         snapshots: list[Snapshot] = []
         for parts in said.parts.values():
             if text := b"".join(blob for _, blob in parts):
@@ -126,7 +141,7 @@ class _All:
 
     async def ready(self) -> ReadyReport:
         own = await self._own.ready()
-        said = await self._channel.gather(READY, {}, patient=False)
+        said = await self._soon(self._channel.gather(READY, {}, patient=False))
         report = own
         for parts in said.parts.values():
             if (words := parts[-1][0]).get("backend"):

@@ -139,9 +139,7 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     route, most = around.route, policy.max_body
     fetcher = Fetcher(most, terms, route, writer, uncacheable, responses, fills, clock, reader, varying)
     posts = PostKeeper(most, terms, route.origin, leases, writer, fills, clock)
-    passing = PassThrough(
-        route, invalidator, around.rules, terms, responses, posts, clock, around.on_invalidation, siblings
-    )
+    passing = PassThrough(route, invalidator, around.rules, terms, responses, posts, clock, around.on_invalidation)
     pipeline = _pipeline(
         Parts(
             policy=policy,

@@ -19,11 +19,11 @@ from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.post_responses import KeptPost, PostKeeper
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.cache.responses import Responses
-from caching_proxy.cache.shared_invalidator import everywhere
+from caching_proxy.cache.shared_invalidator import SharedInvalidator
 from caching_proxy.http.hop_by_hop import max_forwards, upgrade_wish
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.methods import SAFE
-from caching_proxy.interfaces import Identity, ISiblings, StoreError, UpstreamError, UpstreamResponse
+from caching_proxy.interfaces import Identity, StoreError, UpstreamError, UpstreamResponse
 from caching_proxy.rules.invalidation_rules import Obsolete, Rule, resolve
 from caching_proxy.rules.outcome import Bypass, CacheStatus, Detour
 from caching_proxy.rules.reasons import why_not
@@ -56,7 +56,6 @@ class PassThrough:
         posts: PostKeeper,
         clock: IReactorTime,
         observe: Observer | None = None,
-        siblings: ISiblings | None = None,
     ) -> None:
         self._observe = observe
         self._route = route
@@ -66,7 +65,7 @@ class PassThrough:
         self._responses = responses
         self._posts = posts
         self._clock = clock
-        self._siblings = siblings
+        self._shared = invalidator if isinstance(invalidator, SharedInvalidator) else None
 
     def forward(self, client_request: ClientRequest, identity: Identity) -> CacheResponse | Deferred[CacheResponse]:
         """A request whose method the cache does not serve."""
@@ -106,12 +105,13 @@ class PassThrough:
         if method not in SAFE:
             targets, obsolete = self._outdated(client_request, response.head)
             keeps = self._posts.may_keep(client_request, identity, response)
-            if keeps or (self._siblings is not None and targets):
+            if keeps or (self._shared is not None and targets):
                 done = self._invalidated(client_request, targets, obsolete)
                 if keeps:
                     kept = self._posts.keep(client_request, identity, response, asked_at, done)
-                if self._siblings is not None:
-                    return self._answer_later(done, self._siblings, method, identity, response, kept)
+                if self._shared is not None:
+                    reached = self._shared.everywhere(done)
+                    return self._answer_later(reached, method, identity, response, kept)
             else:
                 for target in targets:
                     self._invalidator.invalidate_target(target, partial(self._told, target, client_request))
@@ -121,8 +121,7 @@ class PassThrough:
 
     def _answer_later(
         self,
-        done: Deferred[bool],
-        siblings: ISiblings,
+        reached: Deferred[None],
         method: bytes,
         identity: Identity,
         response: UpstreamResponse,
@@ -134,7 +133,6 @@ class PassThrough:
             response.body.cancel()
             return failure
 
-        reached = Deferred.fromCoroutine(everywhere(done, siblings, self._clock))
         return reached.addCallbacks(lambda _: self._answer(method, identity, response, kept), left)
 
     def _answer(

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
 
 from caching_proxy.cache.invalidator import Invalidator
@@ -22,6 +21,9 @@ from caching_proxy.rules.pattern_set import PatternSet
 
 PATIENCE_SECONDS = 0.25
 """For so long the answer to an unsafe request waits for the store; siblings have dropped everything by then."""
+
+LAST_SECONDS = 10.0
+"""And for so long at most for siblings."""
 
 
 class SharedInvalidator(Invalidator):
@@ -47,6 +49,38 @@ class SharedInvalidator(Invalidator):
         finally:
             self._hearing = False
         gathering.left_one()
+
+    def everywhere(self, done: Deferred[bool]) -> Deferred[None]:
+        """Fires when what was begun has taken effect in every worker; never fails unless cancelled.
+
+        ``done`` fires when the store has carried it out, and goes on with its result. A store that all share is waited
+        for too, for :data:`PATIENCE_SECONDS` at most.
+        """
+        return Deferred.fromCoroutine(self._everywhere(done))
+
+    async def _everywhere(self, done: Deferred[bool]) -> None:
+        if not self._own_store:
+            await self._soon(done)
+        try:
+            await self._siblings.reached().addTimeout(LAST_SECONDS, self._clock)
+        except TimeoutError:  # who does not answer is killed sooner: it is the supervisor that stands still
+            self._log.error("other workers could not be told of an invalidation")
+
+    async def _soon(self, done: Deferred[bool]) -> None:
+        enough: Deferred[None] = Deferred()
+
+        def over(result: bool) -> bool:
+            if not enough.called:
+                enough.callback(None)
+            return result
+
+        timer = self._clock.callLater(PATIENCE_SECONDS, over, True)
+        done.addCallback(over)
+        try:
+            await enough
+        finally:
+            if timer.active():
+                timer.cancel()
 
     def _carry_out(self, invalidation: Invalidation, gathering: _Gathering) -> None:
         soft = invalidation.soft
@@ -135,23 +169,3 @@ class _Report:
     def __call__(self, outcome: set[bytes] | Failure) -> None:
         self._gathering.removed |= self.removed
         self._gathering.left_one()
-
-
-async def everywhere(done: Deferred[bool], siblings: ISiblings, clock: IReactorTime) -> None:
-    """Returns when what was begun has taken effect in every worker, and in the store or :data:`PATIENCE_SECONDS` are
-    over. ``done`` fires when the store has carried it out; its result stays as it is."""
-    enough: Deferred[None] = Deferred()
-
-    def over(result: bool) -> bool:
-        if not enough.called:
-            enough.callback(None)
-        return result
-
-    timer = clock.callLater(PATIENCE_SECONDS, over, True)
-    done.addCallback(over)
-    try:
-        await enough
-    finally:
-        if timer.active():
-            timer.cancel()
-    await siblings.reached()

@@ -170,3 +170,17 @@ def test_a_worker_that_stands_still_holds_nobody_up_for_ever(start_proxy: StartP
     wait_for_workers(proxy, 3)
     for line in both.values():
         line.close()
+
+
+def test_a_supervisor_that_stands_still_holds_nobody_up_for_ever(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2", ADMIN_AUTH="none")
+    wait_for_workers(proxy, 2)
+    proxy.signal(signal.SIGSTOP)
+    try:
+        assert proxy.get("/goes-on").status == 200
+        assert proxy.request("PUT", "/goes-on", {}, b"x").status == 200
+        assert b"hot_cache_entries" in proxy.get("/metrics").body
+    finally:
+        proxy.signal(signal.SIGCONT)
+    assert "other workers could not be told of an invalidation" in proxy.log
+    assert proxy.request("PUT", "/goes-on", {}, b"x").status == 200

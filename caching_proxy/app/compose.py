@@ -18,6 +18,7 @@ from caching_proxy.app.insight import make_insight
 from caching_proxy.app.instruments import (
     BackendMeter,
     count_invalidation,
+    tells_given_up,
     tells_invalidation,
     tells_of_others,
     tells_steps,
@@ -149,6 +150,7 @@ def compose(
     )
     cache = build_cache(_cache_config(settings), around)
     pipeline = cache.pipeline
+    pipeline.parts.fetcher.on_given_up = tells_given_up(happenings)
     watch_tiers(metrics, cache.hot, cache.burst, cache.flights)
     watch_store(metrics, store)
     watch_writer(metrics, cache.writer)

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from caching_proxy.cache.flights import SingleFlight
 from caching_proxy.cache.pass_through import Observer
-from caching_proxy.cache.requests import ClientRequest
+from caching_proxy.cache.requests import CacheRequest, ClientRequest
 from caching_proxy.cache.steps import Step, Tell
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
@@ -17,12 +17,15 @@ from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.interfaces import IInvalidationBus, IStore, UpstreamError
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.key import key_text
+from caching_proxy.rules.outcome import Refusal
+from caching_proxy.rules.reasons import REFUSALS
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.telemetry.failure_log import FailureLog
 from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.log_writer import LogWriter
 from caching_proxy.telemetry.metrics import Metrics
+from caching_proxy.telemetry.metrics.path_labels import normalise_method
 from caching_proxy.telemetry.redaction import target_without_secrets
 
 
@@ -95,6 +98,19 @@ def tells_invalidation(happenings: Happenings) -> Observer:
         target = target_without_secrets(head.target)
         who = b"%b %b from %b" % (head.method, target, client_request.client_ip or b"a Unix socket")
         happenings.invalidation(key_text(what), who.decode("latin-1"), count)
+
+    return tell
+
+
+def tells_given_up(happenings: Happenings) -> Callable[[CacheRequest, int, Refusal], None]:
+    """Tells of answers that turned out, while they were relayed, not to be for storing."""
+
+    def tell(cache_request: CacheRequest, status: int, refusal: Refusal) -> None:
+        if happenings.room("uncached"):
+            head, label = cache_request.head, cache_request.identity.label
+            target = target_without_secrets(head.target).decode("latin-1")
+            shown = cache_request.fetch_status.text
+            happenings.uncached(normalise_method(head.method), target, status, shown, label, REFUSALS[refusal])
 
     return tell
 

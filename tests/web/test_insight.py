@@ -131,6 +131,28 @@ def test_a_304_to_the_clients_own_conditions_is_explained():
     whole.stop()
 
 
+def test_an_answer_that_turns_out_too_long_is_explained():
+    head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=9\r\nTransfer-Encoding: chunked\r\n\r\n"
+    piece = b"400\r\n" + bytes(1024) + b"\r\n"
+    whole = WholeProxy(lambda message: head + piece, MAX_CACHEABLE_BYTES="2KiB")
+    client = whole.client()
+    client.send(b"GET /a?token=x HTTP/1.1\r\nHost: x\r\n\r\n")
+    [backend] = whole.backend.ends
+    for _ in range(3):
+        assert whole.proxy.streams._happenings.recent() == []
+        backend.transport.write(piece)
+        whole.pump()
+        if whole.proxy.streams._happenings.recent():
+            break
+    [told] = whole.proxy.streams._happenings.recent()
+    assert (told.data["path"], told.data["cacheStatus"]) == ("/a?token=***", "MISS")
+    assert "MAX_CACHEABLE_BYTES" in told.data["reason"]["text"]
+    backend.transport.write(b"0\r\n\r\n")
+    whole.pump()
+    assert len(whole.proxy.streams._happenings.recent()) == 1
+    whole.stop()
+
+
 def test_a_watcher_that_reads_nothing_costs_no_memory(whole):
     watcher = whole.client()
     watcher.end.send(b"GET /_cache/events HTTP/1.1\r\nHost: x\r\n" + BEARER + b"\r\n\r\n")

@@ -67,6 +67,8 @@ class Fetcher:
         self._revalidation = Revalidation(writer, uncacheable, responses, clock)
         self._completion = Completion(max_body, clock)
         self._now: Callable[[], float] = clock.seconds
+        self.on_given_up: Callable[[CacheRequest, int, Refusal], None] | None = None
+        """Hears of a body that was being collected and is not stored after all: request, status, and why."""
 
     def fetch(self, cache_request: CacheRequest, lookup: Lookup, flight: Flight | None) -> Deferred[CacheResponse]:
         """The reply to ``cache_request``, whose lease ends here. Fails only if cancelled."""
@@ -226,6 +228,8 @@ class Fetcher:
         """The body of what was ``begun`` is complete and can be stored, or it turned out why it cannot."""
         if isinstance(body, Refusal):
             self._not_stored(backend_request, body)
+            if self.on_given_up is not None:
+                self.on_given_up(backend_request.cache_request, begun.status, body)
         else:
             self._store(backend_request, begun.with_body(body))
 

@@ -201,6 +201,24 @@ class IStore(Interface):
         """Let commands under way finish or fail, close every connection, cancel every timer."""
 
 
+class Claim(enum.Enum):
+    """Whose it is to fetch something."""
+
+    OURS = "ours"
+    THEIRS = "theirs"
+    NOBODYS = "nobody's"  # each for itself: the answer is for one alone, or the store does not tell
+
+
+class IClaims(Interface):
+    """Which proxy fetches what, among those that share a store."""
+
+    def claim(name: bytes) -> Deferred[Claim]:
+        """Ask for ``name``, or for more time with it; never fails. A claim ends by itself after some seconds."""
+
+    def give_up(name: bytes, alone: bool = False) -> None:
+        """Let others have ``name``; ``alone``: the answer was for one alone, so that nobody need wait for the next."""
+
+
 class UpstreamError(Exception):
     """The backend gave no usable response."""
 

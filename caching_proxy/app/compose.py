@@ -30,7 +30,7 @@ from caching_proxy.app.instruments import (
 from caching_proxy.app.loop_lag import LoopLag
 from caching_proxy.app.rules_file import CACHE_RULES_FILE, RulesFile, cache_rules_file, invalidation_rules_file
 from caching_proxy.app.statistics import Statistics, Watched
-from caching_proxy.app.store_parts import make_bus, make_journal, make_store
+from caching_proxy.app.store_parts import make_bus, make_claims, make_journal, make_store
 from caching_proxy.app.team import Team
 from caching_proxy.app.token_parts import make_verifier
 from caching_proxy.auth.verifier import TokenVerifier
@@ -144,6 +144,7 @@ def compose(
         journal=journal,
         siblings=None if team is None else team.siblings,
         own_store=settings.cache_url == MEMORY_URL,
+        claims=make_claims(settings, store, random(8).hex().encode()),
         on_removed=count_invalidation(metrics),
         on_invalidation=tells_invalidation(happenings),
         tell=tells_steps(settings.log_level),

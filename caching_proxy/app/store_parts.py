@@ -8,12 +8,14 @@ import attrs
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from caching_proxy.app.instruments import on_phase
-from caching_proxy.interfaces import IInvalidationBus, IStore
+from caching_proxy.interfaces import IClaims, IInvalidationBus, IStore
 from caching_proxy.rules.store_topology import MEMORY_URL, RedisTopology
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.store.build import StoreConfig, build_bus, build_store
+from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.journal import Journal
+from caching_proxy.store.redis.claims import RedisClaims
 from caching_proxy.store.redis.endpoint import Endpoints, endpoint_for
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.transport.endpoint import NativeEndpoint
@@ -34,6 +36,12 @@ def make_store(reactor: IReactorTime, settings: Settings, metrics: Metrics, orig
 def make_bus(reactor: IReactorTime, settings: Settings, store: IStore) -> IInvalidationBus | None:
     """What brings invalidations of the other proxies on ``store``; None if nobody can share it."""
     return build_bus(reactor, settings.cache_url, store, _store_config(reactor, settings))
+
+
+def make_claims(settings: Settings, store: IStore, origin: bytes) -> IClaims | None:
+    """What lets one proxy fetch for all on ``store``; None where each fetches for itself."""
+    pool = getattr(store.store, "pool", None) if isinstance(store, CircuitBreakerStore) else None
+    return RedisClaims(pool, origin) if settings.collapse == "fleet" and pool is not None else None
 
 
 def make_journal(reactor: IReactorTime, settings: Settings) -> Journal | None:

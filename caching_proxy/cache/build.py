@@ -9,6 +9,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.backend.fetch import Fetcher
+from caching_proxy.cache.backend.fleet import FleetFetcher
 from caching_proxy.cache.backend.forward import Route
 from caching_proxy.cache.backend.tee import Fills
 from caching_proxy.cache.flights import SingleFlight
@@ -28,7 +29,7 @@ from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.cache.traced_pipeline import TracedPipeline
-from caching_proxy.interfaces import IInvalidationBus, IJournal, ISiblings, IStore, ITokenVerifier
+from caching_proxy.interfaces import IClaims, IInvalidationBus, IJournal, ISiblings, IStore, ITokenVerifier
 from caching_proxy.rules.invalidation_rules import Rule
 from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS, CachePolicy
@@ -69,8 +70,9 @@ class Surroundings:
 
     ``rules``: the invalidation rules as they are now. ``bus`` tells of the other proxies on the store, ``journal``
     keeps what the store has yet to carry out, ``siblings`` are the other workers of this one, ``own_store``: each of
-    them has a store of its own. ``on_removed`` hears how many keys an invalidation removed, ``on_invalidation`` of each
-    that a request brought about, ``tell`` of each step that a request takes.
+    them has a store of its own. ``claims`` let one proxy fetch for all on the store. ``on_removed`` hears how many keys
+    an invalidation removed, ``on_invalidation`` of each that a request brought about, ``tell`` of each step that a
+    request takes.
     """
 
     store: IStore
@@ -82,6 +84,7 @@ class Surroundings:
     journal: IJournal | None = None
     siblings: ISiblings | None = None
     own_store: bool = False
+    claims: IClaims | None = None
     on_removed: Callable[[int], None] = lambda removed: None
     on_invalidation: Observer | None = None
     tell: Tell | None = None
@@ -137,7 +140,10 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     responses = Responses(config.name, config.verbose, config.salt)
     fills = Fills(clock, policy.max_body, patience=config.fill_seconds)
     route, most = around.route, policy.max_body
-    fetcher = Fetcher(most, terms, route, writer, uncacheable, responses, fills, clock, reader, varying)
+    fetching = most, terms, route, writer, uncacheable, responses, fills, clock, reader, varying
+    fetcher = Fetcher(*fetching)
+    if around.claims is not None:
+        fetcher = FleetFetcher(*fetching).in_fleet(around.claims, leases, clock, config.flight_seconds)
     posts = PostKeeper(most, terms, route.origin, leases, writer, fills, clock)
     passing = PassThrough(route, invalidator, around.rules, terms, responses, posts, clock, around.on_invalidation)
     pipeline = _pipeline(

@@ -1,6 +1,6 @@
 """One fetch for many: concurrent misses of a key wait for the head of the first one's answer, then share its body.
 
-The leader fetches. As soon as its response key_queue out to be shareable, those who wait, and those who come while it
+The leader fetches. As soon as its response turns out to be shareable, those who wait, and those who come while it
 arrives, read the leader's bytes along, each at its own pace. If it cannot be shared, they are released at once, and
 each looks after itself. If the leader fails, its error is everybody's: nobody waits for a second timeout. A follower
 that leaves does not disturb the others.
@@ -9,6 +9,7 @@ that leaves does not disturb the others.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -45,6 +46,8 @@ class Flight:
     def __init__(self, key: bytes, flights: SingleFlight) -> None:
         self.key = key
         self.landed = False
+        self.on_landed: Callable[[Result], None] | None = None
+        """Hears once what the flight came to, before those who wait."""
         self.shared: Shared | None = None
         self._flights = flights
         self._waiters: dict[Deferred[Result], None] = {}
@@ -75,6 +78,8 @@ class Flight:
             return
         self.landed = True
         self.shared = None
+        if self.on_landed is not None:
+            self.on_landed(result)
         self._flights.remove(self)
         self._release(result)
 

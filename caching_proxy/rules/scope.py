@@ -19,7 +19,7 @@ LONG = 64
 """Bytes from which on a scope is replaced by its digest."""
 
 _OTHERWISE = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-original-forwarded-for"))
-"""OnDone in another way, or about the client's address."""
+"""Told apart in another way, or about the client's address."""
 
 _PARAMETER = re.compile(rb'(proto|host)=("(?:[^"\\]|\\.)*"|[^;,"\s]+)', re.IGNORECASE)
 

@@ -50,6 +50,7 @@ class Settings:
     max_variants: int
     max_variant_bytes: int
     cookie_policy: str
+    collapse: str
     store_set_cookie: bool
     ignored_cookies: tuple[bytes, ...]
     cache_key_ignore_params: tuple[bytes, ...]

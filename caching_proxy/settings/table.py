@@ -159,6 +159,12 @@ TABLE: tuple[Variable, ...] = (
             p.boolean,
             "store a response that sets cookies where the backend said public or s-maxage; others get the same cookie",
         ),
+        V(
+            "COLLAPSE",
+            "process",
+            p.one_of("process", "fleet"),
+            "misses of one key at the same time make one fetch: in each process, or among all proxies on one Redis",
+        ),
         V("IGNORED_COOKIES", None, p.listed(p.glob), "names (globs) of cookies that are no obstacle, comma-separated"),
         V(
             "CACHE_KEY_IGNORE_PARAMS",

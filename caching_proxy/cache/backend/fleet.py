@@ -1,0 +1,117 @@
+"""One fetch for the whole fleet: of proxies that miss a key at once, one fetches, the others wait for the store.
+
+Before a fetch that others could share, its leader claims the key. Whoever is second looks into the store again and
+again until the answer is there, the claim is free, or it has waited long enough. A claim ends by itself when its
+holder dies, and without a store nobody waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from caching_proxy.cache.backend.fetch import Fetcher
+from caching_proxy.cache.flights import Flight, FlightResult, Result
+from caching_proxy.cache.leases import Leases
+from caching_proxy.cache.requests import CacheRequest, CacheResponse
+from caching_proxy.cache.tiers.variants import field_name
+from caching_proxy.interfaces import Claim, IClaims
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.outcome import CacheStatus
+from caching_proxy.rules.reuse import Lookup, Use, choose
+
+POLL_SECONDS = 0.05
+"""Between two looks into the store."""
+
+RENEW_SECONDS = 1.0
+"""How often a claim is renewed while the fetch goes on; it lasts three times as long."""
+
+STORED_SECONDS = 0.2
+"""For how long a claim is kept after the answer is complete, which may still be on its way into the store."""
+
+
+class FleetFetcher(Fetcher):
+    """A :class:`Fetcher` that claims first what it fetches for others too. ``patience``: seconds to wait at most."""
+
+    def in_fleet(self, claims: IClaims, leases: Leases, clock: IReactorTime, patience: float) -> FleetFetcher:
+        """Say with whom it shares."""
+        self._claims = claims
+        self._leases = leases
+        self._clock = clock
+        self._patience = patience
+        return self
+
+    def fetch(self, cache_request: CacheRequest, lookup: Lookup, flight: Flight | None) -> Deferred[CacheResponse]:
+        alone = flight is None or lookup.entry is not None or not cache_request.plain or cache_request.unattended
+        if alone or cache_request.head.method != b"GET" or flight is None:
+            return super().fetch(cache_request, lookup, flight)
+        return Deferred.fromCoroutine(self._claimed(cache_request, lookup, flight))
+
+    async def _claimed(self, cache_request: CacheRequest, lookup: Lookup, flight: Flight) -> CacheResponse:
+        name = cache_request.crowd
+        until = self._clock.seconds() + self._patience
+        try:
+            while (claim := await self._claims.claim(name)) is Claim.THEIRS and self._clock.seconds() < until:
+                await _pause(self._clock)
+                entry = await self._from_store(cache_request)
+                if entry is not None:
+                    return self._taken(cache_request, entry, flight)
+        except CancelledError:
+            flight.land(FlightResult.ABANDONED)
+            cache_request.close_lease()
+            raise
+        if claim is Claim.OURS:
+            flight.on_landed = Held(self._claims, name, self._clock).over
+        if cache_request.outdated:  # while it waited; what is fetched from now on may be stored
+            cache_request.take_lease(self._leases)
+        return await super().fetch(cache_request, lookup, flight)
+
+    async def _from_store(self, cache_request: CacheRequest) -> CacheEntry | None:
+        """What another proxy has put into the store for this request meanwhile."""
+        head, key = cache_request.head, cache_request.key
+        wanted = self._varying.guess(key, head.fields, cache_request.view.scope)
+        for _ in range(2):  # once more where another variant than was guessed is the right one
+            found = await self._reader.load(key, wanted)
+            lookup = choose(head, cache_request.control, found.entries, self._clock.seconds(), cache_request.view)
+            if not lookup.lacking:
+                usable = lookup.use is Use.HIT and lookup.entry is not None and lookup.entry.missing is None
+                return lookup.entry if usable else None
+            wanted = tuple(map(field_name, lookup.lacking))
+        return None
+
+    def _taken(self, cache_request: CacheRequest, entry: CacheEntry, flight: Flight) -> CacheResponse:
+        cache_request.close_lease()
+        flight.land(entry)
+        return self._responses.stored(cache_request, entry, CacheStatus.HIT, self._clock.seconds())
+
+
+class Held:
+    """A claim that is ours until the fetch is over."""
+
+    def __init__(self, claims: IClaims, name: bytes, clock: IReactorTime) -> None:
+        self._claims = claims
+        self._name = name
+        self._clock = clock
+        self._timer: IDelayedCall = clock.callLater(RENEW_SECONDS, self._renew)
+
+    def _renew(self) -> None:
+        self._timer = self._clock.callLater(RENEW_SECONDS, self._renew)
+        self._claims.claim(self._name)
+
+    def over(self, result: Result) -> None:
+        """The fetch came to ``result``."""
+        self._timer.cancel()
+        if isinstance(result, CacheEntry):
+            self._clock.callLater(STORED_SECONDS, self._claims.give_up, self._name)
+        else:
+            self._claims.give_up(self._name, result is FlightResult.UNSHAREABLE)
+
+
+def _pause(clock: IReactorTime) -> Deferred[None]:
+    timers: list[IDelayedCall] = []
+    pause: Deferred[None] = Deferred(lambda _: timers[0].cancel())
+    fire: Callable[[None], None] = pause.callback
+    timers.append(clock.callLater(POLL_SECONDS, fire, None))
+    return pause

@@ -42,6 +42,7 @@ class Follower:
     def __init__(self, pool: RedisPool, words: Words) -> None:
         self.seen: bytes | None = UNKNOWN
         self.received = self.flushes = 0
+        self._heard_any = False
         self._pool = pool
         self._words = words
         self._apply: Callable[[Invalidation], object]
@@ -55,6 +56,7 @@ class Follower:
 
     def heard(self, payload: bytes) -> None:
         """This was published."""
+        self._heard_any = True
         entry = published(payload)
         if entry.mark in self._passed:
             return
@@ -68,6 +70,7 @@ class Follower:
 
     def marked(self, marked: Marked) -> None:
         """This is our own, and has been applied here; what is between it and ``seen`` has yet to be heard."""
+        self._heard_any = True
         if marked.previous and marked.previous == self.seen:
             self._advance(marked.mark)
 
@@ -99,7 +102,7 @@ class Follower:
         if (self.seen or UNKNOWN) != asked:  # messages have brought us on meanwhile, so none is missing up to there
             return
         entries = missed(asked, newest, log)
-        if self.seen == UNKNOWN and newest == first_mark(word):
+        if self.seen == UNKNOWN and newest == first_mark(word) and not self._heard_any:
             self._advance(newest)  # there was no ledger as long as we live, so nobody has invalidated anything
         elif entries is None:
             self.flushes += asked != UNKNOWN

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThreadPool
 
 from caching_proxy.app.clocks import StepWatch
 from caching_proxy.app.descriptors import ADMIN_CONNECTIONS
@@ -148,6 +149,7 @@ def compose(
         on_removed=count_invalidation(metrics),
         on_invalidation=tells_invalidation(happenings),
         tell=tells_steps(settings.log_level),
+        run=lambda call: deferToThreadPool(reactor, reactor.getThreadPool(), call),
     )
     cache = build_cache(_cache_config(settings), around)
     pipeline = cache.pipeline
@@ -238,6 +240,8 @@ def _cache_config(settings: Settings) -> CacheConfig:
         verbose=settings.development,
         hot_entries=settings.hot_cache_max_entries,
         hot_bytes=settings.hot_cache_max_bytes,
+        compress=settings.compress,
+        compress_least=settings.compress_min_bytes,
         hot_seconds=settings.hot_cache_ttl_seconds,
         burst_entries=settings.burst_cache_max_entries,
         burst_bytes=settings.burst_cache_max_bytes,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 import attrs
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.backend.fetch import Fetcher
@@ -24,11 +25,13 @@ from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.shared_invalidator import SharedInvalidator
 from caching_proxy.cache.steps import Tell
 from caching_proxy.cache.tiers.burst import BurstTier
+from caching_proxy.cache.tiers.forms import Forms, Run
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.cache.traced_pipeline import TracedPipeline
+from caching_proxy.http.codings import compress
 from caching_proxy.interfaces import IClaims, IInvalidationBus, IJournal, ISiblings, IStore, ITokenVerifier
 from caching_proxy.rules.invalidation_rules import Rule
 from caching_proxy.rules.key import KeyPolicy
@@ -60,6 +63,9 @@ class CacheConfig:
     flight_seconds: float
     fill_seconds: float = 60.0
     stale_wait: float = 1.0
+    compress: tuple[bytes, ...] = ()
+    compress_least: int = 1024
+    """Codings in which stored text of at least so many bytes is sent, in order of preference."""
     salt: bytes = attrs.field(factory=lambda: os.urandom(16), repr=False)
     """The secret that the boundaries of several ranges are made with."""
 
@@ -88,6 +94,8 @@ class Surroundings:
     on_removed: Callable[[int], None] = lambda removed: None
     on_invalidation: Observer | None = None
     tell: Tell | None = None
+    run: Run = maybeDeferred
+    """Calls a function that takes long, so that others go on meanwhile."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -137,7 +145,9 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     writer = Writer(hot, burst, store, leases, clock, invalidator.purge_key, varying, around.bus)
     hiding = invalidator.invalid_before, invalidator.tagged_before
     reader = StoreReader(store, burst, leases, clock, *hiding, varying)
-    responses = Responses(config.name, config.verbose, config.salt)
+    responses = Responses(config.name, config.verbose, config.salt, bool(config.compress))
+    if config.compress:
+        hot.compression = Forms(config.compress, config.compress_least, compress, around.run)
     fills = Fills(clock, policy.max_body, patience=config.fill_seconds)
     route, most = around.route, policy.max_body
     fetching = most, terms, route, writer, uncacheable, responses, fills, clock, reader, varying

@@ -115,7 +115,8 @@ class Pipeline:
             lookup = self._choose(cache_request, record.entries)
             if lookup.use is _HIT and lookup.entry is not None and lookup.entry.missing is None:
                 p.hot.hits += 1
-                return p.responses.stored(cache_request, lookup.entry, CacheStatus.HOT_HIT, now)
+                form, _ = p.hot.form(cache_request.head, lookup.entry, cache_request.key, record)
+                return p.responses.stored(cache_request, form, CacheStatus.HOT_HIT, now)
             wanted = tuple(map(field_name, lookup.lacking))
         p.hot.misses += 1
         visit = PendingRequest(self, cache_request)

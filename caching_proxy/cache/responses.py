@@ -16,6 +16,7 @@ from caching_proxy.http.messages import Field, Fields, ResponseHead
 from caching_proxy.interfaces import Identity, UpstreamError, UpstreamProtocolError, UpstreamResponse, UpstreamTimeout
 from caching_proxy.rules import cache_status
 from caching_proxy.rules import explain as reply
+from caching_proxy.rules.encodings import VARY_LINE, marked, negotiable
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.error_response import error_response
 from caching_proxy.rules.make_entry import PROXY_AUTHENTICATION
@@ -42,6 +43,8 @@ class Responses:
     proxy_name: bytes | None
     details: bool = False
     salt: bytes = b""
+    compresses: bool = False
+    """Whether others may get a compressed form, of which ``Vary`` has to tell."""
 
     def stored(
         self,
@@ -56,6 +59,7 @@ class Responses:
 
         ``lookup`` explains a forward that led here, ``forward_status`` is what the backend answered to it.
         """
+        entry = self._told_apart(entry)
         if lookup is None and cache_request.plain and cache_request.head.method == b"GET":
             whole = self._whole(cache_request, entry, status, now)
             if whole is not None:
@@ -76,6 +80,10 @@ class Responses:
         head = ResponseHead(head.status, head.reason, fields)
         return CacheResponse(head, body, len(body), status, cache_request.identity.label, framed=framed)
 
+    def _told_apart(self, entry: CacheEntry) -> CacheEntry:
+        """``entry`` with the ``Vary`` that its compressed forms have."""
+        return marked(entry) if self.compresses and negotiable(entry.status, entry.fields) else entry
+
     def _whole(
         self, cache_request: CacheRequest, entry: CacheEntry, status: CacheStatus, now: float
     ) -> CacheResponse | None:
@@ -94,6 +102,7 @@ class Responses:
         self, cache_request: CacheRequest, lookup: Lookup, entry: CacheEntry, body: Body, now: float
     ) -> CacheResponse:
         """What another request fetches, while it arrives: ``entry`` has its head, ``body`` brings the rest."""
+        entry = self._told_apart(entry)
         status, member = (
             cache_request.fetch_status,
             self._fetched_member(cache_request, lookup, entry, now, stored=False),
@@ -115,6 +124,8 @@ class Responses:
         """The backend's own answer; ``entry`` is what is stored of it, if anything, ``refusal`` why nothing is."""
         status = cache_request.fetch_status
         added = b"X-Cache-Status: %b\r\n%b" % (status.token, b"" if entry is None else reply.expiry(entry, now))
+        if entry is not None and self._told_apart(entry) is not entry:
+            added += VARY_LINE
         detail = _TOLD.get(refusal) if refusal is not None else None
         member = self._fetched_member(cache_request, lookup, entry, now, detail=detail)
         reason = None
@@ -135,6 +146,7 @@ class Responses:
         head = response.head
         if head.status in _WITHOUT_CONTENT or not _NOT_ONLY_RELAYED.isdisjoint(head.fields.index):
             return self.fetched(cache_request, lookup, response, entry.body, entry, now)
+        entry = self._told_apart(entry)
         status, member = cache_request.fetch_status, self._fetched_member(cache_request, lookup, entry, now)
         block = b"%bContent-Length: %d\r\nX-Cache-Status: %b\r\n%b%b" % (
             entry.head,

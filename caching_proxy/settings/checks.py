@@ -12,6 +12,7 @@ import attrs
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from caching_proxy.auth.keys import KeyConfigError, fitting_algorithms, load_public_key, load_secret
+from caching_proxy.http.codings import available
 from caching_proxy.rules.store_topology import MEMORY_URL
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
@@ -35,6 +36,7 @@ def check(settings: Settings, given: Mapping[str, Given]) -> tuple[Settings, tup
     """The settings with the key file's contents, and the warnings; raises :class:`SettingsError`."""
     _check_bounds(settings)
     _check_listeners(settings)
+    _check_codings(settings)
     settings = with_tls(_with_key(settings))
     return settings, (*_warnings(settings), *_tls_warnings(settings, given), *check_listener(settings))
 
@@ -50,6 +52,13 @@ def _check_bounds(settings: Settings) -> None:
         )
     if settings.preserve_host and not settings.allowed_hosts:
         raise SettingsError("PRESERVE_HOST", "true", "ALLOWED_HOSTS to be set as well")
+
+
+def _check_codings(settings: Settings) -> None:
+    for coding in settings.compress:
+        if not available(coding):
+            allowed = "gzip alone, unless the package is installed with its extra [compress]"
+            raise SettingsError("COMPRESS", coding.decode(), allowed)
 
 
 def _check_listeners(settings: Settings) -> None:

@@ -52,6 +52,8 @@ class Settings:
     cookie_policy: str
     collapse: str
     store_set_cookie: bool
+    compress: tuple[bytes, ...]
+    compress_min_bytes: int
     ignored_cookies: tuple[bytes, ...]
     cache_key_ignore_params: tuple[bytes, ...]
     cache_key_sort_query: bool

@@ -27,6 +27,15 @@ def _environment(text: str) -> str:
     return p.one_of("development", "production").convert(_NODE_ENVIRONMENTS.get(text.lower(), text))
 
 
+def _codings(text: str) -> tuple[bytes, ...]:
+    if text.lower() == "off":
+        return ()
+    found = p.listed(p.one_of("gzip", "br", "zstd")).convert(text)
+    if not found or len(set(found)) != len(found):
+        raise ValueError(text)
+    return tuple(coding.encode() for coding in found)
+
+
 @attrs.frozen(slots=True)
 class Variable:
     """``default`` None means unset. ``secret`` values never appear in messages, documents or ``repr``."""
@@ -173,6 +182,13 @@ TABLE: tuple[Variable, ...] = (
             "query parameters (globs, such as utm_*) left out of keys",
         ),
         V("CACHE_KEY_SORT_QUERY", "false", p.boolean, "sort query parameters in keys"),
+        V(
+            "COMPRESS",
+            "off",
+            p.Parser("off, or a comma-separated list of gzip, br and zstd, each once", _codings),
+            "codings in which stored text is sent to clients that accept them, the most wanted first",
+        ),
+        V("COMPRESS_MIN_BYTES", "1024", p.whole(1), "shorter bodies are sent as they are"),
         V(
             "INVALIDATION_CONFIG",
             "invalidation_config.json",

@@ -98,7 +98,7 @@ class HotPath:
         view: View | None = route.view
         if trusted or channel.scheme != _HTTP:
             view = self._reading.view(parsed, bearing, route, channel.scheme, trusted)
-        shown = self._shown(parsed, bearing, record, view, now)
+        shown = self._shown(parsed, bearing, key, record, view, now)
         if shown is None:
             return None
         rendering = shown.whole if not bearing.particular and parsed.line.method == _GET else None
@@ -115,7 +115,9 @@ class HotPath:
 
     # -- once for each record, and each second of an entry's age ---------------------------------
 
-    def _shown(self, parsed: Head, bearing: Bearing, record: HotRecord, view: View | None, now: float) -> Shown | None:
+    def _shown(
+        self, parsed: Head, bearing: Bearing, key: bytes, record: HotRecord, view: View | None, now: float
+    ) -> Shown | None:
         """The entry that answers, with room for its answers; None where the full path has to look."""
         if view is None:
             return None
@@ -132,10 +134,11 @@ class HotPath:
         else:
             shown = record.shown
         if shown is None:
-            shown = self._chosen(parsed, bearing, record, view, now)
+            shown = self._chosen(parsed, bearing, key, record, view, now)
             if shown is None:
                 return None
-            self._remember(record, name, shown, now)
+            if shown.settled:
+                self._remember(record, name, shown, now)
         age = int(now - shown.entry.received_at)
         if shown.age != age:
             if not shown.entry.fresh(now):
@@ -143,15 +146,18 @@ class HotPath:
             shown.renew(age)
         return shown
 
-    def _chosen(self, parsed: Head, bearing: Bearing, record: HotRecord, view: View, now: float) -> Shown | None:
+    def _chosen(
+        self, parsed: Head, bearing: Bearing, key: bytes, record: HotRecord, view: View, now: float
+    ) -> Shown | None:
         head = parsed.head if record.named else self._asking(parsed, bearing)
         lookup = choose(head, NO_DIRECTIVES, record.entries, now, view)
         if lookup.use is not _HIT or lookup.entry is None or lookup.entry.missing is not None:
             return None
         if MARKED in lookup.entry.head:  # it names the host that each client came by
             return None
-        shown = record.renderings[(None, variant_of(lookup.entry))]
-        return shown if shown is not None and shown.entry is lookup.entry else Shown(lookup.entry)
+        entry, settled = self._hot.form(head, lookup.entry, key, record)
+        shown = record.renderings[(None, variant_of(entry))]
+        return shown if shown is not None and shown.entry is entry else Shown(entry, settled)
 
     def _remember(self, record: HotRecord, name: object, shown: Shown, now: float) -> None:
         """Keep a choice from the second time in a second on: thousands of entries that are asked for now and then

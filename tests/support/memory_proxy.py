@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -20,6 +20,7 @@ from caching_proxy.cache.build import CacheConfig, Surroundings, build_cache
 from caching_proxy.cache.requests import CacheResponse as Answered
 from caching_proxy.cache.requests import ClientRequest
 from caching_proxy.cache.steps import Tell
+from caching_proxy.cache.tiers.forms import Run
 from caching_proxy.http.body import Body, Source
 from caching_proxy.http.dates import format_date
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
@@ -260,6 +261,8 @@ class MemoryProxy:
         base_path: bytes = b"",
         keys: KeyPolicy | None = None,
         tell: Tell | None = None,
+        compress: tuple[bytes, ...] = (),
+        run: Run = maybeDeferred,
         **policy: Any,
     ) -> None:
         self.clock = Clock()
@@ -283,10 +286,18 @@ class MemoryProxy:
             burst_seconds=10.0,
             flight_seconds=60.0,
             salt=b"",
+            compress=compress,
+            compress_least=100,
         )
         route = Route(self.backend, b"backend.test", b"http://backend.test", base_path, b"caching-proxy")
         around = Surroundings(
-            store=self.store, verifier=self.verifier, route=route, rules=lambda: self.rules, clock=self.clock, tell=tell
+            store=self.store,
+            verifier=self.verifier,
+            route=route,
+            rules=lambda: self.rules,
+            clock=self.clock,
+            tell=tell,
+            run=run,
         )
         self.cache = cache = build_cache(config, around)
         self.policy, self.keys, self.terms = cache.policy, cache.keys, cache.terms

@@ -31,7 +31,10 @@ ANSWERS = (
     ("Cache-Control: max-age=9", 'ETag: "b"', "Vary: accept-language, Foo", "Content-Language: de"),
     ("Cache-Control: public, max-age=3", 'ETag: "a"', "Vary: X-Request-ID"),
     ("Cache-Control: max-age=2, stale-while-revalidate=9", "Content-Type: text/html"),
+    ("Cache-Control: max-age=9", 'ETag: "a"', "Content-Type: text/html", "Accept-Ranges: bytes"),
+    ("Cache-Control: max-age=9", 'ETag: W/"a"', "Content-Type: application/json", "Vary: Accept-Language"),
 )
+CODINGS = ((), (), (b"gzip",), (b"br", b"gzip"))
 
 RULES = (
     (),
@@ -65,8 +68,9 @@ def text(method: str, target: str, *lines: str) -> str:
     st.booleans(),
     st.sampled_from(RULES),
     st.sampled_from(RULES),
+    st.sampled_from(CODINGS),
 )
-def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies, rules, later):
+def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies, rules, later, codings):
     peers = TrustedPeers(NEAR if trusting else ())
     pair = [
         Served(
@@ -75,11 +79,12 @@ def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies, rules, l
             peers=peers,
             ignored_cookies=(b"_ga*",),
             cookie_bypass=cookies,
+            compress=codings,
         )
         for hot in (True, False)
     ]
     for served in pair:
-        served.proxy.says(*answer, body=b"0123456789")
+        served.proxy.says(*answer, body=b"0123456789" * (30 if codings else 1))
         served.ruled(*rules)
     for at, (method, target, host, lines, wait) in enumerate(sent):
         if at == len(sent) // 2:

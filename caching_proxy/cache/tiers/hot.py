@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from math import inf
 
+from caching_proxy.cache.tiers.forms import Forms, Name
 from caching_proxy.cache.tiers.renderings import Shown
 from caching_proxy.cache.tiers.sweeper import Sweep
 from caching_proxy.cache.tiers.target_index import ByTarget
 from caching_proxy.cache.tiers.variants import arranged, field_name
 from caching_proxy.http.memo import Memo
+from caching_proxy.http.messages import RequestHead
+from caching_proxy.rules.encodings import ACCEPT_ENCODING
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.rules.tag_index import ByTag
@@ -29,6 +33,7 @@ OVERHEAD = 700
 CHOICES = 16
 """Combinations of the fields that ``Vary`` names for which a generation of a record remembers what answers them."""
 
+_NO_FORMS: dict[Name, CacheEntry | None] = {}  # shared and never written to, likewise
 _UNTAGGED: frozenset[bytes] = frozenset()
 _NONE: Memo[object, Shown] = Memo(0)  # keeps nothing, and is shared: most records are never asked for twice
 
@@ -38,10 +43,21 @@ class HotRecord:
 
     ``rendered_at`` is for the hot path as well: the age at which it last made an answer, -1 before. ``named`` are the
     fields that a ``Vary`` among the variants names: what else a request says makes no difference to which is chosen.
-    ``shown`` is what answers where nothing a request says makes any.
+    ``shown`` is what answers where nothing a request says makes any. ``forms`` are made of entries by compression.
     """
 
-    __slots__ = ("entries", "expires_at", "named", "renderings", "rendered_at", "shown", "size", "tags", "whole")
+    __slots__ = (
+        "entries",
+        "expires_at",
+        "forms",
+        "named",
+        "renderings",
+        "rendered_at",
+        "shown",
+        "size",
+        "tags",
+        "whole",
+    )
 
     def __init__(self, entries: Sequence[CacheEntry], expires_at: float) -> None:
         self.entries = entries
@@ -49,6 +65,7 @@ class HotRecord:
         self.size = OVERHEAD * len(entries)
         self.whole = 0
         self.named = _named(entries)
+        self.forms = _NO_FORMS
         self.tags: frozenset[bytes] = _UNTAGGED
         for entry in entries:
             self.size += entry.weight
@@ -96,6 +113,7 @@ class HotTier:
         self._max_variants = max_variants
         self._max_variant_bytes = min(max_bytes, max_variant_bytes)
         self.sweeps: Sequence[Sweep] = ()
+        self.compression: Forms | None = None
         self.entries = 0
         self.bytes = 0
         self.hits = 0
@@ -171,6 +189,8 @@ class HotTier:
             if entry.gone_at < ends:
                 ends = entry.gone_at
         record = HotRecord(arranged(kept), ends)
+        if self.compression is not None and any(map(self.compression.negotiates, kept)):
+            record.named = tuple(sorted({*record.named, ACCEPT_ENCODING}))
         if record.size > self._max_bytes or now >= record.expires_at:
             return False
         self._records[key] = record
@@ -179,10 +199,13 @@ class HotTier:
             self._tags.add(key, record.tags)
         self.entries += record.whole
         self.bytes += record.size
+        self._make_room()
+        return True
+
+    def _make_room(self) -> None:
         while self.entries > self._max_entries or self.bytes > self._max_bytes:
             self._remove(next(iter(self._records)))
             self.evictions += 1
-        return True
 
     def _bounded(self, entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
         """``entries`` as far as one key may have them; the first ones give up their bodies first."""
@@ -198,6 +221,28 @@ class HotTier:
                 size += kept[at].weight - entry.weight
                 whole -= 1
         return tuple(kept)
+
+    def form(self, head: RequestHead, entry: CacheEntry, key: bytes, record: HotRecord) -> tuple[CacheEntry, bool]:
+        """What answers ``head`` of an ``entry`` of ``record``, compressed or not, and whether that stays so."""
+        if self.compression is None or ACCEPT_ENCODING not in record.named:
+            return entry, True
+        if record.forms is _NO_FORMS:
+            record.forms = {}
+        return self.compression.form(head, entry, record.forms, partial(self._keep_form, key, record))
+
+    def _keep_form(self, key: bytes, record: HotRecord, name: Name, form: CacheEntry | None) -> None:
+        """Keep ``form`` if there is room for it; what is gone by now needs none."""
+        if self._records.get(key) is not record:
+            return
+        size = OVERHEAD
+        if form is not None:
+            size += len(form.head) + (len(form.body) if name[1] else 0)
+        if record.size + size > self._max_bytes:
+            form, size = None, OVERHEAD
+        record.forms[name] = form
+        record.size += size
+        self.bytes += size
+        self._make_room()
 
     def remove(self, key: bytes) -> bool:
         """Drop ``key``; whether it was here."""

@@ -26,10 +26,12 @@ class Rendering:
 class Shown:
     """An entry that answers, and the answers made from it while its age in whole seconds is ``age``.
 
-    ``whole`` is the one to a GET without conditions: most entries are asked for nothing else.
+    ``settled``: the same request is answered so for as long as the record stays. ``whole`` is the one to a GET without
+    conditions: most entries are asked for nothing else.
     """
 
     entry: CacheEntry
+    settled: bool = True
     age: int = -1
     whole: Rendering | None = None
     _others: dict[object, Rendering] | None = None

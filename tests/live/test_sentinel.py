@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import cast
@@ -74,6 +75,18 @@ def strangers(server: RedisServer) -> list[bytes]:
     """Clients of ``server`` that are neither Sentinels nor servers."""
     listed = cast("bytes", server.cli("CLIENT", "LIST", "TYPE", "normal")).splitlines()
     return [line for line in listed if b"name=sentinel" not in line]
+
+
+def test_without_sentinels_the_master_stays(
+    group: SentinelGroup, start_proxy: StartProxy, backend: LiveBackend
+) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, CACHE_URL=group.url, ADMIN_AUTH="none", **FROM_REDIS)
+    wait_for(lambda: hit(proxy, "/z"), "a hit")
+    group.kill_sentinels()
+    with contextlib.suppress(OSError):  # the connection that says so is one of them
+        group.servers[0].cli("CLIENT", "KILL", "TYPE", "normal")
+    wait_for(lambda: hit(proxy, "/z"), "a hit on new connections")
+    assert "CIRCUIT_OPEN" not in proxy.log
 
 
 @pytest.mark.parametrize(

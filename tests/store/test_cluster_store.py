@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import attrs
@@ -13,7 +14,9 @@ import pytest_twisted
 from support.redis_cluster import Migration, RedisCluster
 from support.walks import walked
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import SCAN_ENDS, Fate, Overtaken, StoreError
 from caching_proxy.rules.bus_message import Invalidation
@@ -159,6 +162,49 @@ async def test_a_write_from_before_an_invalidation_is_taken_back(rig: Rig, clust
     assert await found(store, KEY) == [KEY]
     await bus.stop()
     await other.stop()
+
+
+RACES = 500
+
+
+@pytest.mark.parametrize("tags", [(), (b"one", b"two")], ids=["plain", "tagged"])
+@pytest_twisted.ensureDeferred
+async def test_races_of_a_write_with_an_invalidation_elsewhere(
+    rig: Rig, cluster: RedisCluster, tags: tuple[bytes, ...]
+) -> None:
+    random = Random(7)
+    bus = build_bus(reactor, cluster.url, rig.store, StoreConfig())
+    other = build_store(reactor, cluster.url, StoreConfig(pool_min=1, origin=b"other"))
+    other.start()
+    assert bus is not None
+    bus.start(lambda invalidation: None, lambda: None)
+    await bus.catch_up()
+    ends = {"taken back": 0, "stored, then removed": 0}
+    for nth in range(RACES):
+        target = b"/race/%d" % (nth % 50)
+        key = b"cache:GET:%b:%b" % (random.choice([b"anonymous", b"editor"]), target)
+        write = deferLater(reactor, random.random() / 500, rig.store.put, key, b"-", b"old", HOUR, bus.seen, tags)
+        await gatherResults(
+            [_told(write, ends), deferLater(reactor, random.random() / 500, other.delete_target, target)]
+        )
+        assert await rig.store.lookup(key) is None, f"race {nth}"
+        await bus.catch_up()
+    assert min(ends.values()) > RACES / 20, "both ways were taken"
+    await bus.stop()
+    await other.stop()
+
+
+def _told(write: Deferred[None], ends: dict[str, int]) -> Deferred[None]:
+    """Counts how a write ended."""
+
+    def overtaken(failure: Failure) -> None:
+        failure.trap(Overtaken)
+        ends["taken back"] += 1
+
+    def stored(_: None) -> None:
+        ends["stored, then removed"] += 1
+
+    return write.addCallbacks(stored, overtaken)
 
 
 @pytest_twisted.ensureDeferred

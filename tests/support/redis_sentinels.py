@@ -116,10 +116,14 @@ class SentinelGroup:
         wait_for(lambda: role(self.servers[1]) == b"master", "the replica's promotion", 30)
         return time.monotonic()
 
-    def remove(self) -> None:
+    def kill_sentinels(self) -> None:
+        """SIGKILL to all three."""
         for process in self._processes:
             process.send_signal(signal.SIGKILL)
             process.wait(10)
+
+    def remove(self) -> None:
+        self.kill_sentinels()
         for server in self.servers:
             server.remove()
         shutil.rmtree(self._directory, ignore_errors=True)

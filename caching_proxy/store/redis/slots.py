@@ -7,6 +7,7 @@ may touch keys of one slot only. So in a Cluster each name begins with a hash ta
 
 from __future__ import annotations
 
+from array import array
 from binascii import crc_hqx
 from collections.abc import Sequence
 from typing import cast
@@ -73,26 +74,39 @@ def parse_slots(reply: object, asked: Address) -> SlotMap:
     Raises ValueError for what is none.
     """
     owners: list[Address | None] = [None] * SLOTS
-    ranges: list[tuple[int, int, Address]] = []
+    addresses: dict[tuple[object, object], Address] = {}
     masters: dict[Address, None] = {}
     replicas: dict[Address, None] = {}
     try:
         for first, last, *nodes in cast("list[list[int]]", reply):
-            master, *others = (_address(node, asked) for node in nodes)
+            master, *others = [_address(cast("list[object]", node), asked, addresses) for node in nodes]
             if not 0 <= first <= last < SLOTS:
                 raise ValueError("slots out of range")
             owners[first : last + 1] = [master] * (last - first + 1)
-            ranges.append((first, last, master))
             masters[master] = None
-            replicas.update(dict.fromkeys(others))
-    except (TypeError, IndexError, AttributeError) as problem:
+            for other in others:
+                replicas[other] = None
+    except (TypeError, IndexError, AttributeError, KeyError) as problem:
         raise ValueError("no map of slots") from problem
-    mark = crc32(repr(sorted(ranges)).encode())
-    return SlotMap(tuple(owners), tuple(sorted(masters)), tuple(sorted(replicas)), mark)
+    order = tuple(sorted(masters))
+    return SlotMap(tuple(owners), order, tuple(sorted(replicas)), _mark(owners, order))
 
 
-def _address(node: object, asked: Address) -> Address:
-    host, port = cast("list[bytes | int | None]", node)[:2]
+def _mark(owners: list[Address | None], masters: tuple[Address, ...]) -> int:
+    positions: dict[Address | None, int] = {master: nth for nth, master in enumerate(masters, 1)}
+    return crc32(array("H", [positions.get(owner, 0) for owner in owners]), crc32(repr(masters).encode()))
+
+
+def _address(node: list[object], asked: Address, known: dict[tuple[object, object], Address]) -> Address:
+    """The address in a reply, one object for each; most of a large map are repetitions."""
+    host, port = node[:2]
+    address = known.get((host, port))
+    if address is None:
+        address = known[host, port] = _parsed(host, port, asked)
+    return address
+
+
+def _parsed(host: object, port: object, asked: Address) -> Address:
     if not isinstance(port, int) or not 0 < port < 65536:
         raise ValueError("no port")
     name = host.decode("latin-1") if isinstance(host, bytes) else ""

@@ -1,5 +1,5 @@
 # Everything that is done with the project; each target builds what it needs in $(VENV).
-#   make install | run | test | test-bounds | test-faults | test-fast | test-all | lint | docs | changelog | lock | fuzz | audit | clean
+#   make install | run | test | test-bounds | test-faults | soak | test-fast | test-all | lint | docs | changelog | lock | fuzz | audit | clean
 
 VENV ?= .venv
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] < (3, 11))
@@ -12,7 +12,7 @@ COMPILE := $(BIN)/pip-compile --quiet --no-header --no-emit-index-url --no-emit-
 	--generate-hashes --strip-extras --allow-unsafe --annotation-style=line
 CHECKED := caching_proxy examples $(wildcard bench)
 
-.PHONY: install run test test-bounds test-faults test-fast test-all test-epoll lint docs lock clean
+.PHONY: install run test test-bounds test-faults soak test-fast test-all test-epoll lint docs lock clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.installed
@@ -54,6 +54,11 @@ test: lint
 # times a promised time a busy machine may take.
 test-faults: $(VENV)/.installed $(VENV)/.test
 	FAULTS_REPORT=1 $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+
+# The same load for MINUTES with faults at random; prints a report and draws soak.png. SOAK_ARGS="--seed N" repeats one.
+MINUTES ?= 30
+soak: $(VENV)/.installed $(VENV)/.bench $(VENV)/.test
+	$(BIN)/python tests/faults/soak.py $(MINUTES) $(SOAK_ARGS)
 
 # What one client may cost the others: memory, the longest hit of another client, backend connections. Prints the table
 # of docs/security.md. BOUNDS_SLACK is how many times the promised 50 ms a busy machine may take.

@@ -65,9 +65,9 @@ soak: $(VENV)/.installed $(VENV)/.bench $(VENV)/.test
 test-bounds: $(VENV)/.installed $(VENV)/.test
 	BOUNDS_REPORT=1 $(BIN)/python -m pytest tests/bounds $(PYTEST_ARGS)
 
-# What needs no process, no server and less than a second a test; for every save while you work.
+# What needs no process, no server, no made-up examples and less than a second a test; for every save while you work.
 test-fast: $(VENV)/.installed $(VENV)/.test
-	$(BIN)/python -m pytest -m "not live and not slow" --ignore=tests/bounds $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not live and not slow and not hypothesis" --ignore=tests/bounds $(PYTEST_ARGS)
 
 # What touches the network once more, with test runner and proxies on Twisted's own epoll reactor.
 test-epoll: $(VENV)/.installed $(VENV)/.test

@@ -15,6 +15,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 pytest_plugins = ["support.redis_server", "support.proxy_process", "support.redis_cluster"]
 
+STARTS_SOMETHING = {"redis_server", "shared_redis", "start_proxy"}
+"""Fixtures that start a server or a process: a test that has one is live, wherever it stands."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if STARTS_SOMETHING.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.live)
+
+
 settings.register_profile("suite", deadline=None, derandomize=True, print_blob=False)
 settings.load_profile("suite")
 

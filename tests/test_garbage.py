@@ -19,6 +19,7 @@ def collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("collector")
+@pytest.mark.slow
 def test_what_exists_is_spared_and_the_rest_is_looked_at_less_often() -> None:
     tune_gc()
     assert gc.get_threshold() == (YOUNG, OLDER, OLDER)

@@ -52,6 +52,7 @@ def tests() -> list[Shown]:
     return collect(TESTS)
 
 
+@pytest.mark.slow
 def test_every_rule_has_a_test(rules: list[Rule], tests: list[Shown]) -> None:
     assert [rule.number for rule in untested(rules, tests)] == []
 
@@ -114,6 +115,7 @@ def test_the_last_column_is_kept_while_it_holds() -> None:
     assert updated(reason, tests) == reason
 
 
+@pytest.mark.slow
 def test_the_script_finds_nothing_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert capsys.readouterr().out == ""

@@ -16,7 +16,7 @@ import attrs
 from caching_proxy.ctl.client import Client, CtlError, Refused
 
 MOST_URLS = 1_000_000
-_LOC = re.compile(r"<loc>\s*([^<]+?)\s*</loc>")
+_LOC = re.compile(r"<loc>([^<]*+)</loc>")
 """The addresses of a sitemap, and of a sitemap index (sitemaps.org)."""
 
 
@@ -40,8 +40,10 @@ class Warmed:
 
 def targets_of(text: str) -> list[str]:
     """Targets of a file: one URL or path a line (``#`` begins a comment), or a sitemap."""
-    urls = [unescape(url) for url in _LOC.findall(text)] if "<" in text.partition("\n")[0] or "<loc>" in text else None
-    if urls is None:
+    if "<" in text.partition("\n")[0] or "<loc>" in text:
+        found = (url.strip() for url in _LOC.findall(text))
+        urls = [unescape(url) for url in found if url]
+    else:
         lines = (line.strip() for line in text.splitlines())
         urls = [line for line in lines if line and not line.startswith("#")]
     return list(dict.fromkeys(map(target_of, urls)))[:MOST_URLS]

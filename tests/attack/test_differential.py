@@ -148,6 +148,7 @@ def compare(whole, answers):
 
 @settings(max_examples=150)
 @given(st.lists(GOOD, min_size=1, max_size=8), st.integers(1, 400))
+@pytest.mark.slow
 def test_good_requests_all_arrive_just_as_they_were(requests, step):
     data = b"".join(request.raw(number) for number, request in enumerate(requests))
     whole, _, answers = exchange(data, step)
@@ -160,6 +161,7 @@ def test_good_requests_all_arrive_just_as_they_were(requests, step):
 
 @settings(max_examples=200)
 @given(st.lists(st.one_of(GOOD, GOOD, BAD), min_size=2, max_size=8), st.integers(1, 400))
+@pytest.mark.slow
 def test_odd_ones_among_them_change_nothing_about_the_rest(requests, step):
     data = b"".join(request.raw(number) for number, request in enumerate(requests))
     whole, client, answers = exchange(data, step)
@@ -178,6 +180,7 @@ def test_odd_ones_among_them_change_nothing_about_the_rest(requests, step):
 
 @settings(max_examples=200)
 @given(st.lists(GOOD, min_size=2, max_size=4), st.data())
+@pytest.mark.slow
 def test_damaged_bytes(requests, data):
     """Any bytes, in place of some: whatever is made of them, all three accounts agree."""
     raw = bytearray(b"".join(request.raw(number) for number, request in enumerate(requests)))

@@ -150,6 +150,7 @@ def check_all(whole, requests, who=who):
 
 @settings(max_examples=200)
 @given(REQUESTS)
+@pytest.mark.slow
 def test_verified_identities_never_mix(requests):
     whole = WholeProxy(mirror, JWT_SECRET=SECRET)
     check_all(whole, requests)
@@ -158,6 +159,7 @@ def test_verified_identities_never_mix(requests):
 
 @settings(max_examples=100)
 @given(REQUESTS)
+@pytest.mark.slow
 def test_isolated_tokens_never_share(requests):
     """Without a key nobody's claims count: only the very same token gives the very same answers."""
     own = lambda authorization: "bytes " + repr(authorization) if authorization else "nobody"  # noqa: E731

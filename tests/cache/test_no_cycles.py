@@ -189,6 +189,7 @@ WAYS = (
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.strip("_"))
+@pytest.mark.slow
 def test_in_the_cache(make_proxy: Callable[..., MemoryProxy], way: Callable[[MemoryProxy], None]) -> None:
     proxy = make_proxy()
     way(proxy)  # what is made once
@@ -199,6 +200,7 @@ def test_in_the_cache(make_proxy: Callable[..., MemoryProxy], way: Callable[[Mem
         again.backend.requests.clear()
 
 
+@pytest.mark.slow
 def test_the_check_finds_a_cycle() -> None:
     def leave_one() -> None:
         body = Body(None)
@@ -258,6 +260,7 @@ def _wire_refused(proxy: WholeProxy) -> None:
 @pytest.mark.parametrize(
     "way", [_wire_miss, _wire_post, _wire_leaver, _wire_refused], ids=lambda way: way.__name__.strip("_")
 )
+@pytest.mark.slow
 def test_on_the_wire(way: Callable[[WholeProxy], None], size: int) -> None:
     proxy = WholeProxy(lambda message: ok(b"x" * size, b"Cache-Control: max-age=60"))
     way(proxy)

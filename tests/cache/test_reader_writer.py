@@ -342,6 +342,7 @@ def test_inspector_sees_both_tiers_as_one(proxy: MemoryProxy) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100, 1500, 10_000])
+@pytest.mark.slow
 def test_inspector_pages_give_every_key(proxy: MemoryProxy, limit: int) -> None:
     keys = {b"cache:GET:anonymous:/%d" % number for number in range(2500)}
     for key in keys:

@@ -40,6 +40,7 @@ class Rig:
         self.clock.advance(0)
 
 
+@pytest.mark.slow
 def test_a_long_sweep_comes_in_slices_and_is_complete_at_once() -> None:
     rig = Rig()
     rig.sweep(b"cache:*")

@@ -117,6 +117,7 @@ def state(proxy: MemoryProxy) -> object:
     st.booleans(),
     st.booleans(),
 )
+@pytest.mark.slow
 def test_the_verdict_is_the_status_that_the_request_then_gets(sent, answer, policy, filling, ruled) -> None:
     proxy = MemoryProxy(fill_on_conditional=filling, **policy)
     if ruled:

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from caching_proxy.rules.glob import compile_glob, escape, shorten
 
+pytestmark = pytest.mark.live
+
 SPECIAL = b"*?[]^-\\"
 
 

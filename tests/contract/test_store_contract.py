@@ -41,7 +41,14 @@ class Subject:
     expire: Callable[[bytes], object]
 
 
-@pytest.fixture(params=["memory", "guarded", "directory", "redis", "redis-unix", "cluster"])
+@pytest.fixture(
+    params=[
+        "memory",
+        "guarded",
+        pytest.param("directory", marks=pytest.mark.slow),
+        *(pytest.param(kind, marks=pytest.mark.live) for kind in ("redis", "redis-unix", "cluster")),
+    ]
+)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     kind = request.param
     if kind in ("memory", "guarded"):

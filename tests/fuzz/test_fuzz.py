@@ -30,6 +30,7 @@ def damaged(seed: bytes) -> st.SearchStrategy[bytes]:
 
 
 @pytest.mark.parametrize("name", HARNESSES)
+@pytest.mark.slow
 def test_fuzz(name):
     @settings(max_examples=150)
     @given(st.one_of(st.binary(max_size=80), *map(damaged, SEEDS[name])))

@@ -134,6 +134,7 @@ def test_garbage_is_refused_or_waits(garbage, step):
     st.data(),
 )
 @settings(max_examples=80)
+@pytest.mark.slow
 def test_runs_of_short_chunks_are_decoded_as_single_ones(chunks, data):
     whole = b"".join(b"%x%b\r\n%b\r\n" % (len(content), more, content) for content, more in chunks) + b"0\r\n\r\nrest"
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))

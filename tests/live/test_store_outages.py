@@ -24,6 +24,8 @@ from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.redis.commands import Call
 from caching_proxy.store.redis.errors import Sick
 
+pytestmark = pytest.mark.live
+
 KEY = b"cache:GET:anonymous:/x"
 HOUR = 3_600_000
 TIMEOUT = 0.3

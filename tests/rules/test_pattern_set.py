@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ keys = st.lists(st.lists(st.sampled_from([b"a", b"b", b"/", b"*", b"cache:"]), m
 
 @settings(deadline=None, derandomize=True, max_examples=400)
 @given(st.lists(patterns, min_size=1, max_size=4), keys)
+@pytest.mark.slow
 def test_a_set_matches_what_any_of_its_patterns_matches(some: list[bytes], keys: list[bytes]) -> None:
     together = PatternSet(*some)
     expected = [key for key in keys if any(compile_glob(pattern)(key) for pattern in some)]

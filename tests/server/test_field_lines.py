@@ -50,6 +50,7 @@ PARSER = HeadParser()
 
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(st.lists(st.sampled_from((*GOOD, *GOOD, *BAD)), max_size=5), st.lists(DAMAGE, max_size=2))
+@pytest.mark.slow
 def test_what_is_accepted_is_what_llhttp_reads(lines, damage):
     block = b"Host: a\r\n" + b"".join(line + b"\r\n" for line in lines)
     for at, size, new in damage:

@@ -45,6 +45,7 @@ def test_a_flag_for_each_variable_with_its_default_and_name() -> None:
     ],
     ids=["flag", "environment", "missing"],
 )
+@pytest.mark.live
 def test_one_line_and_status_1(arguments: tuple[str, ...], environ: dict[str, str], line: str, tmp_path: Path) -> None:
     done = python(PRELUDE, *arguments, cwd=tmp_path, **environ)
     assert (done.returncode, done.stdout) == (1, "")
@@ -57,6 +58,7 @@ def test_a_rotation_of_logs_during_the_start_harms_nobody(tmp_path: Path) -> Non
     assert python(code, cwd=tmp_path, BACKEND_URL="http://x").stdout == "alive\n"
 
 
+@pytest.mark.live
 def test_dotenv_in_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("BACKEND_URL='http://file'\nPORT=81\nno assignment\n")
     code = PRELUDE + "print(o.settings.backend_url, o.settings.port, o.settings.host, len(o.warnings))"
@@ -65,12 +67,14 @@ def test_dotenv_in_the_working_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.live
 def test_the_uvloop_reactor_is_installed(tmp_path: Path) -> None:
     code = PRELUDE + "from twisted.internet import reactor; print(type(reactor).__name__)"
     assert python(code, cwd=tmp_path, BACKEND_URL="http://x").stdout == "DaemonReactor\n"
 
 
 @pytest.mark.slow
+@pytest.mark.live
 def test_a_chosen_reactor_stays(tmp_path: Path) -> None:
     code = (
         "from twisted.internet import selectreactor; selectreactor.install(); "

@@ -173,4 +173,4 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 BreakerMachine.TestCase.settings = settings(deadline=None, derandomize=True, max_examples=60, stateful_step_count=40)
-TestBreaker = BreakerMachine.TestCase
+TestBreaker = pytest.mark.slow(BreakerMachine.TestCase)

@@ -34,6 +34,7 @@ def test_a_url_that_cannot_be_used(url: str) -> None:
         build_store(Clock(), url)
 
 
+@pytest.mark.slow
 def test_importing_the_builder_chooses_no_reactor() -> None:
     code = """
 import sys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.walks import walk
@@ -180,6 +181,7 @@ STEPS = st.lists(
 
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(STEPS)
+@pytest.mark.slow
 def test_the_account_of_bytes_is_always_right(steps: list[tuple[str, bytes, int, int, int]]) -> None:
     clock = Clock()
     store = MemoryStore(clock, max_bytes=12_000)

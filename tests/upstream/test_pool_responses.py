@@ -325,6 +325,7 @@ RESPONSES = [
 
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(st.sampled_from(RESPONSES), st.lists(st.integers(0, 120), max_size=8))
+@pytest.mark.slow
 def test_where_the_bytes_are_split_makes_no_difference(raw: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
     pieces = [raw[a:b] for a, b in pairwise(edges) if a < b]
@@ -359,6 +360,7 @@ def test_a_byte_at_a_time(raw: bytes) -> None:
     ),
     st.booleans(),
 )
+@pytest.mark.slow
 def test_garbage_raises_nothing_but_upstream_errors(pieces: list[bytes], upgrade: bool) -> None:
     asked = Fields([(b"Upgrade", b"x")]) if upgrade else Fields()
     outcome = exchange(*pieces, close=True, fields=asked)

@@ -196,6 +196,7 @@ task.react(main)
 """
 
 
+@pytest.mark.slow
 def test_through_uvloop() -> None:
     told = subprocess.run([sys.executable, "-c", STORY], capture_output=True, text=True, timeout=60, check=False)
     assert (told.stdout, told.returncode) == ("refused\ntimers 0\n", 0), told.stderr

@@ -143,6 +143,7 @@ def test_any_bytes_parse_or_are_refused(parts: list[bytes]) -> None:
         max_size=20,
     )
 )
+@pytest.mark.slow
 def test_what_was_written_is_read(pairs: list[tuple[bytes, bytes]]) -> None:
     fields = Fields(pairs)
     assert parse_response_head(OK + fields.encoded() + b"\r\n").fields == fields

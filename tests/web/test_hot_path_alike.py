@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hot_and_full import Served
@@ -70,6 +71,7 @@ def text(method: str, target: str, *lines: str) -> str:
     st.sampled_from(RULES),
     st.sampled_from(CODINGS),
 )
+@pytest.mark.slow
 def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies, rules, later, codings):
     peers = TrustedPeers(NEAR if trusting else ())
     pair = [

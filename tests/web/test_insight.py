@@ -153,6 +153,7 @@ def test_an_answer_that_turns_out_too_long_is_explained():
     whole.stop()
 
 
+@pytest.mark.slow
 def test_a_watcher_that_reads_nothing_costs_no_memory(whole):
     watcher = whole.client()
     watcher.end.send(b"GET /_cache/events HTTP/1.1\r\nHost: x\r\n" + BEARER + b"\r\n\r\n")

@@ -18,6 +18,7 @@ FRAMES = st.lists(st.builds(Frame, WORDS, st.binary()), max_size=5)
 
 
 @given(FRAMES, st.lists(st.integers(0, 400)))
+@pytest.mark.slow
 def test_any_cut(frames: list[Frame], cuts: list[int]) -> None:
     data = b"".join(frame.encode() for frame in frames)
     reader, seen = FrameReader(), []
@@ -39,6 +40,7 @@ def test_noise_is_refused_or_waited_for(noise: bytes) -> None:
 
 
 @given(FRAMES.filter(bool), st.data())
+@pytest.mark.slow
 def test_a_changed_length_never_hangs_or_breaks_out(frames: list[Frame], data: st.DataObject) -> None:
     wire = bytearray(b"".join(frame.encode() for frame in frames))
     at = data.draw(st.integers(0, len(wire) - 1))

@@ -36,6 +36,8 @@ from caching_proxy.rules.locations import client_origin, for_client
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.ranges import combine
 from caching_proxy.rules.role import UnclearRoles, role_of
+from caching_proxy.rules.tag_index import ByTag
+from caching_proxy.rules.tags import fit
 from caching_proxy.rules.terms_by_target import as_understood
 from caching_proxy.rules.validation import (
     client_named,
@@ -47,6 +49,7 @@ from caching_proxy.rules.validation import (
     vary_fields,
 )
 from caching_proxy.rules.variance import equals_own, language_asked
+from caching_proxy.server.http2.heads import check_trailers, request_head, response_fields, response_lines
 from caching_proxy.server.limits import Limits
 from caching_proxy.server.request_head import parse_request_head
 from caching_proxy.upstream.response_head import parse_response_head
@@ -221,6 +224,18 @@ def _not_modified(n: int, *lines: tuple[bytes, bytes]) -> ResponseHead:
     return ResponseHead(304, b"", _fields(n, *lines))
 
 
+def _tagged(n: int) -> None:
+    tags, index = [b"%d" % number for number in range(n)], ByTag()
+    fit(tags)
+    for key in (b"a", b"b"):
+        index.add(key, tags)
+    for key in (b"a", b"b"):
+        index.discard(key, tags)
+    index.add(b"a", tags)
+    index.take(tags)
+
+
+PSEUDO = ((b":method", b"GET"), (b":path", b"/"), (b":scheme", b"https"), (b":authority", b"a"))
 ETAG, NAMES = (b"ETag", b'W/"x"'), (b"accept-language", b"x")
 WAITING = tuple(b"/%d" % number for number in range(4000))
 
@@ -277,6 +292,11 @@ DIRECT: dict[str, Callable[[int], Callable[[], object]]] = {
     "mended answer": lambda n: (
         lambda: parse_response_head(b"HTTP/1.1 200 OK\r\n" + b"A : b\r\n c\r\n" * min(n, 200) + b"\r\n")
     ),
+    "HTTP/2 request": lambda n: lambda: request_head([*PSEUDO, *((b"x", b"a"),) * n, *((b"cookie", b"a=b"),) * n]),
+    "HTTP/2 trailers": lambda n: lambda: check_trailers([(b"x", b"a")] * n),
+    "HTTP/2 answer": lambda n: lambda: response_fields(200, [(b"X", b"a")] * n),
+    "HTTP/2 answer of lines": lambda n: lambda: response_lines(b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * n),
+    "tags": lambda n: lambda: _tagged(n),
     "listing": lambda n: lambda: take(WAITING[:n], b"", 10),
 }
 
@@ -299,6 +319,7 @@ def test_work_of_what_few_messages_reach(seen: set[str], name: str) -> None:
 
 PATTERNS = "patterns of the operator's; their work is counted in tests/rules/test_glob.py and test_pattern_set.py"
 URL = "reads a setting"
+FRAMES = "frames of one read, or streams of one connection, whose number is bounded (tests/server/test_http2_floods.py)"
 FILES = "reads a file of the operator's"
 SOCKETS = "goes over sockets or connections, whose number is bounded"
 ADMIN = "behind the admin token; answers in bounded pages"
@@ -313,12 +334,16 @@ BOUNDED = {
     "rules/pattern_set.py": PATTERNS,
     "rules/steering.py": "made once, of the operator's patterns",
     "server/connections.py": SOCKETS,
+    "server/http2/bounds.py": FRAMES,
+    "server/http2/connection.py": FRAMES,
+    "server/http2/outlet.py": FRAMES,
     "server/listener.py": SOCKETS,
     "server/tls_front.py": SOCKETS,
     "upstream/line.py": SOCKETS,
     "upstream/pool.py": SOCKETS,
     "web/admin/": ADMIN,
     "web/peers.py": FILES,
+    "web/dashboard/": "made once, of our own files",
     "web/root.py": "made once, of our own paths",
 }
 """Modules, or rooms, some of whose loops no message reaches, and why."""
@@ -328,6 +353,7 @@ BOUNDED_FUNCTIONS = {
     "auth/jwks.py:JwksKeys._ended": "at most MAX_WAITING requests",
     "http/body.py:Body.attach": "bytes that wait, which are bounded",
     "http/dates.py:_two_digit_year": "a few centuries",
+    "rules/ledger.py:missed": "entries of the ledger, which is bounded",
     "rules/overriding.py:_overridden": "the operator's rules, of which one holds",
     "rules/terms_by_target.py:TermsByTarget._first": "the operator's rules, at most MAX_RULES",
     "rules/terms_by_target.py:TermsByTarget.use": FILES,
@@ -338,6 +364,8 @@ BOUNDED_FUNCTIONS = {
     "server/request.py:ProxyRequest.take_over": "two names",
     "server/sending.py:SendingHalf._pin": "parts of one answer",
     "server/sending.py:SendingHalf._pump": "slices of one answer",
+    "server/http2/stream.py:Stream._add": "frames of one stream that wait",
+    "server/http2/stream.py:Stream.writeHeaders": "for resources of other programs",
     "upstream/tunnel.py:Tunnel.start": "what came behind one head",
     "web/hosts.py:HostPolicy._listed": "two spellings of a host",
     "web/hosts.py:HostPolicy.settled": "with PRESERVE_HOST; the fields of one head, once",

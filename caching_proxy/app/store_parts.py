@@ -15,7 +15,6 @@ from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.store.build import StoreConfig, build_bus, build_store
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.journal import Journal
-from caching_proxy.store.redis.claims import RedisClaims
 from caching_proxy.store.redis.endpoint import Endpoints, endpoint_for
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.transport.endpoint import NativeEndpoint
@@ -41,7 +40,11 @@ def make_bus(reactor: IReactorTime, settings: Settings, store: IStore) -> IInval
 def make_claims(settings: Settings, store: IStore, origin: bytes) -> IClaims | None:
     """What lets one proxy fetch for all on ``store``; None where each fetches for itself."""
     pool = getattr(store.store, "pool", None) if isinstance(store, CircuitBreakerStore) else None
-    return RedisClaims(pool, origin) if settings.collapse == "fleet" and pool is not None else None
+    if settings.collapse != "fleet" or pool is None:
+        return None
+    from caching_proxy.store.redis.claims import RedisClaims  # not above: txredisapi would choose the reactor
+
+    return RedisClaims(pool, origin)
 
 
 def make_journal(reactor: IReactorTime, settings: Settings) -> Journal | None:

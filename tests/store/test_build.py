@@ -39,6 +39,7 @@ def test_importing_the_builder_chooses_no_reactor() -> None:
     code = """
 import sys
 from twisted.internet.task import Clock
+import caching_proxy.app.compose
 from caching_proxy.store.build import build_store
 build_store(Clock(), "memory:")
 sys.exit("twisted.internet.reactor" in sys.modules)

@@ -400,6 +400,8 @@ class Invalidator:
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
         self._working.take(pending.name)
         pending.removed = either(pending.removed, gone)
+        if pending.is_for(TAG) and isinstance(pending.subject, bytes):
+            self._leases.remove_tags((pending.subject,), pending.at)
         self._drop_what_was_read(pending)
         self._count(pending)
         self._carry_on()

@@ -50,9 +50,10 @@ class Lease:
                 self.void(moment)
         return self.valid
 
-    def spoils(self, tags: Collection[bytes]) -> bool:
-        """Whether one of ``tags`` was invalidated since the lease was opened."""
-        return self._registry.tags_voided(tags, self._opened) > NEVER
+    def spoilt_before(self, tags: Collection[bytes]) -> float:
+        """The moment (POSIX seconds) from before which nothing that the store gave and that carries one of ``tags`` is
+        true: one was invalidated, or removed from the store, since the lease was opened."""
+        return self._registry.tags_removed(tags, self._opened)
 
     def close(self) -> None:
         """The work is over; closing twice is harmless."""
@@ -66,6 +67,7 @@ class Leases:
     def __init__(self) -> None:
         self._open: dict[bytes, list[Lease]] = {}
         self._voided: dict[bytes, tuple[int, float]] = {}  # tag → number and moment of its last invalidation
+        self._removed: dict[bytes, tuple[int, float]] = {}  # the same of those that the store has carried out
         self._count = 0
         self._floor = (0, NEVER)  # up to this number any tag may have been invalidated
 
@@ -80,8 +82,9 @@ class Leases:
             holders.remove(lease)
             if not holders:
                 del self._open[lease.key]
-                if not self._open and self._voided:
+                if not self._open:
                     self._voided.clear()
+                    self._removed.clear()
 
     def void(self, matches: KeyTest, now: float) -> list[bytes]:
         """Void every open lease whose key matches; the keys concerned."""
@@ -96,12 +99,7 @@ class Leases:
         the former."""
         if not self._open:
             return []
-        self._count += 1
-        for tag in tags:
-            self._voided[tag] = (self._count, now)
-        if len(self._voided) > MAX_VOIDED_TAGS:
-            self._voided.clear()
-            self._floor = (self._count, now)
+        self._note(self._voided, tags, now)
         concerned = [
             lease
             for holders in self._open.values()
@@ -112,17 +110,27 @@ class Leases:
             lease.void(now)
         return [lease.key for lease in concerned]
 
+    def remove_tags(self, tags: Collection[bytes], invalidated_at: float) -> None:
+        """The store has carried out an invalidation of ``tags``: what it said before that may come only now."""
+        if self._open:
+            self._note(self._removed, tags, invalidated_at)
+
+    def _note(self, log: dict[bytes, tuple[int, float]], tags: Collection[bytes], moment: float) -> None:
+        self._count += 1
+        for tag in tags:
+            log[tag] = (self._count, moment)
+        if len(log) > MAX_VOIDED_TAGS:
+            log.clear()
+            self._floor = (self._count, max(moment, self._floor[1]))
+
     def tags_voided(self, tags: Collection[bytes], since: int) -> float:
         """When one of ``tags`` was invalidated last, if that was after the number ``since``; else ``NEVER``."""
         number, moment = self._floor
-        if number <= since:
-            moment = NEVER
-        if self._voided:
-            for tag in tags:
-                known = self._voided.get(tag)
-                if known is not None and known[0] > since:
-                    moment = max(moment, known[1])
-        return moment
+        return _latest(self._voided, tags, since, moment if number > since else NEVER)
+
+    def tags_removed(self, tags: Collection[bytes], since: int) -> float:
+        """The same, where what the store has carried out after that number counts too."""
+        return _latest(self._removed, tags, since, self.tags_voided(tags, since))
 
     def outdate_matching(self, matches: KeyTest) -> None:
         """:meth:`outdate` every key that matches."""
@@ -147,3 +155,13 @@ class Leases:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._open)
+
+
+def _latest(log: dict[bytes, tuple[int, float]], tags: Collection[bytes], since: int, moment: float) -> float:
+    """The latest moment in ``log`` of one of ``tags`` after the number ``since``; ``moment`` if none is later."""
+    if log:
+        for tag in tags:
+            known = log.get(tag)
+            if known is not None and known[0] > since and known[1] > moment:
+                moment = known[1]
+    return moment

@@ -220,6 +220,23 @@ def test_what_is_read_from_the_store_meanwhile_is_not_used(tagged: MemoryProxy) 
     assert tagged.get("/x").body == b"new"
 
 
+def test_a_read_that_outlasts_the_removal(tagged: MemoryProxy) -> None:
+    """It began after the invalidation, saw the store before the removal, and is answered after it."""
+    tagged.forget_memory()
+    tagged.store.hold("tagged")
+    tagged.invalidate_tags(b"one")
+    tagged.store.delay("lookup")
+    exchange = tagged.start("GET", "/x")
+    tagged.store.release("tagged")
+    assert tagged.invalidator.pending == 0
+    tagged.says(FRESH, TAG, body=b"new")
+    tagged.store.release()
+    assert cache_of(exchange) == ("MISS", b"new")
+    assert tagged.get("/x").body == b"new"
+    tagged.hot.clear()
+    assert tagged.get("/x").body == b"new", "nor has the burst tier kept it"
+
+
 def test_a_write_under_way_is_taken_back(proxy: MemoryProxy) -> None:
     proxy.store.hold("put")
     proxy.says(FRESH, TAG)

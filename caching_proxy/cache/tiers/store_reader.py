@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.leases import Lease, Leases
+from caching_proxy.cache.leases import NEVER, Lease, Leases
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.variants import VaryNames, arranged
 from caching_proxy.http.values import transient
@@ -155,7 +155,7 @@ class StoreReader:
             return Found((), _trouble(error))
         if stored is None:
             return Found()
-        return Found(*self._entries_in(stored, key, fields, before, lambda tags: False, lambda field, error: None))
+        return Found(*self._entries_in(stored, key, fields, before, lambda tags: NEVER, lambda field, error: None))
 
     def _decoded(self, stored: Stored, read: _Read) -> Found:
         key = read.lease.key
@@ -164,7 +164,7 @@ class StoreReader:
             self._log.warn("unreadable entry {key} dropped: {reason}", key=key.decode("latin-1"), reason=str(error))
             self._drop(self._store.discard(key, field))
 
-        gone = read.lease.spoils
+        gone = read.lease.spoilt_before
         return Found(*self._entries_in(stored, key, read.fields, read.invalid_before, gone, spoilt), read.lease)
 
     def _entries_in(
@@ -173,11 +173,11 @@ class StoreReader:
         key: bytes,
         fields: tuple[bytes, ...],
         invalid_before: float,
-        gone: Callable[[Collection[bytes]], bool],
+        gone: Callable[[Collection[bytes]], float],
         spoilt: Callable[[bytes, CodecError], None],
     ) -> tuple[Sequence[CacheEntry], Trouble | None]:
-        """The entries that may be used, or are stale; ``gone`` tells of tags whether one was invalidated meanwhile,
-        ``spoilt`` hears of entries that nobody can read."""
+        """The entries that may be used, or are stale; ``gone`` tells of tags from before which moment
+        they are not any more; ``spoilt`` hears of entries that nobody can read."""
         now = self._clock.seconds()
         invalid_before = max(invalid_before, self._horizon(key))
         entries: list[CacheEntry] = []
@@ -194,7 +194,7 @@ class StoreReader:
                 spoilt(field, error)
             else:
                 entry = aged(entry, stored.ttl_ms, now)
-                if entry.tags and (gone(entry.tags) or entry.received_at <= self._tagged(entry.tags)):
+                if entry.tags and entry.received_at <= max(gone(entry.tags), self._tagged(entry.tags)):
                     continue  # invalidated while it was read, or about to be removed
                 if field in stored.stale:
                     entry = softened(entry, stored.stale[field], now)

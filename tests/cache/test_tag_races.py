@@ -1,0 +1,136 @@
+"""Invalidations by tags that cross fetches, reads, writes and each other in any order: whoever asks after one gets
+nothing from before it."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from support.memory_proxy import Exchange, MemoryProxy
+
+from caching_proxy.http.messages import RequestHead
+from caching_proxy.testing.upstream import Fetch
+
+TAGS = {"/x": "one two", "/y": "two", "/z": "three"}
+STORE = ("lookup", "put", "tagged", "soften", "discard", "mark")
+
+
+class Race:
+    """A proxy, and a backend whose answers have the version that was true when it was asked."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.proxy = MemoryProxy(keep_stale=10)
+        self.proxy.backend.hold()
+        self.version = dict.fromkeys(TAGS, 0)
+        self.asked: dict[int, tuple[Fetch, int]] = {}
+        self.open: list[tuple[Exchange, str, int]] = []
+        self.told: list[str] = []
+
+    def step(self) -> None:
+        kind = self.random.choice(
+            ("get",) * 5 + ("answer",) * 4 + ("change",) * 2 + ("hold", "delay", "release", "wait")
+        )
+        getattr(self, kind)()
+        self.look()
+
+    def get(self) -> None:
+        target = self.random.choice(list(TAGS))
+        wish = self.random.choice(((), (), (), ("Cache-Control: no-cache",)))
+        self.told.append(f"get {target} {wish} {self.version[target]}")
+        self.open.append((self.proxy.start("GET", target, *wish), target, self.version[target]))
+
+    def change(self) -> None:
+        tag, soft = self.random.choice(("one", "two", "three")), self.random.random() < 0.3
+        self.told.append(f"change {tag} {soft}")
+        for target, tags in TAGS.items():
+            self.version[target] += tag in tags.split()
+        self.proxy.invalidate_tags(tag.encode(), soft=soft)
+
+    def answer(self) -> None:
+        waiting = [fetch for fetch, _ in self.asked.values() if fetch.waiting]
+        if waiting:
+            fetch = self.random.choice(waiting)
+            self.told.append(f"answer {fetch.head.target!r} {self.asked[id(fetch)][1]}")
+            self.reply(fetch)
+
+    def reply(self, fetch: Fetch) -> None:
+        version, target = self.asked[id(fetch)][1], fetch.head.target.decode()
+        lines = ("Cache-Control: max-age=900", f"Surrogate-Key: {TAGS[target]}", f'ETag: "{version}"')
+        if _revalidates(fetch.head, version):
+            fetch.answer(self.proxy.reply(*lines[:1], lines[2], status=304))
+        else:
+            fetch.answer(self.proxy.reply(*lines, body=b"%d" % version))
+
+    def hold(self) -> None:
+        self.proxy.store.hold(self.random.choice(STORE))
+
+    def delay(self) -> None:
+        self.proxy.store.delay(self.random.choice(STORE))
+
+    def release(self) -> None:
+        self.proxy.store.release(*self.random.sample(STORE, 2))
+
+    def wait(self) -> None:
+        self.proxy.advance(self.random.choice((0, 0.5, 1.0, 11.0)))
+        if self.random.random() < 0.3:
+            self.proxy.forget_memory()
+
+    def look(self) -> None:
+        """Note what the backend was asked just now, and hold answers against what was true when they were asked for."""
+        for fetch in self.proxy.backend.requests:
+            self.asked.setdefault(id(fetch), (fetch, self.version[fetch.head.target.decode()]))
+        for exchange, target, floor in list(self.open):
+            assert exchange.failure is None
+            if exchange.answer is not None:
+                self.open.remove((exchange, target, floor))
+                assert int(exchange.answer.body) >= floor, "\n".join([*self.told, f"{target}: {exchange.answer}"])
+
+    def end(self) -> None:
+        """Everything comes to its end, and what is stored is the latest."""
+        self.proxy.store.release()
+        for _ in range(100):
+            self.look()
+            waiting = [fetch for fetch, _ in self.asked.values() if fetch.waiting]
+            for fetch in waiting:
+                self.reply(fetch)
+            self.proxy.advance(1)
+            if not waiting and not self.open:
+                break
+        assert not self.open
+        assert self.proxy.quiet
+        assert self.proxy.invalidator.pending == 0
+        for target in TAGS:
+            for _ in range(2):
+                self.open.append((self.proxy.start("GET", target), target, self.version[target]))
+                self.look()
+                for fetch, _ in list(self.asked.values()):
+                    if fetch.waiting:
+                        self.reply(fetch)
+                self.look()
+                self.proxy.forget_memory()
+        assert not self.open
+
+
+def _revalidates(head: RequestHead, version: int) -> bool:
+    return head.fields.joined(b"if-none-match") == b'"%d"' % version
+
+
+def run(seed: int) -> None:
+    race = Race(seed)
+    for _ in range(race.random.randint(5, 60)):
+        race.step()
+    race.end()
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_nobody_gets_what_was_invalidated_before_he_asked(block: int) -> None:
+    for seed in range(block * 40, block * 40 + 40):
+        run(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_ten_thousand_races(block: int) -> None:
+    for seed in range(1000 + block * 1000, 2000 + block * 1000):
+        run(seed)

@@ -118,7 +118,8 @@ class Leases:
     def _note(self, log: dict[bytes, tuple[int, float]], tags: Collection[bytes], moment: float) -> None:
         self._count += 1
         for tag in tags:
-            log[tag] = (self._count, moment)
+            known = log.get(tag)  # the store may carry out the later one first
+            log[tag] = (self._count, moment if known is None else max(moment, known[1]))
         if len(log) > MAX_VOIDED_TAGS:
             log.clear()
             self._floor = (self._count, max(moment, self._floor[1]))

@@ -63,17 +63,25 @@ class Race:
             fetch.answer(self.proxy.reply(*lines, body=b"%d" % version))
 
     def hold(self) -> None:
-        self.proxy.store.hold(self.random.choice(STORE))
+        name = self.random.choice(STORE)
+        self.told.append(f"hold {name}")
+        self.proxy.store.hold(name)
 
     def delay(self) -> None:
-        self.proxy.store.delay(self.random.choice(STORE))
+        name = self.random.choice(STORE)
+        self.told.append(f"delay {name}")
+        self.proxy.store.delay(name)
 
     def release(self) -> None:
-        self.proxy.store.release(*self.random.sample(STORE, 2))
+        names = self.random.sample(STORE, 2)
+        self.told.append(f"release {names}")
+        self.proxy.store.release(*names)
 
     def wait(self) -> None:
-        self.proxy.advance(self.random.choice((0, 0.5, 1.0, 11.0)))
-        if self.random.random() < 0.3:
+        seconds, forget = self.random.choice((0, 0.5, 1.0, 11.0)), self.random.random() < 0.3
+        self.told.append(f"wait {seconds} {'and forget' if forget else ''}")
+        self.proxy.advance(seconds)
+        if forget:
             self.proxy.forget_memory()
 
     def look(self) -> None:
@@ -127,6 +135,10 @@ def run(seed: int) -> None:
 def test_nobody_gets_what_was_invalidated_before_he_asked(block: int) -> None:
     for seed in range(block * 40, block * 40 + 40):
         run(seed)
+
+
+def test_of_two_invalidations_the_store_carries_out_the_later_one_first() -> None:
+    run(6964)
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.app.compose import Proxy
 from caching_proxy.app.listen_errors import listener_refused
+from caching_proxy.app.systemd import SILENT, Notifier
 from caching_proxy.server.listener import Listener, listen
 from caching_proxy.settings.parsers import SettingsError
 
@@ -31,7 +32,8 @@ LAST_SECONDS = 1.0
 
 
 class ProxyService(Service):
-    """Runs a composed proxy on ``reactor``; ``give_up`` ends the program when it cannot start."""
+    """Runs a composed proxy on ``reactor``; ``give_up`` ends the program when it cannot start, ``notify`` tells the
+    service manager how it goes."""
 
     delays = True
     """Whether ``DRAIN_DELAY_SECONDS`` is waited for at the end."""
@@ -42,7 +44,10 @@ class ProxyService(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, proxy: Proxy, give_up: Callable[[SettingsError], NoReturn]) -> None:
+    def __init__(
+        self, reactor: Any, proxy: Proxy, give_up: Callable[[SettingsError], NoReturn], notify: Notifier = SILENT
+    ) -> None:
+        self._notify = notify
         self._reactor = reactor
         self._proxy = proxy
         self._give_up = give_up
@@ -79,6 +84,7 @@ class ProxyService(Service):
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
+        self._notify.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     def _handle_signals(self) -> None:
@@ -90,10 +96,12 @@ class ProxyService(Service):
 
     def _reload(self) -> None:
         """SIGHUP: what is in files is read anew."""
+        self._notify.reloading()
         self._proxy.rules.reload()
         self._proxy.cache_rules.reload()
         if self._proxy.certificates is not None:
             self._proxy.certificates.reload()
+        self._notify.ready()
 
     def _open(self, where: str | tuple[str, int], site: Factory, prefix: str = "") -> None:
         opening = self._listen(where, site, prefix)
@@ -108,6 +116,8 @@ class ProxyService(Service):
     def _announce(self, _: object) -> None:
         addresses = ", ".join(listener.address for listener in self._listeners)
         self._log.info("listening on {addresses}", addresses=addresses)
+        if self._problem is None:
+            self._notify.ready()
 
     async def _stop(self) -> None:
         proxy, settings = self._proxy, self._proxy.settings

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.app.listen_errors import listener_refused
 from caching_proxy.app.sources import Sources
+from caching_proxy.app.systemd import Notifier
 from caching_proxy.settings import dotenv
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
@@ -37,7 +38,7 @@ class SupervisorService(Service):
     """Runs ``settings.workers`` workers. ``check`` gives a proxy's sources what their files hold, or raises.
 
     ``relay`` makes what takes the lines of a worker, None if workers write where ``log`` does; ``give_up`` ends the
-    program before it runs, ``end`` when it runs already.
+    program before it runs, ``end`` when it runs already. ``notify`` tells the service manager how it goes.
     """
 
     _log = Logger()
@@ -53,6 +54,7 @@ class SupervisorService(Service):
         metrics: Metrics,
         give_up: Callable[[SettingsError], NoReturn],
         end: Callable[[str], object],
+        notify: Notifier,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
@@ -66,7 +68,8 @@ class SupervisorService(Service):
         self._problem: SettingsError | None = None
         self._lifeline, self._hold = os.pipe()
         archive = Archive(lambda: metrics.snapshot("supervisor", 0))
-        self._supervisor = Supervisor(reactor, settings.workers, self._spawn, end, archive)
+        self._notify = notify
+        self._supervisor = Supervisor(reactor, settings.workers, self._spawn, end, archive, notify.ready)
 
     def privilegedStartService(self) -> None:
         Service.privilegedStartService(self)
@@ -87,6 +90,7 @@ class SupervisorService(Service):
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
+        self._notify.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     def _open(self, where: str | tuple[str, int], prefix: str) -> None:
@@ -131,6 +135,7 @@ class SupervisorService(Service):
 
     def _reload(self) -> None:
         """New workers with what ``.env`` and the files say now; nothing happens if that cannot be."""
+        self._notify.reloading()
         found, complaints = dotenv.read(Path(".env"))
         for complaint in complaints:
             self._log.warn("{complaint}", complaint=complaint)
@@ -140,6 +145,7 @@ class SupervisorService(Service):
             sources = self._check(self._sources.changed(found))
         except (SettingsError, ValueError) as problem:
             self._log.error("not reloaded, the old workers stay: {why}", why=" ".join(str(problem).split()))
+            self._notify.ready()
             return
         self._log.info("reloading: {n} new workers start", n=self._settings.workers)
         self._supervisor.reload(sources, self._settings.shutdown_grace_seconds + LAST_SECONDS)

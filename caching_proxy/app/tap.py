@@ -43,6 +43,7 @@ def makeService(options: Options) -> IService:
     from caching_proxy.app.reactors import exit_cleanly
     from caching_proxy.app.service import ProxyService
     from caching_proxy.app.supervised import SupervisorService
+    from caching_proxy.app.systemd import Notifier
 
     flags = server_options(options)
     elsewhere = log_elsewhere(flags)
@@ -61,14 +62,16 @@ def makeService(options: Options) -> IService:
     exit_cleanly(reactor)
     reactor.callWhenRunning(tune_gc)
     top = LoggedService(None if elsewhere else make_observer(settings, log), log)
-    give_up = partial(_give_up, flags=flags, log=log)
+    give_up, notify = partial(_give_up, flags=flags, log=log), Notifier(reactor, os.environ)
     if settings.workers == 1:
-        top.addService(ProxyService(reactor, proxy, give_up))
+        top.addService(ProxyService(reactor, proxy, give_up, notify))
     else:
         sources = attrs.evolve(options.sources, files=recording.files)
         check, relay = partial(_checked, reactor, log), Relay if elsewhere else None
         end = partial(_end, reactor)
-        top.addService(SupervisorService(reactor, settings, sources, check, relay, log, proxy.metrics, give_up, end))
+        top.addService(
+            SupervisorService(reactor, settings, sources, check, relay, log, proxy.metrics, give_up, end, notify)
+        )
     return cast("IService", top)
 
 

@@ -77,13 +77,21 @@ class Worker:
 
 
 class Supervisor:
-    """Runs ``slots`` workers, which ``spawn`` starts; ``give_up`` hears in one line why there can be none."""
+    """Runs ``slots`` workers, which ``spawn`` starts; ``give_up`` hears in one line why there can be none, ``settled``
+    that every slot is served, also after a reload and whatever came of it."""
 
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, slots: int, spawn: Spawn, give_up: Callable[[str], object], archive: Archive
+        self,
+        clock: IReactorTime,
+        slots: int,
+        spawn: Spawn,
+        give_up: Callable[[str], object],
+        archive: Archive,
+        settled: Callable[[], object] = lambda: None,
     ) -> None:
+        self._settled = settled
         self.workers: dict[int, Worker] = {}
         self._clock = clock
         self._archive = archive
@@ -241,6 +249,8 @@ class Supervisor:
         reload = self._reloading
         if reload is not None and all(self._serving(slot, reload.generation) for slot in range(self._slots)):
             self._finish_reload(reload)
+        if self._reloading is None and all(self._serving(slot) for slot in range(self._slots)):
+            self._settled()
 
     def _count_serving(self) -> None:
         """Everybody knows how many slots are served."""
@@ -359,6 +369,7 @@ class Supervisor:
         self._log.error("not reloaded, the old workers stay: {why}", why=why)
         for worker in self._of(lambda each: each.generation == reload.generation):
             self._end(worker, {"do": "stop", "reload": True}, reload.grace)
+        self._settled()
 
     def _of(self, condition: Callable[[Worker], bool]) -> Sequence[Worker]:
         return [worker for worker in self.workers.values() if condition(worker)]

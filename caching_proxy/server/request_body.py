@@ -149,7 +149,7 @@ class Inbound:
     # -- Source: what Body asks for --------------------------------------------------------------
 
     def pause_body(self) -> None:
-        if self._held_at is None:
+        if self._held_at is None and not self.complete:  # else the next request would wait for a reader of this one
             self._held_at = self._reader.seconds()
             self._reader.hold_body(True)
 
@@ -215,7 +215,7 @@ class Inbound:
         if self.broken:
             return
         self.complete = True
-        self._held_at = None
+        self._resume()
         self._pass_kept()
         self.body.end(self._decoder.trailers if self._decoder is not None else NO_FIELDS)
         self._ready()

@@ -136,3 +136,28 @@ def test_a_body_that_trickles_gets_408(line):
         data += line.take()
     assert statuses(data) == [408]
     assert line.seen == []
+
+
+@pytest.mark.parametrize("length", [70_000, 200_000, 300_000])
+@pytest.mark.parametrize("read", [True, False], ids=["read", "unread"])
+def test_a_large_upload_does_not_hold_up_the_next_request(wire, length, read):
+    """Of 64 KiB and more a body asks its sender to wait; when all of it is here nobody is left who would go on."""
+    line = wire(Late(), limits=Limits(buffer_bytes=256 * 1024, drain_bytes=1 << 20))
+    line.send(post(b"", b"Content-Length: %d" % length))
+    for at in range(0, length, 16 * 1024):
+        line.send(b"x" * min(16 * 1024, length - at))
+    if read:
+        assert len(line.seen[0].body.collect(1 << 20).result) == length
+    line.seen[0].respond(*_EMPTY)
+    assert line.transport.producerState == "producing"
+    line.send(post(b"z", b"Content-Length: 1"))
+    assert len(line.seen) == 2
+
+
+def test_a_reader_that_asked_to_wait_at_the_last_bytes_does_not_either(wire):
+    line = wire(Late())
+    line.send(post(b"x" * 10, b"Content-Length: 20"))
+    line.seen[0].body.pause()
+    assert line.transport.producerState == "paused"
+    line.send(b"y" * 10)  # was read already
+    assert line.transport.producerState == "producing"

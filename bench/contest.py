@@ -21,13 +21,14 @@ from bench.scenarios import (
     PROXY,
     PROXY_LOG,
     PROXY_MEMORY,
+    PROXY_ONE,
     PROXY_TWO,
     VARNISH,
     Path,
 )
 from bench.servers import BenchError, Lab, Server
 
-PROXIES = frozenset({PROXY, PROXY_LOG, PROXY_MEMORY, PROXY_TWO})
+PROXIES = frozenset({PROXY, PROXY_LOG, PROXY_MEMORY, PROXY_ONE, PROXY_TWO})
 _COUNTED = re.compile(r'^http_requests_total\{.*cache_status="([^"]+)".*\} ([0-9.e+]+)$', re.MULTILINE)
 
 
@@ -83,8 +84,8 @@ class Contest:
             return lab.varnish(backend)
         if name == PROXY_MEMORY:
             return lab.proxy(backend, "proxy-memory")
-        if name == PROXY_TWO:
-            return lab.proxy(backend, "proxy-two", WORKERS="2")
+        if name in (PROXY_ONE, PROXY_TWO):
+            return lab.proxy(backend, "proxy-workers", WORKERS="1" if name == PROXY_ONE else "2")
         if "redis" not in self.servers:
             self.servers["redis"] = lab.redis()
         redis = self.servers["redis"].port

@@ -118,7 +118,7 @@ class Lab:
         return self._start("redis", command, port, {self.cores.store}, place)
 
     def proxy(self, backend: Server, name: str = "proxy", **settings: str) -> Server:
-        """This proxy, of this checkout; ``settings`` are its environment. Several workers have two cores."""
+        """This proxy, of this checkout; ``settings`` are its environment. With ``WORKERS`` it has two cores."""
         place, port = self._place(name), free_port()
         (place / "rules.json").write_text(json.dumps(RULES))
         environment = {

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 
 from caching_proxy.app.compose import Proxy
 from caching_proxy.app.service import LAST_SECONDS, ProxyService
@@ -22,6 +23,8 @@ from caching_proxy.workers.announcer import answer_drops
 from caching_proxy.workers.channel import Channel, attach
 from caching_proxy.workers.frames import Frame, pieces
 from caching_proxy.workers.siblings import Siblings
+
+TURNS = 3
 
 LINGER_SECONDS = 1.0
 """For so long clients whose connection is idle may have sent a request that has not arrived yet."""
@@ -162,6 +165,8 @@ class WorkerService(ProxyService):
         for slots in self._sockets.values():
             for one in slots[self._slot]:
                 one.close()
+        for _ in range(TURNS):  # what the loop has accepted becomes a connection in one of its next turns
+            await deferLater(self._reactor, 0)
 
     # -- the supervisor ------------------------------------------------------------------------------
 

@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from support.authority import Authority
-from support.live_backend import LiveBackend
+from support.live_backend import Exchange, LiveBackend
 from support.load_threads import Load
 from support.proxy_process import ROOT, ProxyProcess, StartProxy, free_port, wait_for
 from support.tls_client import client_context, write_pair
@@ -238,3 +240,58 @@ def test_both_families(start_proxy: StartProxy, backend: LiveBackend) -> None:
         with socket.create_connection((address, proxy.port), 10) as client:
             client.sendall(b"GET /families HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_before_the_drain_all_is_served_and_readiness_says_so(
+    start_proxy: StartProxy, backend: LiveBackend, number: signal.Signals
+) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2", DRAIN_DELAY_SECONDS="2")
+    wait_for_workers(proxy, 2)
+    proxy.signal(number)
+    wait_for(lambda: proxy.get("/ready").status == 503, "readiness to say so")
+    assert proxy.get("/ready").json()["status"] == "draining"  # type: ignore[index]
+    assert proxy.get("/still").status == 200
+    assert proxy.wait() == 0
+
+
+def test_the_grace_time_ends_for_all(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def stuck(exchange: Exchange) -> None:
+        asked.set()
+        over.wait(20)
+        exchange.hang_up()
+
+    backend.on("/stuck-workers", stuck)
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2", SHUTDOWN_GRACE_SECONDS="0.3")
+    wait_for_workers(proxy, 2)
+    with socket.create_connection(("127.0.0.1", proxy.port), 10) as connection:
+        connection.sendall(b"GET /stuck-workers HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert asked.wait(10)
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait(15) == 0
+    over.set()
+
+
+def test_a_request_under_way_is_answered_before_the_end(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(exchange: Exchange) -> None:
+        exchange.head(200, [("Content-Length", "10")])
+        exchange.send(b"first")
+        asked.set()
+        assert go_on.wait(10)
+        exchange.send(b"-last")
+
+    backend.on("/slow-workers", slow)
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2")
+    wait_for_workers(proxy, 2)
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(proxy.get, "/slow-workers")
+        assert asked.wait(10)
+        proxy.signal(signal.SIGTERM)
+        wait_for(lambda: listeners(proxy.port) == 0, "the port to be closed")
+        go_on.set()
+        assert under_way.result().body == b"first-last"
+    assert proxy.wait() == 0

@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from caching_proxy.transport.native import BytesProtocol, has_read
 
-PIECE = 32 * 1024
+PIECE = 16 * 1024
 """Bytes that are handed to OpenSSL at once."""
 
 

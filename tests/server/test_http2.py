@@ -183,15 +183,40 @@ def test_a_body_that_is_too_long(connect: Connect) -> None:
     assert answer.reset == ErrorCodes.NO_ERROR
 
 
-@pytest.mark.parametrize("sent", [b"x", b"xxxx"])
-def test_a_body_of_another_length_than_said(connect: Connect, sent: bytes) -> None:
-    client = connect()
+@pytest.mark.parametrize("pieces", [[b"x"], [b"xxxx"], [b"xx", b"xx"], [b""], [b"x", b""]])
+def test_a_body_of_another_length_than_said(connect: Connect, pieces: list[bytes]) -> None:
+    client = connect(nothing)
+    client.begin(b"/other")
     number, answer = client.begin(b"/", (b"content-length", b"3"), method=b"POST", ends=False)
-    client.machine.send_data(number, sent, end_stream=True)
-    client.carry()
+    for at, piece in enumerate(pieces):
+        if answer.ended:
+            break
+        client.machine.send_data(number, piece, end_stream=at == len(pieces) - 1)
+        client.carry()
+    assert (answer.status, answer.ended) == (400, True)
+    assert client.goodbye is None
+    other, failed = client.wire.seen
+    assert failed.disconnected
+    assert not other.disconnected
+
+
+@pytest.mark.parametrize("length", [b"3", b"x", b"+0", b"1, 2"])
+def test_a_length_and_no_content(connect: Connect, length: bytes) -> None:
+    client = connect()
+    assert client.begin(b"/", (b"content-length", length), method=b"POST")[1].status == 400
+    assert client.get(b"/next").status == 200
+    assert len(client.wire.seen) == 1
+
+
+def test_a_body_of_the_length_that_was_said(connect: Connect) -> None:
+    client = connect()
+    number, answer = client.begin(b"/", (b"content-length", b"4"), method=b"POST", ends=False)
+    for piece in (b"a", b"bc", b"d"):
+        client.send(number, piece)
     assert not answer.ended
-    assert client.goodbye is not None
-    assert client.goodbye.error_code == ErrorCodes.PROTOCOL_ERROR
+    client.machine.end_stream(number)
+    client.carry()
+    assert answer.body == b"POST / abcd"
 
 
 def test_an_answer_before_the_upload_ends_asks_for_no_more(connect: Connect) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import AllowedStreamIDs, H2Connection
 from h2.settings import SettingCodes, Settings
+from h2.stream import H2Stream
 
 from caching_proxy.server.http2.bounds import FRAME_BYTES
 
@@ -45,7 +46,17 @@ class Machine(H2Connection):
         self.max_inbound_frame_size = FRAME_BYTES
         self.decoder.max_header_list_size = 2 * head_bytes  # past ours there is an answer, past this there is none
 
+    def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
+        stream = super()._begin_new_stream(stream_id, allowed_ids)
+        stream._initialize_content_length = _left_to_streams  # type: ignore[method-assign]
+        return stream
+
     def bound_table(self) -> None:
         """Whatever the client allows, our own memory of what was sent stays small."""
         if self.encoder.header_table_size > TABLE_BYTES:
             self.encoder.header_table_size = TABLE_BYTES
+
+
+def _left_to_streams(headers: object) -> None:
+    """Content of another length than said is a fault of its stream alone; ``h2`` would end the connection, on which
+    a gateway may have brought requests of many."""

@@ -39,12 +39,17 @@ class StreamBody(Inbound):
     def feed(self, data: bytes) -> bytes:
         """Take what has arrived; raises :class:`BadMessage`. Nothing is ever left over."""
         if not self.broken and data:
+            if self._decoder is None:
+                if len(data) > self._left:
+                    raise BadMessage(400, "more content than Content-Length says")
+                self._left -= len(data)
             self._pass_on(data)
         return b""
 
     def ended(self) -> None:
-        """The client has sent all of it."""
-        self._left = 0
+        """The client has sent all of it; raises :class:`BadMessage`."""
+        if self._left:
+            raise BadMessage(400, "less content than Content-Length says")
         self._end()
 
 
@@ -88,6 +93,8 @@ class Stream:
         framing = parsed.framing
         if limits.body_bytes is not None and framing.length is not None and framing.length > limits.body_bytes:
             raise BadMessage(413, "request body too large")
+        if self.received and framing.length:
+            raise BadMessage(400, "less content than Content-Length says")
         body: Body | None = None
         if not self.received:
             self.inbound = StreamBody(self, CHUNKED if framing is NONE else framing, limits)
@@ -118,12 +125,15 @@ class Stream:
         self.received = True
         inbound = self.inbound
         if inbound is not None and not inbound.complete and not inbound.broken:
-            inbound.ended()
+            try:
+                inbound.ended()
+            except BadMessage as problem:
+                self._body_failed(problem)
 
     def _body_failed(self, problem: BadMessage) -> None:
         request, inbound = self.request, self.inbound
         if request is None or request.startedWriting:
-            self.reset(0)
+            self.reset(1)  # PROTOCOL_ERROR
         else:
             self.request = None
             self.refuse(problem)

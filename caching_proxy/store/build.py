@@ -82,7 +82,8 @@ def build_bus(
     if not isinstance(store, CircuitBreakerStore):
         return None
     from caching_proxy.store.redis.bus import RedisBus  # not above: see _pools
-    from caching_proxy.store.redis.cluster import ClusterEndpoint, ClusterStore
+    from caching_proxy.store.redis.cluster import ClusterStore
+    from caching_proxy.store.redis.cluster_pools import ClusterEndpoint
     from caching_proxy.store.redis.sentinel import SentinelStore
     from caching_proxy.store.redis.store import RedisStore
 

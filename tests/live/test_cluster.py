@@ -11,6 +11,7 @@ from support.live_backend import LiveBackend
 from support.load_threads import Load
 from support.proxy_process import ProxyProcess, StartProxy, wait_for
 from support.redis_cluster import Migration, RedisCluster, role
+from support.redis_server import RedisServer
 
 from caching_proxy.store.redis.slots import name_of, slot_of
 
@@ -46,7 +47,11 @@ def slot(target: str) -> int:
 
 def spread(cluster: RedisCluster, prefix: str, each: int = 2) -> dict[int, list[str]]:
     """So many targets at each master, by its port."""
-    found: dict[int, list[str]] = {server.port: [] for server in cluster.masters()}
+    return spread_over(cluster, cluster.masters(), prefix, each)
+
+
+def spread_over(cluster: RedisCluster, masters: list[RedisServer], prefix: str, each: int) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {server.port: [] for server in masters}
     nth = 0
     while any(len(targets) < each for targets in found.values()):
         nth += 1
@@ -147,6 +152,18 @@ def test_a_wrong_password_is_one_line(start_proxy: StartProxy, backend: LiveBack
     assert len(lines) == 1
     assert "WRONGPASS" in lines[0]
     assert "hush" not in proxy.log
+
+
+def test_tls_proves_every_node(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    with RedisCluster(tls=True) as cluster:
+        where = {"BACKEND_URL": backend.url, "CACHE_URL": cluster.url, **FROM_REDIS}
+        proxy = start_proxy(CACHE_CA_FILE=str(cluster.servers[0].ca_path), **where)
+        for target in (target for some in spread_over(cluster, cluster.servers, "/tls", 2).values() for target in some):
+            wait_for(lambda target=target: proxy.get(target).cache == "HIT", "a hit")  # type: ignore[misc]
+        wait_for(lambda: metric(proxy, "bus_subscribed") == 1, "a subscription")
+        stranger = start_proxy(**where)
+        assert stranger.get("/tls1").status == 200
+        wait_for(lambda: "certificate verify failed" in stranger.log, "a refusal")
 
 
 def test_a_server_that_is_no_cluster(start_proxy: StartProxy, backend: LiveBackend, redis_server) -> None:  # type: ignore[no-untyped-def]

@@ -131,6 +131,8 @@ def test_stopping_ends_a_question_under_way() -> None:
     net.map.stop()
     net.settle()
     assert isinstance(waiting[0], StoreError)
+    assert isinstance(net.refresh()[0], StoreError), "and no other is asked"
+    assert net.asked == {SEED: 1}
     assert net.clock.getDelayedCalls() == []
 
 

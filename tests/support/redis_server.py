@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -231,6 +231,13 @@ class RedisClient:
     def close(self) -> None:
         self._file.close()
         self._socket.close()
+
+
+def share_certificates(servers: Sequence[RedisServer]) -> None:
+    """Let servers that are not started yet have the certificate and the authority of the first."""
+    for server in servers[1:]:
+        for name in ("ca.pem", "server.pem", "server.key"):
+            shutil.copy(servers[0].directory / name, server.directory / name)
 
 
 def _free_port() -> int:

@@ -58,13 +58,14 @@ _TOLD = (Claim.THEIRS, Claim.OURS, Claim.NOBODYS)
 
 
 class _Ask(ScriptCall[Claim]):
-    __slots__ = ("_words",)
+    __slots__ = ("_words", "place")
 
     if_lost: OnceLost = "retry"  # asking for, or giving up, the same claim twice does no harm
 
     def __init__(self, script: Script, *words: bytes) -> None:
         super().__init__(script)
         self._words = words
+        self.place = words[0]
 
     def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
         return sized(*self._words)

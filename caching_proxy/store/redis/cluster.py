@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail, succeed
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -24,16 +23,16 @@ from caching_proxy.interfaces import (
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import escape
 from caching_proxy.rules.key import GET_PREFIX
-from caching_proxy.rules.store_topology import Address, ClusterTopology
+from caching_proxy.rules.store_topology import Address
+from caching_proxy.store.redis.cluster_pools import ClusterPools
 from caching_proxy.store.redis.cluster_tags import ClusterTags
-from caching_proxy.store.redis.commands import Ask, Call
+from caching_proxy.store.redis.commands import Ask
 from caching_proxy.store.redis.connection import RedisReply, checked, pack
-from caching_proxy.store.redis.endpoint import Endpoints
 from caching_proxy.store.redis.ledger import LEDGER, Words
 from caching_proxy.store.redis.ledger_calls import Mark, Marked
 from caching_proxy.store.redis.routing import Router
 from caching_proxy.store.redis.scripts import ROLES_STEP
-from caching_proxy.store.redis.slots import ANY_TAG, SlotMap, key_in, name_of, slot_of, tag_of
+from caching_proxy.store.redis.slots import ANY_TAG, key_in, name_of, slot_of, tag_of
 from caching_proxy.store.redis.store import DELETE_STEP, RedisStore
 from caching_proxy.store.redis.target_index import INDEX_PREFIX, KNOWN_PREFIXES
 from caching_proxy.store.redis.walk_cursor import Step, parse_step
@@ -41,33 +40,6 @@ from caching_proxy.store.redis.walk_cursor import Step, parse_step
 T = TypeVar("T")
 
 _NEWEST = pack(b"HGET", LEDGER, b"last")
-
-
-class ClusterPools:
-    """The pools of all nodes together, for metrics; calls are about the ledger of invalidations, and go to its node."""
-
-    def __init__(self, router: Router) -> None:
-        self._router = router
-        self._slot = slot_of(LEDGER)
-
-    @property
-    def size(self) -> int:
-        """Usable connections."""
-        return sum(node.pool.size for node in self._router.nodes.values())
-
-    @property
-    def in_use(self) -> int:
-        """Connections with at least one call under way."""
-        return sum(node.pool.in_use for node in self._router.nodes.values())
-
-    @property
-    def waiting(self) -> int:
-        """Calls without a connection."""
-        return sum(node.pool.waiting for node in self._router.nodes.values())
-
-    def execute(self, call: Call[T]) -> Deferred[T]:
-        """Send a call that may be sent more than once."""
-        return self._router.execute(self._slot, call)
 
 
 @implementer(IStore)
@@ -264,30 +236,3 @@ class ClusterStore:
 
 def _keys(names: Iterable[bytes]) -> set[bytes]:
     return {key for name in names if (key := key_in(name)) is not None}
-
-
-@implementer(IStreamClientEndpoint)
-class ClusterEndpoint:
-    """Connects to some node, as messages reach all of them; ``left`` are called when that one has left the Cluster."""
-
-    def __init__(self, router: Router, topology: ClusterTopology, endpoints: Endpoints) -> None:
-        self.left: list[Callable[[], object]] = []
-        self._router = router
-        self._topology = topology
-        self._endpoints = endpoints
-        self._at: Address | None = None
-        self._turn = 0
-        router.map.changed.append(self._changed)
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Fires with the connected protocol; another node is tried each time."""
-        slots = self._router.map.slots
-        nodes = slots.masters or self._topology.seeds
-        self._turn += 1
-        self._at = nodes[self._turn % len(nodes)]
-        return self._endpoints(self._topology.node(self._at)).connect(protocolFactory)
-
-    def _changed(self, slots: SlotMap) -> None:
-        if self._at is not None and self._at not in slots.nodes:
-            for tell in self.left:
-                tell()

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.interfaces import StoreError
+from caching_proxy.interfaces import StoreError, StoreUnavailable
 from caching_proxy.rules.store_topology import Address, ClusterTopology, shown
 from caching_proxy.store.redis.endpoint import Endpoints
 from caching_proxy.store.redis.one_shot import ask_once
@@ -43,9 +43,12 @@ class ClusterMap:
         self._answered_at = -inf
         self._problem: StoreError | None = None
         self._silent = False
+        self._stopped = False
 
     def refresh(self, first: Address | None = None) -> Deferred[None]:
         """Ask for the map, of ``first`` before others, unless that was just done; StoreError if nobody tells."""
+        if self._stopped:
+            return fail(StoreUnavailable("the store is stopping"))
         if self._asking is None and self._clock.seconds() - self._answered_at < PAUSE_SECONDS:
             return fail(self._problem) if self._problem is not None else succeed(None)
         done: Deferred[None] = Deferred(lambda cancelled: self._waiting.pop(cancelled, None))
@@ -62,8 +65,13 @@ class ClusterMap:
         self._answered_at = -inf
         await self.refresh()
 
+    def start(self) -> None:
+        """Ask again, after a stop."""
+        self._stopped = False
+
     def stop(self) -> None:
         """Ask no more; who waits for an answer is told so."""
+        self._stopped = True
         if self._asking is not None:
             self._asking.cancel()
 

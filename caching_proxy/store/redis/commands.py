@@ -56,6 +56,9 @@ class Call(Generic[T]):
     wanted: int = 1
     """How many replies make the answer."""
     if_lost: OnceLost = "fail"
+    place: bytes = b""
+    """Of a call that the store itself does not make: its key, which says to which node of a Cluster it goes; empty for
+    calls about the ledger."""
 
     answer: Deferred[T]
     connection: RedisConnection | None

@@ -66,6 +66,7 @@ class Router:
     def start(self) -> None:
         """Ask for the map and begin connecting."""
         self._running = True
+        self.map.start()
         self.look()
 
     def stop(self) -> Deferred[None]:

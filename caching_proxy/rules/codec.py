@@ -99,21 +99,27 @@ def decode(value: bytes, key: bytes) -> CacheEntry:
         key_at = start + _CONTENT.size
         if value[key_at : key_at + content[0]] != key:
             raise CodecError("written for another key")
-        return _whole(decode_outline(outline, key), value, key_at, content)
+        facts = _facts_in(outline, key)
+        return _entry(outline, key, facts, _rest(value, key_at, content, facts[_MISSING]))
     except StructError as error:
         raise CodecError("too short for what it says to hold") from error
 
 
 def decode_outline(outline: bytes, key: bytes) -> CacheEntry:
     """The outline of an entry for ``key``; CodecError, and nothing else, for bytes that are none."""
+    try:
+        return _entry(outline, key, _facts_in(outline, key), None)
+    except StructError as error:
+        raise CodecError("too short for what it says to hold") from error
+
+
+def _facts_in(outline: bytes, key: bytes) -> tuple[Any, ...]:
+    """The fixed numbers of an outline that is sealed for ``key``."""
     if len(outline) == len(PREAMBLE) and outline.startswith(MAGIC):
         raise UnknownVersion(f"version {outline[-1]}")
     if outline[:_SUM] != _seal(outline[_SUM:], key):
         raise CodecError("seal differs")
-    try:
-        return _outline(outline, key, _FACTS.unpack_from(outline, 2 * _SUM))
-    except StructError as error:
-        raise CodecError("too short for what it says to hold") from error
+    return _FACTS.unpack_from(outline, 2 * _SUM)
 
 
 def _check_preamble(value: bytes) -> None:
@@ -184,7 +190,14 @@ def _pairs(pairs: Selecting) -> bytes:
 # -- reading -------------------------------------------------------------------------------------
 
 
-def _outline(outline: bytes, key: bytes, facts: tuple[Any, ...]) -> CacheEntry:
+_Rest = tuple[bytes, bytes, Selecting, Tags, bytes]
+"""What a value adds to its outline: reason, head, selecting fields, tags, body."""
+
+_MISSING = 10  # which of the facts says how long the body is
+
+
+def _entry(outline: bytes, key: bytes, facts: tuple[Any, ...], rest: _Rest | None) -> CacheEntry:
+    """The entry with the rest of it, or without: an outline."""
     (
         status, received_at, initial_age, lifetime, while_revalidate, if_error, keep, flags, first, total,
         missing, scope_size, variant_size, language_size, names_size, head_size, asked_size, asked_count,
@@ -200,13 +213,19 @@ def _outline(outline: bytes, key: bytes, facts: tuple[Any, ...]) -> CacheEntry:
         raise CodecError("lengths do not add up")
     if not isfinite(received_at):
         raise CodecError("no time")
-    names = outline[names_at:head_at]
+    if rest is None:
+        names = outline[names_at:head_at]
+        selecting: Selecting = tuple([(name, None) for name in names.split(b",")]) if names else ()
+        rest = (b"", outline[head_at:asked_at], selecting, (), b"")
+    else:
+        missing = None
+    reason, head, selecting, tags, body = rest
     entry = CacheEntry(
         key,
         status,
-        b"",
-        outline[head_at:asked_at],
-        b"",
+        reason,
+        head,
+        body,
         received_at,
         initial_age,
         lifetime,
@@ -214,31 +233,29 @@ def _outline(outline: bytes, key: bytes, facts: tuple[Any, ...]) -> CacheEntry:
         if_error,
         keep,
         _FLAGS[flags] if flags < len(_FLAGS) else Flag(flags),
-        tuple([(name, None) for name in names.split(b",")]) if names else (),
+        selecting,
         None if first == _NONE else (first, None if total == _NONE else total),
         outline[scope_at:variant_at],
         asked,
         missing,
+        tags,
     )
-    entry.variant, entry.language = outline[variant_at:language_at], outline[language_at:names_at]
+    entry.keep_identifiers(outline[variant_at:language_at], outline[language_at:names_at])
     return entry
 
 
-def _whole(entry: CacheEntry, value: bytes, key_at: int, content: tuple[int, ...]) -> CacheEntry:
-    """What ``value`` adds to its outline."""
+def _rest(value: bytes, key_at: int, content: tuple[int, ...], length: int) -> _Rest:
+    """What ``value``, with a body of ``length`` bytes, adds to its outline."""
     key_size, reason_size, head_size, selecting_count = content
     reason_at = key_at + key_size
     head_at = reason_at + reason_size
     head_end = head_at + head_size
-    entry.reason, entry.head = value[reason_at:head_at], value[head_at:head_end]
-    entry.selecting, at = _selecting(value, head_end, selecting_count)
-    body_at = len(value) - (entry.missing or 0)
+    selecting, at = _selecting(value, head_end, selecting_count)
+    body_at = len(value) - length
     if body_at < at:
         raise CodecError("lengths do not add up")
-    if body_at > at:
-        entry.tags = _tags(value, at, body_at)
-    entry.body, entry.missing = value[body_at:], None
-    return entry
+    tags = _tags(value, at, body_at) if body_at > at else ()
+    return value[reason_at:head_at], value[head_at:head_end], selecting, tags, value[body_at:]
 
 
 def _tags(value: bytes, at: int, end: int) -> Tags:

@@ -8,6 +8,7 @@ from functools import lru_cache
 import attrs
 
 from caching_proxy.http.messages import Fields
+from caching_proxy.http.values import transient
 
 Selecting = tuple[tuple[bytes, bytes | None], ...]
 """What ``Vary`` named when the response was stored: lower-case field name → the request's lines joined with
@@ -53,7 +54,7 @@ class Asked:
 _known_fields = lru_cache(64)(Fields.decoded)  # several rules look at one entry, one after the other
 
 
-@attrs.define(slots=True, eq=False)
+@transient(slots=True, eq=False)
 class CacheEntry:
     """One stored response, made whole and never changed.
 
@@ -95,6 +96,13 @@ class CacheEntry:
         """The stored field lines. What was parsed is not kept with the entry: in a tier of thousands it would take
         more room than the head itself."""
         return _known_fields(self.head) if len(self.head) <= _REMEMBERED else Fields.decoded(self.head)
+
+    def keep_identifiers(self, variant: bytes | None = None, language: bytes | None = None) -> None:
+        """Keep what follows from the entry, so that it is worked out once."""
+        if variant is not None:
+            self.variant = variant  # type: ignore[misc]
+        if language is not None:
+            self.language = language  # type: ignore[misc]
 
     def with_body(self, body: bytes) -> CacheEntry:
         """The same with its body, for one that was begun when its head came."""

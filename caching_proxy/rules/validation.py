@@ -151,9 +151,9 @@ def freshen(
         return None
     renewed = make_entry(entry.key, asked, head, entry.body, verdict, policy, received_at, entry.scope)
     if TAG_FIELDS.isdisjoint(response.fields.index):  # a 304 need not repeat them
-        renewed.tags = tuple(dict.fromkeys((*entry.tags, *policy.tags)))
+        renewed = attrs.evolve(renewed, tags=tuple(dict.fromkeys((*entry.tags, *policy.tags))))
     if not entry.selecting and not renewed.selecting:
-        renewed.asked = entry.asked
+        renewed = attrs.evolve(renewed, asked=entry.asked)
     same_names = [name for name, _ in renewed.selecting] == [name for name, _ in entry.selecting]
     if same_names and matches(entry, request):
         return attrs.evolve(renewed, selecting=entry.selecting)

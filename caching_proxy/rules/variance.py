@@ -103,7 +103,8 @@ def variant_of(entry: CacheEntry) -> bytes:
     if known is None:
         flags = entry.flags  # to ask an IntFlag costs; most have none
         partial = bool(flags) and Flag.PARTIAL in flags
-        known = entry.variant = variant_id(entry.selecting, partial, entry.scope)
+        known = variant_id(entry.selecting, partial, entry.scope)
+        entry.keep_identifiers(variant=known)
     return known
 
 
@@ -142,7 +143,8 @@ def language_of(entry: CacheEntry) -> bytes:
     """
     known = entry.language
     if known is None:
-        known = entry.language = _language_of(entry)
+        known = _language_of(entry)
+        entry.keep_identifiers(language=known)
     return known
 
 
@@ -250,7 +252,7 @@ def outline_of(entry: CacheEntry) -> CacheEntry:
         selecting=tuple([(name, None) for name, _ in entry.selecting]),
         tags=(),
     )
-    outline.variant, outline.language = variant_of(entry), language_of(entry)
+    outline.keep_identifiers(variant_of(entry), language_of(entry))
     return outline
 
 

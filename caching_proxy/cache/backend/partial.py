@@ -44,10 +44,10 @@ class Completion:
         if part is None or rest is None:
             return None
         try:
-            rest.body = await response.body.collect(self._max_body)
+            body = await response.body.collect(self._max_body)
         except (BodyTooLarge, IncompleteBody):
             return None
-        whole = combine(part, rest)
+        whole = combine(part, rest.with_body(body))
         return whole if whole is not None and whole.part is None else None
 
     def _rest(self, backend_request: BackendRequest, part: CacheEntry, response: UpstreamResponse) -> CacheEntry | None:

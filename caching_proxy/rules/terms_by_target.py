@@ -22,7 +22,7 @@ from caching_proxy.rules.terms import Share, Terms
 MAX_SEARCHED = 8192
 """Bytes of a target up to which rules are looked for; a longer one is not stored where there are rules."""
 
-REMEMBERED_BYTES = 512 * 1024
+REMEMBERED_BYTES = 1024 * 1024
 """Bytes that a generation of remembered targets may take."""
 
 _PECULIAR = re.compile(rb"%|//|/\.|\\|;")

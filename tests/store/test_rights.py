@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from caching_proxy.interfaces import IStore, Overtaken, StoreForbidden
+from caching_proxy.interfaces import SCAN_ENDS, Fate, IStore, Overtaken, StoreForbidden
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.cache_url import parse_cache_url
 from caching_proxy.rules.store_topology import RedisTopology
@@ -72,6 +72,11 @@ async def everything(store: IStore) -> None:
         assert (await store.lookup(key)) is not None
         assert (await store.lookup(key, [b"v1"])) is not None
         assert await store.discard(key, b"v1")
+        await store.put(key, b"v3", b"value", HOUR, tags=[b"one", b"two"])
+        assert await store.soften([key], 1.0) == {key}
+    assert await store.soften_target(b"/x", 1.0) == {KEY, EDITOR}
+    for fate in (Fate.KEPT, Fate.STALE, Fate.DELETED):
+        assert sorted((await store.tagged(b"one", SCAN_ENDS, fate, 1.0)).keys) == [KEY, EDITOR]
     assert await store.held([KEY]) == {KEY}
     assert sorted(await walked(store, b"cache:")) == sorted([KEY, EDITOR])
     assert await store.delete([KEY]) == {KEY}

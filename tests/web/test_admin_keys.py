@@ -177,6 +177,14 @@ def test_variants_of_one_spelling_each():
     assert [each.get("scope") for each in shown] == [None, "/"]
 
 
+def test_tags_of_each_variant():
+    site = Site()
+    site.cache.held = [entry(tags=(b"item-1", b"\xc3\xa9", b"\xff")), entry(scope=b"/", received_at=NOW - 10)]
+    shown = site.post(b"/key", {"key": "k"}).json["cacheEntry"]
+    assert shown["tags"] == ["item-1", "é", "\udcff"]
+    assert [each.get("tags") for each in shown["variants"]] == [shown["tags"], None]
+
+
 def test_a_key_that_is_absent():
     request = Site().post(b"/key", {"key": "cache:GET:anonymous:/x"})
     assert (request.status, list(request.json)) == (404, ["error"])

@@ -20,7 +20,7 @@ from caching_proxy.store.redis.target_index import KNOWN_PREFIXES, index_key, ta
 
 TAGS, MARK = b"@", b"!"
 
-STEP = b"500"
+STEP = b"200"
 """Keys that a script looks at in one go: it holds up everybody."""
 
 _SOFTEN = b"""\

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from caching_proxy.http.messages import Fields
 from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.key import key_text
 
 _TEXTUAL = frozenset(
     (
@@ -32,6 +33,8 @@ def cache_entry(entries: Sequence[CacheEntry], now: float) -> dict[str, object]:
         "headers": headers(newest_first[0].fields),
         **_body(newest_first[0]),
     }
+    if newest_first[0].tags:
+        shown["tags"] = list(map(key_text, newest_first[0].tags))
     if len(newest_first) > 1:
         shown["variants"] = [variant(entry, now) for entry in newest_first]
     return shown
@@ -60,6 +63,8 @@ def variant(entry: CacheEntry, now: float) -> dict[str, object]:
     }
     if entry.scope:
         shown["scope"] = _text(entry.scope)
+    if entry.tags:
+        shown["tags"] = list(map(key_text, entry.tags))
     return shown
 
 

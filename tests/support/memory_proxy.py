@@ -27,6 +27,7 @@ from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.interfaces import (
     Fate,
     Identity,
+    ISiblings,
     IStore,
     ITokenVerifier,
     Scanned,
@@ -263,11 +264,15 @@ class MemoryProxy:
         tell: Tell | None = None,
         compress: tuple[bytes, ...] = (),
         run: Run = maybeDeferred,
+        siblings: ISiblings | None = None,
+        beside: MemoryProxy | None = None,
         **policy: Any,
     ) -> None:
-        self.clock = Clock()
-        self.clock.advance(START)
-        self.store = GatedStore(self.clock)
+        """``beside``: a proxy on the same store, by the same clock."""
+        self.clock = Clock() if beside is None else beside.clock
+        if beside is None:
+            self.clock.advance(START)
+        self.store = GatedStore(self.clock) if beside is None else beside.store
         self.backend = FakeUpstream()
         self.rules: tuple[Rule, ...] = ()
         self.interims: list[ResponseHead] = []
@@ -298,6 +303,8 @@ class MemoryProxy:
             clock=self.clock,
             tell=tell,
             run=run,
+            siblings=siblings,
+            own_store=beside is None,
         )
         self.cache = cache = build_cache(config, around)
         self.policy, self.keys, self.terms = cache.policy, cache.keys, cache.terms

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.app.compose import Proxy
 from caching_proxy.app.listen_errors import listener_refused
+from caching_proxy.app.store_parts import not_writable
 from caching_proxy.app.systemd import SILENT, Notifier
 from caching_proxy.server.listener import Listener, listen
 from caching_proxy.settings.parsers import SettingsError
@@ -61,6 +62,11 @@ class ProxyService(Service):
         self._open(settings.listen or (settings.host, settings.port), proxy.front)
         if proxy.admin_site is not None and settings.admin_port is not None:
             self._open((settings.admin_host, settings.admin_port), proxy.admin_site, "ADMIN_")
+        if proxy.journal is not None:
+            try:
+                proxy.journal.open()
+            except OSError as problem:
+                self._problem = self._problem or not_writable(settings, problem)
         if self._problem is not None:
             self._give_up(self._problem)
         DeferredList(self._opening).addCallback(self._announce)

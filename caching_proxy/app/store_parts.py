@@ -58,8 +58,13 @@ def make_journal(reactor: IReactorTime, settings: Settings) -> Journal | None:
     try:
         return Journal(reactor, Path(settings.state_dir).absolute())
     except OSError as problem:
-        allowed = f"a directory that can be written to ({problem.strerror or problem})"
-        raise SettingsError("STATE_DIR", settings.state_dir, allowed) from problem
+        raise not_writable(settings, problem) from problem
+
+
+def not_writable(settings: Settings, problem: OSError) -> SettingsError:
+    """Why there can be no journal."""
+    allowed = f"a directory that can be written to ({problem.strerror or problem})"
+    return SettingsError("STATE_DIR", settings.state_dir, allowed)
 
 
 def _store_config(reactor: IReactorTime, settings: Settings) -> StoreConfig:

@@ -34,11 +34,6 @@ class Entry:
     previous: bytes = UNKNOWN
 
 
-def first_mark(word: bytes) -> bytes:
-    """The mark of a ledger that was begun with ``word``: no invalidation."""
-    return b"0:" + word
-
-
 def number_of(mark: bytes) -> int:
     """The number in ``mark``; -1 if there is none."""
     digits = mark.partition(b":")[0]

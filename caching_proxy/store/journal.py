@@ -11,6 +11,7 @@ nobody has locked.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Sequence
@@ -33,8 +34,8 @@ MAX_BYTES = 16 * 1024 * 1024
 class Journal:
     """The invalidations in one file under ``directory``, which is made if it is not there.
 
-    ``found`` are those that earlier processes left. Opening it raises OSError where it cannot be written or locked.
-    ``reactor`` has the thread's results called back.
+    ``reactor`` has the thread's results called back. Raises OSError where nothing can be written; the file itself is
+    opened later, by the process that will write it.
     """
 
     def __init__(self, reactor: Any, directory: Path) -> None:
@@ -43,6 +44,16 @@ class Journal:
         self._directory = directory
         self._threads = ThreadPool(0, 1, "journal")
         self._running = False
+        self._file = -1
+        self._size = 0
+        self.path = directory
+        self.found: list[Invalidation] = []
+        """What earlier processes left, once it is open."""
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def open(self) -> None:
+        """Claim a file, and find what was left; raises OSError where that cannot be."""
         self._file, self.path = self._claim()
         self.found = self._read(self._file)
         self._size = self._file_size()
@@ -67,7 +78,7 @@ class Journal:
 
     def _in_thread(self, work: Callable[[], None]) -> Deferred[None]:
         if self._file < 0:
-            return fail(OSError("the journal is closed"))
+            return fail(OSError("the journal is not open"))
         if not self._running:
             self._running = True
             self._threads.start()

@@ -85,6 +85,27 @@ def test_the_next_process_carries_them_out_before_it_reads(
     assert "\ninvalidations_pending 0\n" in second.get("/metrics").body.decode()
 
 
+@pytest.mark.slow
+def test_each_worker_keeps_its_own_and_the_next_workers_carry_out_all(
+    start_proxy: StartProxy, backend: LiveBackend, server: RedisServer, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    first = started(start_proxy, backend, server, STATE_DIR=str(state), WORKERS="2")
+    filled(first, server)
+    server.cli("SAVE")
+    server.kill()
+    for pattern in KEYS.values():
+        assert invalidate(first, pattern)[0] == 503
+    first.stop()
+    assert sum(file.stat().st_size for file in state.iterdir()) > 0
+    second = started(start_proxy, backend, server, STATE_DIR=str(state), WORKERS="2")
+    wait_for(lambda: "of an earlier process" in second.log, "a line that says so")
+    server.start()
+    wait_for(lambda: not sum(file.stat().st_size for file in state.iterdir()), "empty journals")
+    assert {server.cli("EXISTS", f"cache:GET:anonymous:{target}") for target in KEYS} == {0}
+    assert server.cli("EXISTS", "cache:GET:anonymous:/not-concerned") == 1
+
+
 def test_without_a_directory_they_are_lost_with_the_process_and_it_says_so(
     start_proxy: StartProxy, backend: LiveBackend, server: RedisServer
 ) -> None:

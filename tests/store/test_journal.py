@@ -24,6 +24,7 @@ def journal_in(tmp_path: Path) -> Iterator[Callable[[], Journal]]:
 
     def make() -> Journal:
         made.append(Journal(reactor, tmp_path / "state" / "deep"))
+        made[-1].open()
         return made[-1]
 
     yield make
@@ -133,6 +134,11 @@ async def test_a_disk_that_takes_nothing_says_so(
         await journal.keep([X])
     monkeypatch.undo()
     await journal.keep([Y])
+
+
+def test_whoever_only_looks_whether_it_can_be_leaves_it_alone(tmp_path: Path) -> None:
+    Journal(reactor, tmp_path / "state")
+    assert list((tmp_path / "state").iterdir()) == []
 
 
 def test_where_it_cannot_be(tmp_path: Path) -> None:

@@ -195,13 +195,15 @@ async def test_two_buses_on_one_server(redis_server: RedisServer) -> None:
             await store.stop()
 
 
-@pytest.mark.parametrize("ledger", ["none", "of others", "foreign"])
+@pytest.mark.parametrize("ledger", ["none", "begun", "of others", "foreign"])
 @pytest_twisted.ensureDeferred
 async def test_what_is_kept_before_the_first_look_is_trusted_only_where_nobody_has_invalidated(
     store: RedisStore, redis_server: RedisServer, ledger: str
 ) -> None:
     if ledger == "of others":
         await store.mark(X)
+    elif ledger == "begun":
+        await since(store)
     elif ledger == "foreign":
         redis_server.cli("SET", LEDGER, "x")
     assert store.words is not None

@@ -28,7 +28,7 @@ from caching_proxy.interfaces import Fate, IStore, IUpstream, Overtaken, Scanned
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.codec import decode
 from caching_proxy.rules.key import KeyPolicy
-from caching_proxy.rules.ledger import UNKNOWN, first_mark, number_of
+from caching_proxy.rules.ledger import UNKNOWN, number_of
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.store.memory import MemoryStore
 from caching_proxy.store.redis.follower import Follower
@@ -120,7 +120,7 @@ class World:
     def mark(self, words: Words, invalidation: Invalidation) -> Marked:
         _, word, message = words.arguments(invalidation)
         previous = self.newest or b""
-        number = number_of(previous) + 1
+        number = max(number_of(previous), 0) + 1
         if not self.ledger:
             self.first = number
         mark = b"%d:%b" % (number, word)
@@ -133,7 +133,7 @@ class World:
     def since(self, known: bytes, word: bytes) -> list[bytes | None]:
         if not self.ledger:
             self.first = 0
-            self.enter(first_mark(word) + b" ")
+            self.enter(b"0:" + word + b" ")
         newest = self.newest
         assert newest is not None
         start, end = number_of(known), number_of(newest)

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import StoreError, StoreForbidden, Unreadable
 from caching_proxy.rules.bus_message import Invalidation
-from caching_proxy.rules.ledger import LEDGER_LENGTH, UNKNOWN, Entry, first_mark, missed, published
+from caching_proxy.rules.ledger import LEDGER_LENGTH, UNKNOWN, Entry, missed, number_of, published
 from caching_proxy.store.redis.commands import Ask
 from caching_proxy.store.redis.connection import RedisReply, checked, pack
 from caching_proxy.store.redis.ledger import LEDGER, Words
@@ -81,7 +81,7 @@ class Follower:
         if len(self._waiting) == 1:
             asked, word = self.seen or UNKNOWN, self._words.word()
             reading = Deferred.fromCoroutine(self._ask(asked, word))
-            reading.addCallback(self._read, asked, word).addErrback(self._not_read).addBoth(self._tell)
+            reading.addCallback(self._read, asked).addErrback(self._not_read).addBoth(self._tell)
         return done
 
     async def _ask(self, known: bytes, word: bytes) -> tuple[bytes, list[bytes | None]]:
@@ -97,13 +97,13 @@ class Follower:
         self.flushes += 1
         self._flush()
 
-    def _read(self, told: tuple[bytes, list[bytes | None]], asked: bytes, word: bytes) -> None:
+    def _read(self, told: tuple[bytes, list[bytes | None]], asked: bytes) -> None:
         newest, log = told
         if (self.seen or UNKNOWN) != asked:  # messages have brought us on meanwhile, so none is missing up to there
             return
         entries = missed(asked, newest, log)
-        if self.seen == UNKNOWN and newest == first_mark(word) and not self._heard_any:
-            self._advance(newest)  # there was no ledger as long as we live, so nobody has invalidated anything
+        if self.seen == UNKNOWN and number_of(newest) == 0 and not self._heard_any:
+            self._advance(newest)  # nobody has invalidated anything yet
         elif entries is None:
             self.flushes += asked != UNKNOWN
             self._flush()

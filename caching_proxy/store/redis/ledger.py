@@ -30,7 +30,7 @@ local function newest(ledger)
 end
 local function mark(ledger, channel, word, message)
   local last = newest(ledger) or ''
-  local n = number(last) + 1
+  local n = math.max(number(last), 0) + 1 -- 0 is the mark of a ledger without any
   local own = name(n) .. ':' .. word
   local entry = own .. ' ' .. (#message > %d and '?' or message)
   redis.call('HDEL', ledger, name(n - %d)) -- first: after it a server without memory takes the rest of the script

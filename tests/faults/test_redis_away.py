@@ -19,9 +19,10 @@ def hits(report: Report) -> bool:
 
 
 def no_slower(world: World, away: Report) -> None:
-    """Hot hits take at most twice as long; the load itself cannot tell less than some milliseconds apart."""
+    """Hot hits take at most twice as long. The load itself cannot tell less than some milliseconds apart, and less yet
+    where the machine makes it late."""
     world.note(f"p99 of hot hits {world.healthy.p99:.1f} ms before, {away.p99:.1f} ms meanwhile")
-    assert away.p99 <= max(2 * world.healthy.p99, 5) * SLACK
+    assert away.p99 <= max(2 * world.healthy.p99, 5, 4000 * away.lag) * SLACK
 
 
 def test_killed_and_started_again(world: World) -> None:

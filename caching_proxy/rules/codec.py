@@ -240,7 +240,8 @@ def _entry(outline: bytes, key: bytes, facts: tuple[Any, ...], rest: _Rest | Non
         missing,
         tags,
     )
-    entry.keep_identifiers(outline[variant_at:language_at], outline[language_at:names_at])
+    entry.variant = outline[variant_at:language_at]  # type: ignore[misc]  # as keep_identifiers does, for less
+    entry.language = outline[language_at:names_at]  # type: ignore[misc]
     return entry
 
 

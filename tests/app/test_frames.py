@@ -15,6 +15,7 @@ import pytest
 from support.frames import Counts, counts_of
 from support.scripted_redis import ProxyOnRedis, ScriptedRedis
 from support.whole_proxy import Client
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 ROW = re.compile(r"^\| (miss|hit in Redis|POST|hot hit, full path|hot hit) \| (\d+) \| (\d+) \|$", re.MULTILINE)
@@ -51,6 +52,19 @@ class Asking:
 
 @pytest.fixture(scope="module")
 def measured() -> Iterator[dict[str, Counts]]:
+    failures: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event:
+            failures.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield from _measured()
+    globalLogPublisher.removeObserver(observe)
+    assert failures == [], "the scripted Redis answers as scripts do"
+
+
+def _measured() -> Iterator[dict[str, Counts]]:
     redis = ScriptedRedis()
     first, second = ProxyOnRedis(redis), ProxyOnRedis(redis)
     redis.clock = first.clock

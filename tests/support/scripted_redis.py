@@ -27,11 +27,11 @@ class ScriptedRedis(Server):
             return b":%b\r\n" % self.entries[command[1]][2] if command[1] in self.entries else b":-2\r\n"
         if name in (b"EVALSHA", b"EVAL"):
             keys = int(command[2])
-            if len(command) > 5 + keys:  # of a write: these three follow the keys
+            if command[3].startswith(b"cache:"):  # of a write: these three follow the keys
                 field, value, ttl = command[3 + keys : 6 + keys]
                 self.entries[command[3]] = (field, value, ttl)
                 return b":0\r\n"
-            return b"*2\r\n:0\r\n*0\r\n"  # of dropping a target: no roles, no keys
+            return b"*3\r\n:0\r\n*0\r\n*0\r\n"  # of dropping a target: no roles, no keys, no mark
         return None
 
 

@@ -89,6 +89,19 @@ def test_without_sentinels_the_master_stays(
     assert "CIRCUIT_OPEN" not in proxy.log
 
 
+def test_tls_to_sentinels_and_master(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    with SentinelGroup(tls=True) as group:
+        where = {"BACKEND_URL": backend.url, "CACHE_URL": group.url, "ADMIN_AUTH": "none", **FROM_REDIS}
+        proxy = start_proxy(CACHE_CA_FILE=str(group.servers[0].ca_path), **where)
+        wait_for(lambda: hit(proxy, "/tls"), "a hit")
+        group.servers[0].kill()
+        group.wait_for_promotion()
+        wait_for(lambda: hit(proxy, "/tls"), "hits again")
+        stranger = start_proxy(**where)
+        assert stranger.get("/tls").status == 200
+        wait_for(lambda: "certificate verify failed" in stranger.log, "a refusal")
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"), [({"password": "other"}, "WRONGPASS"), ({"sentinel_password": "other"}, "WRONGPASS")]
 )

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 from support.proxy_process import free_port, wait_for
-from support.redis_server import RedisClient, RedisServer
+from support.redis_server import RedisClient, RedisServer, share_certificates
 
 NAME = "the-master"
 
@@ -27,6 +27,15 @@ sentinel monitor {name} 127.0.0.1 {master} 2
 sentinel down-after-milliseconds {name} 500
 sentinel failover-timeout {name} 2000
 sentinel parallel-syncs {name} 1
+"""
+
+
+TLS = """\
+tls-replication yes
+tls-auth-clients no
+tls-cert-file {path}/server.pem
+tls-key-file {path}/server.key
+tls-ca-cert-file {path}/ca.pem
 """
 
 
@@ -46,14 +55,20 @@ def role(server: RedisServer) -> object:
 class SentinelGroup:
     """``servers`` are the first master and its replica, which have ``password``; Sentinels have the other."""
 
-    def __init__(self, password: str | None = None, sentinel_password: str | None = None) -> None:
+    def __init__(self, password: str | None = None, sentinel_password: str | None = None, tls: bool = False) -> None:
         self._binary = needs_sentinel()
         self.password, self.sentinel_password = password, sentinel_password
         options = {"repl_diskless_sync_delay": "0", "repl_ping_replica_period": "1"}
         if password is not None:
             options["masterauth"] = password
-        first = RedisServer(requirepass=password, **options)
-        self.servers = [first, RedisServer(requirepass=password, replicaof=f"127.0.0.1 {first.port}", **options)]
+        if tls:
+            options["tls_replication"] = "yes"
+        first = RedisServer(requirepass=password, tls=tls, **options)
+        second = RedisServer(requirepass=password, tls=tls, replicaof=f"127.0.0.1 {first.port}", **options)
+        self.servers = [first, second]
+        self._tls = tls
+        if tls:
+            share_certificates(self.servers)
         self.ports = [free_port() for _ in range(3)]
         self._directory = Path(tempfile.mkdtemp(prefix="sentinels-"))
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -63,7 +78,8 @@ class SentinelGroup:
         """What to set ``CACHE_URL`` to."""
         login = f":{quote(self.password)}@" if self.password is not None else ""
         query = f"?sentinel_password={self.sentinel_password}" if self.sentinel_password is not None else ""
-        return f"redis+sentinel://{login}{','.join(f'127.0.0.1:{port}' for port in self.ports)}/{NAME}{query}"
+        scheme = "rediss" if self._tls else "redis"
+        return f"{scheme}+sentinel://{login}{','.join(f'127.0.0.1:{port}' for port in self.ports)}/{NAME}{query}"
 
     def __enter__(self) -> SentinelGroup:
         try:
@@ -84,6 +100,8 @@ class SentinelGroup:
                 config += f"sentinel auth-pass {NAME} {self.password}\n"
             if self.sentinel_password is not None:
                 config += f"requirepass {self.sentinel_password}\n"
+            if self._tls:
+                config = config.replace("port ", "port 0\ntls-port ", 1) + TLS.format(path=self.servers[0].directory)
             path = self._directory / f"{port}.conf"
             path.write_text(config)
             self._processes.append(subprocess.Popen([self._binary, str(path)], stdout=subprocess.DEVNULL))
@@ -91,6 +109,9 @@ class SentinelGroup:
         return self
 
     def _ready(self) -> bool:
+        if self._tls:  # our client speaks none; each writes down what it knows
+            known = [(self._directory / f"{port}.conf").read_text() for port in self.ports]
+            return all(text.count("known-sentinel") == 2 and "known-replica" in text for text in known)
         return all(map(self._knows_all, self.ports))
 
     def run(self, port: int, *command: str) -> object:

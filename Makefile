@@ -1,5 +1,5 @@
 # Everything that is done with the project; each target builds what it needs in $(VENV).
-#   make install | run | test | test-bounds | test-faults | soak | test-fast | test-all | lint | docs | changelog | lock | fuzz | audit | clean
+#   make install | run | test | test-bounds | test-faults | soak | test-fast | test-all | lint | docs | changelog | lock | fuzz | test-openapi | audit | clean
 
 VENV ?= .venv
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] < (3, 11))
@@ -98,7 +98,7 @@ clean:
 	find caching_proxy examples tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Tools that only these targets need; none is in a lock, and any may be missing from an index.
-fuzz audit changelog: TOOLS = .venv-tools
+fuzz audit changelog test-openapi: TOOLS = .venv-tools
 
 # Every parser for SECONDS in all; what is found is kept under tests/fuzz/regressions and fails the next `make test`.
 SECONDS ?= 60
@@ -109,6 +109,13 @@ fuzz: $(VENV)/.test
 	! $(TOOLS)/bin/python -c 'import atheris' 2>/dev/null \
 		|| PYTHONPATH=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
 		$(TOOLS)/bin/python tests/fuzz/run.py $(SECONDS) $(HARNESSES)
+
+# The admin endpoints of a running proxy against openapi.json.
+test-openapi: $(VENV)/.installed $(VENV)/.test
+	@$(BIN)/python -c 'import venv; venv.create("$(TOOLS)", with_pip=True)'
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install schemathesis \
+		|| { echo "test-openapi: skipped, schemathesis cannot be installed from this index" >&2; exit 0; }; \
+	$(BIN)/python -m pytest tests/live/test_openapi_live.py $(PYTEST_ARGS)
 
 # Known vulnerabilities in what is installed for production.
 audit: $(VENV)/.created
@@ -125,7 +132,7 @@ changelog: $(VENV)/.created
 	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install towncrier
 	@$(TOOLS)/bin/towncrier build --yes --version $(VERSION)
 
-.PHONY: fuzz audit changelog
+.PHONY: fuzz audit changelog test-openapi
 
 $(VENV)/.bench: $(VENV)/.created requirements/bench.lock
 	$(PIP) --require-hashes -r requirements/bench.lock

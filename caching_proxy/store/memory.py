@@ -192,7 +192,7 @@ class MemoryStore:
         return self.soften(list(self._targets.get(target, ())), moment)
 
     def scan(self, cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
-        if not cursor.isdigit() or len(cursor) > 9:
+        if not cursor.isdigit() or len(cursor) > 20:
             return fail(StoreError("invalid cursor"))
         keys, after = self._buckets.step(int(cursor), SCAN_STEP)
         now = self._clock.seconds()

@@ -237,6 +237,7 @@ def test_why_of_another_host():
         {},
         {"url": ""},
         {"url": 1},
+        {"url": "/", "header": {"Cookie": "a=b"}},
         {"url": "/a b"},
         {"url": "/a\r\nX: y"},
         {"url": "x"},

@@ -39,6 +39,8 @@ class Asked:
 
 def asked(member: dict[str, object], request: AdminRequest) -> Asked:
     """The request that ``member`` describes, read by the very parser of requests; raises :class:`RequestRefused`."""
+    if unknown := sorted(member.keys() - {"url", "method", "headers"}):  # misspelt, it would explain another request
+        raise RequestRefused(400, f'"{unknown[0]}" is unknown; there are "url", "method" and "headers"')
     url, method = _text(member, "url", None), _text(member, "method", "GET")
     absolute = _ABSOLUTE.match(url)
     scheme = request.scheme if absolute is None else absolute[1].lower()

@@ -1,5 +1,6 @@
 # Everything that is done with the project; each target builds what it needs in $(VENV).
-#   make install | run | test | test-bounds | test-faults | soak | test-fast | test-all | lint | docs | changelog | lock | fuzz | test-openapi | audit | clean
+#   make install | run | test | test-bounds | test-faults | soak | test-fast | test-all | lint | docs | changelog | lock | fuzz | audit | clean
+#   make test-openapi | docs-site | release
 
 VENV ?= .venv
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] < (3, 11))
@@ -98,7 +99,7 @@ clean:
 	find caching_proxy examples tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Tools that only these targets need; none is in a lock, and any may be missing from an index.
-fuzz audit changelog test-openapi: TOOLS = .venv-tools
+fuzz audit changelog release test-openapi: TOOLS = .venv-tools
 
 # Every parser for SECONDS in all; what is found is kept under tests/fuzz/regressions and fails the next `make test`.
 SECONDS ?= 60
@@ -125,6 +126,10 @@ audit: $(VENV)/.created
 	! $(TOOLS)/bin/python -c 'import pip_audit' 2>/dev/null \
 		|| $(TOOLS)/bin/python -m pip_audit --require-hashes --disable-pip -r requirements/run.lock
 
+# sdist and wheel in dist/, checked, installed in a bare environment and removed again; nothing is uploaded.
+release: $(VENV)/.created
+	@.ci/release $(BIN)/python $(TOOLS)
+
 # The fragments of changelog.d become the section of VERSION in CHANGELOG.md.
 VERSION ?= $(shell sed -n 's/^version = //p' setup.cfg)
 changelog: $(VENV)/.created
@@ -132,7 +137,7 @@ changelog: $(VENV)/.created
 	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install towncrier
 	@$(TOOLS)/bin/towncrier build --yes --version $(VERSION)
 
-.PHONY: fuzz audit changelog test-openapi
+.PHONY: fuzz audit changelog release test-openapi
 
 $(VENV)/.bench: $(VENV)/.created requirements/bench.lock
 	$(PIP) --require-hashes -r requirements/bench.lock

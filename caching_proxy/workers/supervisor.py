@@ -178,6 +178,8 @@ class Supervisor:
 
         The old ones have ``grace`` seconds to finish what they are at.
         """
+        if self._stopping:
+            return
         if self._reloading is not None:
             self._fail_reload("another one was asked for")
         self._generations += 1

@@ -294,3 +294,13 @@ def test_a_death_during_a_reload_is_replaced_by_the_old_and_that_by_the_new(stag
         process.serve()
     assert between.killed, "it had not begun"
     assert [process.sources for process in stage.running if not process.worker.leaving] == ["second"] * 2
+
+
+def test_no_reload_at_the_end(stage: Stage) -> None:
+    stage.start()
+    stage.supervisor.stop(10)
+    stage.supervisor.reload("second", 8)
+    assert len(stage.processes) == 2
+    for process in stage.processes:
+        process.end("exit status 0")
+    assert not stage.clock.getDelayedCalls()

@@ -30,6 +30,7 @@ from caching_proxy.interfaces import UpstreamProtocolError
 from caching_proxy.rules.bus_message import Invalidation, decode, encode
 from caching_proxy.rules.cache_status import forwarded_as
 from caching_proxy.rules.cookies import names_session
+from caching_proxy.rules.encodings import preferred, varying
 from caching_proxy.rules.entry import Asked, CacheEntry
 from caching_proxy.rules.listing import take
 from caching_proxy.rules.locations import client_origin, for_client
@@ -251,6 +252,8 @@ DIRECT: dict[str, Callable[[int], Callable[[], object]]] = {
     ),
     "upgraded": lambda n: lambda: switching_to_client(Fields([(b"Upgrade", b"websocket")] * n)),
     "language": lambda n: lambda: preferred_language(b"a;q=0.1," * n + b"b"),
+    "coding": lambda n: lambda: preferred([b"a;q=0.1," * n + b"gzip"], (b"gzip", b"br")),
+    "Vary of codings": lambda n: lambda: varying(Fields([(b"Vary", b"a," * n)] * 2)),
     "language asked": lambda n: (
         lambda: language_asked(Fields([(b"Accept-Language", b"a;q=0.1," * n + b"b")]), NAMES, b"")
     ),

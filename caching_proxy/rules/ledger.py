@@ -7,7 +7,7 @@ An *entry* of the ledger is a mark, a blank, and the message. What is published 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -18,6 +18,9 @@ UNKNOWN = b""
 
 LEDGER_LENGTH = 1000
 """Invalidations that a ledger remembers."""
+
+MAX_PATTERNS = 50
+"""Patterns that are applied one by one when many invalidations were missed; more are taken for everything."""
 
 MAX_ENTRY_BYTES = 8192
 """A longer message is remembered as an invalidation of everything."""
@@ -69,3 +72,16 @@ def missed(known: bytes, newest: bytes, log: Sequence[bytes | None]) -> tuple[En
             return None
         entries.append(Entry(mark, *decode(message)) if number > first else Entry(mark, b"", EVERYTHING))
     return tuple(entries[1:]) if entries[0].mark == known and entries[-1].mark == newest else None
+
+
+def merged(invalidations: Iterable[Invalidation]) -> Invalidation:
+    """One that covers what all of these do, perhaps more: to apply a thousand patterns one after another takes long."""
+    targets, keys, patterns, tags = dict[bytes, None](), dict[bytes, None](), dict[bytes, None](), dict[bytes, None]()
+    for each in invalidations:
+        targets.update(dict.fromkeys(each.targets))
+        keys.update(dict.fromkeys(each.keys))
+        patterns.update(dict.fromkeys(each.patterns))
+        tags.update(dict.fromkeys(each.tags))
+    if len(patterns) > MAX_PATTERNS:
+        return EVERYTHING
+    return Invalidation(tuple(targets), tuple(keys), tuple(patterns), tuple(tags))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caching_proxy.rules.bus_message import EVERYTHING, Invalidation, encode
-from caching_proxy.rules.ledger import UNKNOWN, Entry, missed, number_of, published
+from caching_proxy.rules.ledger import MAX_PATTERNS, UNKNOWN, Entry, merged, missed, number_of, published
 
 X, Y = Invalidation(targets=(b"/x",)), Invalidation(patterns=(b"cache:*:/y",))
 
@@ -77,3 +77,25 @@ def test_what_was_published(payload: bytes, expected: Entry) -> None:
 )
 def test_numbers(word: bytes, number: int) -> None:
     assert number_of(word) == number
+
+
+def patterns(count: int) -> list[Invalidation]:
+    return [Invalidation(patterns=(b"cache:*:/%d" % n,)) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("several", "one"),
+    [
+        ([X], X),
+        ([X, Y, X], Invalidation(targets=(b"/x",), patterns=(b"cache:*:/y",))),
+        (
+            [Invalidation(keys=(b"k",), tags=(b"t",)), Invalidation(keys=(b"l", b"k"), tags=(b"u",))],
+            Invalidation(keys=(b"k", b"l"), tags=(b"t", b"u")),
+        ),
+        (patterns(1) * 100, patterns(1)[0]),
+        (patterns(MAX_PATTERNS + 1), EVERYTHING),
+        ([EVERYTHING, X], Invalidation(targets=(b"/x",), patterns=EVERYTHING.patterns)),
+    ],
+)
+def test_several_as_one(several: list[Invalidation], one: Invalidation) -> None:
+    assert merged(several) == one

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import StoreError, StoreForbidden, Unreadable
 from caching_proxy.rules.bus_message import Invalidation
-from caching_proxy.rules.ledger import LEDGER_LENGTH, UNKNOWN, Entry, missed, number_of, published
+from caching_proxy.rules.ledger import LEDGER_LENGTH, UNKNOWN, Entry, merged, missed, number_of, published
 from caching_proxy.store.redis.commands import Ask
 from caching_proxy.store.redis.connection import RedisReply, checked, pack
 from caching_proxy.store.redis.ledger import LEDGER, Words
@@ -109,8 +109,11 @@ class Follower:
             self._flush()
             self._advance(newest)
         else:
+            others = [entry.invalidation for entry in entries if entry.origin != self._words.origin]
+            if others:
+                self.received += len(others)
+                self._apply(merged(others))
             for entry in entries:
-                self._take(entry)
                 self._advance(entry.mark)
 
     def _take(self, entry: Entry) -> None:

@@ -76,6 +76,8 @@ class ClusterStore:
         self, key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None, tags: Sequence[bytes]
     ) -> None:
         name = name_of(key)
+        if since is not None and await self._newest() != since:
+            raise Overtaken("there was an invalidation that this write does not know of")
         if tags:
             await self._tags.enter(key, tags, ttl_ms)
         await self.router.run(slot_of(name), lambda store: store.put(name, field, value, ttl_ms, None, tags))
@@ -88,13 +90,17 @@ class ClusterStore:
         Whoever invalidates enters that before he deletes: what his deletion missed, as it was written later, finds it.
         """
         try:
-            newest = await self.pool.execute(Ask(_NEWEST, 1, lambda replies: checked(replies[0]), "retry"))
+            newest = await self._newest()
         except (StoreError, CancelledError):
             self.discard(key, field).addErrback(lambda failure: failure.trap(StoreError, CancelledError))
             raise
         if newest != since:
             await self.discard(key, field)
             raise Overtaken("there was an invalidation that this write did not know of")
+
+    def _newest(self) -> Deferred[RedisReply]:
+        """The newest mark in the ledger."""
+        return self.pool.execute(Ask(_NEWEST, 1, lambda replies: checked(replies[0]), "retry"))
 
     def mark(self, invalidation: Invalidation) -> Deferred[None]:
         if self.words is None:

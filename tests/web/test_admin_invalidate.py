@@ -107,6 +107,13 @@ def test_dry_runs_that_are_refused(dry):
     assert site.cache.calls == []
 
 
+@pytest.mark.parametrize("name", ["dry-run", "dryRun", "Soft", "patterns", ""])
+def test_a_member_that_is_not_known_is_refused_for_it_may_have_meant_less(name):
+    site = Site()
+    request = site.post(b"/invalidate", {"pattern": "cache:*", name: True})
+    assert (request.status, "is not known here" in request.json["error"]) == (400, True)
+
+
 def test_a_tally_tells_keys_apart_as_long_as_it_can(monkeypatch):
     monkeypatch.setattr(invalidate, "MOST_TOLD_APART", 3)
     tally = invalidate.Tally()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import attrs
@@ -16,6 +17,7 @@ from caching_proxy.web.admin.cache import MAX_PATTERN_BYTES, encoded, stored, te
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, RequestRefused, json_object, json_reply
 from caching_proxy.web.admin.services import AdminResource, AdminServices
 
+MEMBERS = ("pattern", "tags", "soft", "dry_run")
 MAX_TAGS = 1000
 SAMPLE = 100
 """Keys that a dry run names."""
@@ -134,6 +136,9 @@ def _postponed(error: StoreError) -> RequestRefused:
 
 
 def _wish(asked: dict[str, object]) -> Wish:
+    for name in asked:
+        if name not in MEMBERS:  # "dry-run" would invalidate what was only to be looked at
+            raise RequestRefused(400, f"{json.dumps(name[:50])} is not known here; known are {', '.join(MEMBERS)}")
     soft, dry = _flag(asked, "soft"), _flag(asked, "dry_run")
     if "tags" in asked:
         if "pattern" in asked:

@@ -95,11 +95,11 @@ lock: $(VENV)/.created
 	$(COMPILE) --extra bench -c requirements/test.lock -o requirements/bench.lock setup.cfg
 
 clean:
-	rm -rf $(VENV) .venv-3.1* .venv-tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-3.1* .venv-tools build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find caching_proxy examples tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Tools that only these targets need; none is in a lock, and any may be missing from an index.
-fuzz audit changelog release test-openapi: TOOLS = .venv-tools
+fuzz audit changelog docs-site release test-openapi: TOOLS = .venv-tools
 
 # Every parser for SECONDS in all; what is found is kept under tests/fuzz/regressions and fails the next `make test`.
 SECONDS ?= 60
@@ -126,6 +126,12 @@ audit: $(VENV)/.created
 	! $(TOOLS)/bin/python -c 'import pip_audit' 2>/dev/null \
 		|| $(TOOLS)/bin/python -m pip_audit --require-hashes --disable-pip -r requirements/run.lock
 
+# docs/ as a site in site/; fails on a link or an anchor that leads nowhere.
+docs-site: $(VENV)/.created
+	@$(BIN)/python -c 'import venv; venv.create("$(TOOLS)", with_pip=True)'
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install 'mkdocs<2' mkdocs-material
+	@NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs build --strict --quiet
+
 # sdist and wheel in dist/, checked, installed in a bare environment and removed again; nothing is uploaded.
 release: $(VENV)/.created
 	@.ci/release $(BIN)/python $(TOOLS)
@@ -137,7 +143,7 @@ changelog: $(VENV)/.created
 	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install towncrier
 	@$(TOOLS)/bin/towncrier build --yes --version $(VERSION)
 
-.PHONY: fuzz audit changelog release test-openapi
+.PHONY: fuzz audit changelog docs-site release test-openapi
 
 $(VENV)/.bench: $(VENV)/.created requirements/bench.lock
 	$(PIP) --require-hashes -r requirements/bench.lock

@@ -67,7 +67,11 @@ class Stage:
         self.given_up: list[str] = []
         self.cannot_start = False
         archive = Archive(lambda: Snapshot("supervisor", 0, {}))
-        self.supervisor = Supervisor(self.clock, 2, self._spawn, self.given_up.append, archive)
+        self.settled = 0
+        self.supervisor = Supervisor(self.clock, 2, self._spawn, self.given_up.append, archive, self._settle)
+
+    def _settle(self) -> None:
+        self.settled += 1
 
     def _spawn(self, *arguments: Any) -> FakeProcess:
         if self.cannot_start:
@@ -294,6 +298,25 @@ def test_a_death_during_a_reload_is_replaced_by_the_old_and_that_by_the_new(stag
         process.serve()
     assert between.killed, "it had not begun"
     assert [process.sources for process in stage.running if not process.worker.leaving] == ["second"] * 2
+
+
+def test_it_says_when_all_serve_and_how_each_reload_is_over(stage: Stage, logged_errors: LoggedErrors) -> None:
+    stage.supervisor.start("first")
+    first, second = stage.processes
+    first.serve()
+    assert stage.settled == 0
+    second.serve()
+    assert stage.settled == 1
+    stage.supervisor.reload("second", 8)
+    third, fourth = stage.processes[2:]
+    third.serve()
+    assert stage.settled == 1
+    fourth.serve()
+    assert stage.settled == 2
+    stage.supervisor.reload("third", 8)
+    stage.processes[-1].end()
+    assert stage.settled == 3
+    assert logged_errors.flush()
 
 
 def test_no_reload_at_the_end(stage: Stage) -> None:

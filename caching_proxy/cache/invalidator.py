@@ -17,7 +17,6 @@ that wait share one, and it goes in slices, so that nobody stands behind it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
 from itertools import chain
 
 from twisted.internet.defer import Deferred
@@ -27,7 +26,8 @@ from twisted.python.failure import Failure
 
 from caching_proxy.cache.flights import SingleFlight
 from caching_proxy.cache.keeper import Keeper
-from caching_proxy.cache.leases import NEVER, KeyTest, Leases
+from caching_proxy.cache.leases import NEVER, Leases
+from caching_proxy.cache.memory import Memory
 from caching_proxy.cache.pending import (
     TAG,
     TARGET,
@@ -47,13 +47,11 @@ from caching_proxy.cache.pending import (
 )
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
-from caching_proxy.cache.tiers.sweeper import Sweeper
 from caching_proxy.cache.walk import change_matching, change_tagged, told_before_and_after
 from caching_proxy.interfaces import IJournal, IStore, Postponed, StoreError
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import literal
 from caching_proxy.rules.invalidation_rules import target_for_all
-from caching_proxy.rules.key import target_in
 from caching_proxy.rules.pattern_set import PatternSet
 
 RETRY_SECONDS = 1.0
@@ -81,11 +79,8 @@ class Invalidator:
         journal: IJournal | None = None,
         shared: bool = False,
     ) -> None:
-        self._hot = hot
-        self._burst = burst
-        self._sweepers = (Sweeper(hot, clock), Sweeper(burst, clock))
+        self._memory = Memory(hot, burst, leases, flights, clock)
         self._leases = leases
-        self._flights = flights
         self._store = store
         self._clock = clock
         self._observe = observe
@@ -148,7 +143,7 @@ class Invalidator:
         or fails with.
         """
 
-        self._add(of_target(target, *self._drop_target(target), soft), on_done)
+        self._add(of_target(target, *self._memory.drop_target(target), soft), on_done)
 
     def purge_key(self, key: bytes) -> None:
         """Remove one key that could not be put right in the store; tried until it succeeds."""
@@ -157,13 +152,13 @@ class Invalidator:
     def carried_out_elsewhere(self, invalidation: Invalidation) -> None:
         """Another proxy had the store carry this out."""
         for target in invalidation.targets:
-            self._drop_target(target)
+            self._memory.drop_target(target)
         for key in invalidation.keys:
-            self._drop_key(key)
+            self._memory.drop_key(key)
         if invalidation.patterns:
-            self._drop_matching(PatternSet(*invalidation.patterns))
+            self._memory.drop_matching(PatternSet(*invalidation.patterns))
         if invalidation.tags:
-            self._drop_tagged(invalidation.tags)
+            self._memory.drop_tagged(invalidation.tags)
 
     def restore(self, invalidations: Iterable[Invalidation]) -> None:
         """Carry out what an earlier process left in the journal; until then it holds as if it were made now."""
@@ -172,9 +167,7 @@ class Invalidator:
 
     def forget(self) -> None:
         """Other proxies may have invalidated anything: empty the memory tiers, void all work under way."""
-        self._void(lambda key: True)
-        self._hot.clear()
-        self._burst.clear()
+        self._memory.clear()
 
     def invalid_before(self, key: bytes) -> float:
         """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
@@ -192,7 +185,7 @@ class Invalidator:
 
     @property
     def pending(self) -> int:
-        """Invalidations that the store has not revalidated."""
+        """Invalidations that the store has not confirmed."""
         return len(self._waiting) + len(self._working) + len(self._passing)
 
     def _hidden_since(self, key: bytes, moment: float) -> float:
@@ -225,79 +218,26 @@ class Invalidator:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for sweeper in self._sweepers:
-            sweeper.stop()
+        self._memory.stop()
         if self._walk is not None:
             self._walk.cancel()
         for pending in list(self._working):
             if pending.work is not None:
                 pending.work.cancel()
-        self._disappoint(Failure(StoreError("stopped before the store was on_done")))
+        self._disappoint(Failure(StoreError("stopped before the store was told")))
 
-    # -- in this process -----------------------------------------------------------------------------
-
-    def _void(self, matches: KeyTest) -> float:
-        """Void work under way; the moment from which that holds."""
-        now = self._clock.seconds()
-        if len(self._leases):
-            self._flights.forget(self._leases.void(matches, now))
-        return now
-
-    def _drop_target(self, target: bytes) -> tuple[float, set[bytes]]:
-        """From when on it is gone from memory, and the keys that were there."""
-        matches = partial(_is_for, target)
-        removed = {*self._hot.remove_target(target), *self._burst.remove_target(target)}
-        return self._void(matches), removed
-
-    def _drop_key(self, key: bytes) -> tuple[float, bool]:
-        """From when on it is gone from memory, and whether it was there."""
-        return self._void(key.__eq__), self._hot.remove(key) | self._burst.remove(key)
-
-    def _drop_tagged(self, tags: Collection[bytes]) -> tuple[float, Swept]:
-        """From when on memory gives out nothing that carries one of ``tags``, and the sweeps that remove it."""
-        now, swept = self._clock.seconds(), Swept(len(self._sweepers))
-        self._flights.forget(self._leases.void_tags(tags, now))
-        hot, burst = self._sweepers
-        hot.begin(self._hot.take_tagged(tags), swept.over)
-        burst.begin(self._burst.take_tagged(tags), swept.over)
-        return now, swept
-
-    def _drop_matching(self, patterns: PatternSet) -> tuple[float, Swept]:
-        """From when on memory gives out nothing that matches, and the sweeps that remove it."""
-        now, swept = self._void(patterns), Swept(len(self._sweepers))
-        for sweeper in self._sweepers:
-            sweeper.begin(patterns, swept.over)
-        return now, swept
-
-    def _drop_what_was_read(self, over: Pending) -> None:
-        """Forget what came from a shared store before that had carried it out: another proxy may have stored there
-        what it asked the backend for before, and received after, the invalidation was made."""
-        if not self._shared or not over.counted:
-            return
-        subject = over.subject
-        if isinstance(subject, PatternSet):
-            self._leases.outdate_matching(subject)
-            for sweeper in self._sweepers:
-                sweeper.begin(subject, _nobody)
-        elif over.is_for(TAG):
-            self._drop_tagged((subject,))
-        elif over.is_for(TARGET):
-            self._leases.outdate_matching(partial(_is_for, subject))
-            self._hot.remove_target(subject)
-            self._burst.remove_target(subject)
-        else:
-            self._leases.outdate(subject)
-            self._hot.remove(subject)
-            self._burst.remove(subject)
+    def _forget_what_was_read(self, over: Pending) -> None:
+        if self._shared and over.counted:
+            self._memory.drop_what_was_read(over)
 
     def _invalidate_key(self, key: bytes, on_done: OnDone, counted: bool = True, soft: bool = False) -> None:
-        at, removed = self._drop_key(key)
+        at, removed = self._memory.drop_key(key)
         self._add(of_key(key, at, {key} if removed else set(), counted, soft), on_done)
 
     def _invalidate_tags(self, tags: Collection[bytes], on_done: Callable[[], OnDone], soft: bool) -> None:
         """Each tag is one invalidation, with an ``on_done`` of its own; all leave memory together."""
         swept: Swept | None
-        at, swept = self._drop_tagged(tags)
+        at, swept = self._memory.drop_tagged(tags)
         for tag in tags:
             pending = of_tag(tag, at, soft)
             if swept is not None:  # what left memory counts once
@@ -309,7 +249,7 @@ class Invalidator:
     def _invalidate_groups(self, groups: list[tuple[tuple[bytes, ...], OnDone]], soft: bool = False) -> None:
         """Each group of patterns is one invalidation; all are swept together."""
         union = PatternSet(*dict.fromkeys(chain.from_iterable(patterns for patterns, _ in groups)))
-        now, swept = self._drop_matching(union)
+        now, swept = self._memory.drop_matching(union)
         for patterns, on_done in groups:
             pending = of_patterns(PatternSet(*patterns), now, soft)
             pending.sweeps.append(swept)
@@ -386,7 +326,7 @@ class Invalidator:
     def _walked(self) -> None:
         over, self._passing, self._walk = self._passing, [], None
         for pending in over:
-            self._drop_what_was_read(pending)
+            self._forget_what_was_read(pending)
             self._count(pending)
         self._carry_on()
 
@@ -402,7 +342,7 @@ class Invalidator:
         pending.removed = either(pending.removed, gone)
         if pending.is_for(TAG) and isinstance(pending.subject, bytes):
             self._leases.remove_tags((pending.subject,), pending.at)
-        self._drop_what_was_read(pending)
+        self._forget_what_was_read(pending)
         self._count(pending)
         self._carry_on()
 
@@ -435,7 +375,7 @@ class Invalidator:
     def _try_later(self, failure: Failure, what: str) -> None:
         self._failures += 1
         if self._stopped:
-            failure = Failure(StoreError("stopped before the store was on_done"))
+            failure = Failure(StoreError("stopped before the store was told"))
         else:
             if not failure.check(StoreError):
                 self._log.failure("invalidation {what} failed", failure, what=what)
@@ -459,10 +399,6 @@ class Invalidator:
     def _retry(self) -> None:
         self._timer = None
         self._work_on()
-
-
-def _is_for(target: bytes, key: bytes) -> bool:
-    return key.endswith(target) and target_in(key) == target
 
 
 def _nobody(_: set[bytes] | Failure) -> None:

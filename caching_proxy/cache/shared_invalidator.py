@@ -95,14 +95,14 @@ class SharedInvalidator(Invalidator):
 
     def _drop(self, invalidation: Invalidation, gathering: _Gathering) -> None:
         for target in invalidation.targets:
-            gathering.removed |= self._drop_target(target)[1]
+            gathering.removed |= self._memory.drop_target(target)[1]
         for key in invalidation.keys:
-            if self._drop_key(key)[1]:
+            if self._memory.drop_key(key)[1]:
                 gathering.removed.add(key)
         if invalidation.patterns:
-            _await(self._drop_matching(PatternSet(*invalidation.patterns))[1], gathering.wait())
+            _await(self._memory.drop_matching(PatternSet(*invalidation.patterns))[1], gathering.wait())
         if invalidation.tags:
-            _await(self._drop_tagged(invalidation.tags)[1], gathering.wait())
+            _await(self._memory.drop_tagged(invalidation.tags)[1], gathering.wait())
 
     def _add(self, pending: Pending, on_done: OnDone) -> None:
         if self._hearing:

@@ -154,6 +154,8 @@ def _response_codings(names: list[bytes], reusable: bool) -> tuple[Framing, bool
         return CHUNKED, reusable
     if len(names) > 1:
         raise BadMessage(502, "unsupported transfer codings")  # undone only in part, the content would be garbled
+    if names[0] in _REGISTERED and names[0] != b"identity":
+        raise BadMessage(502, "unsupported transfer coding")  # known to change the content, which nobody would undo
     return CLOSE, False  # RFC 9112 §6.3: the body runs until the connection closes
 
 

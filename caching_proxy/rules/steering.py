@@ -66,6 +66,7 @@ TABLE: dict[bytes, str] = {
     b"x-sendfile": "Rack and Rails: which file is sent",
     b"x-sendfile-type": "Rack and Rails: which field names the file that is sent",
     b"x-accel-*": "Rack and Rails: how paths of files are mapped",
+    b"surrogate-capability": "makes Symfony, Drupal and others leave ESI tags in the page for a cache to fill in",
     b"x-wap-profile": "answers in other forms for old phones",
     b"proxy-authorization": "for a proxy; its answer would be anybody's",
     # host and port
@@ -154,6 +155,7 @@ TABLE: dict[bytes, str] = {
     b"x-consumer-*": _USER,
     b"x-credential-*": _USER,
     b"cf-access-*": _USER,
+    b"client-cert*": "says which certificate the client showed (RFC 9440); only who ended its TLS may set it",
     b"x-client-cert*": _USER,
     b"x-ssl-*": _USER,
     b"ssl-*": _USER,

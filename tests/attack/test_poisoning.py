@@ -26,6 +26,7 @@ STEERING = [
     *(b"X-Override-URL", b"X-HTTP-Method-Override", b"X-HTTP-Method", b"X-Method-Override", b"X-URL-Scheme"),
     *(b"Front-End-Https", b"X-Request-ID", b"Proxy", b"X-Wap-Profile", b"X-Script-Name", b"X-Envoy-Original-Path"),
     *(b"Proxy-Authorization", b"Cache-Refresh", b"X-Cache-Refresh", b"TE", b"Keep-Alive", b"Proxy-Connection"),
+    *(b"Client-Cert", b"Client-Cert-Chain", b"Surrogate-Capability"),
 ]
 
 

@@ -179,7 +179,9 @@ def test_a_fetch_under_way_puts_nothing_old_back(proxy: ProxyProcess, backend: L
     assert newer.cache == "MISS"
     assert newer.body != b"1"
     again = proxy.get(target)
-    assert (again.cache, again.body) == ("HOT_HIT", newer.body)
+    assert again.body == newer.body
+    # once a shared store has carried the invalidation out, memory gives up what it took from there meanwhile
+    assert again.cache in ("HOT_HIT", "HIT")
 
 
 def test_sighup_reloads_rules(start_shared: StartProxy, backend: LiveBackend, tmp_path: Path) -> None:

@@ -356,6 +356,7 @@ BOUNDED_FUNCTIONS = {
     "auth/jwks.py:JwksKeys._ended": "at most MAX_WAITING requests",
     "http/body.py:Body.attach": "bytes that wait, which are bounded",
     "http/dates.py:_two_digit_year": "a few centuries",
+    "rules/ledger.py:merged": "entries of the ledger, which is bounded, and so is each of them",
     "rules/ledger.py:missed": "entries of the ledger, which is bounded",
     "rules/overriding.py:_overridden": "the operator's rules, of which one holds",
     "rules/terms_by_target.py:TermsByTarget._first": "the operator's rules, at most MAX_RULES",

@@ -70,9 +70,12 @@ test-bounds: $(VENV)/.installed $(VENV)/.test
 test-fast: $(VENV)/.installed $(VENV)/.test
 	$(BIN)/python -m pytest -m "not live and not slow and not hypothesis" --ignore=tests/bounds $(PYTEST_ARGS)
 
-# What touches the network once more, with test runner and proxies on Twisted's own epoll reactor.
+# What depends on the reactor once more, with test runner and proxies on Twisted's own epoll: sockets, the wire, the start
+# and the end, connections to Redis and the backend. Whatever only uses these is tried once, by `make test`.
+EPOLL_LIVE := $(patsubst %,tests/live/test_%.py,caching client_limits http2_live invalidation large_bodies listeners \
+	proxying redis start_stop store_outages tls_listener wire_rules workers)
 test-epoll: $(VENV)/.installed $(VENV)/.test
-	PROXY_REACTOR=epoll $(BIN)/python -m pytest --reactor=default tests/server tests/upstream tests/transport tests/live $(PYTEST_ARGS)
+	PROXY_REACTOR=epoll $(BIN)/python -m pytest --reactor=default tests/server tests/upstream tests/transport $(EPOLL_LIVE) $(PYTEST_ARGS)
 
 # Every Python from 3.11 to 3.13 that is here, on the PATH or of pyenv.
 test-all:

@@ -26,6 +26,7 @@ from caching_proxy.http.dates import format_date
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.interfaces import (
     Fate,
+    IClaims,
     Identity,
     ISiblings,
     IStore,
@@ -265,6 +266,7 @@ class MemoryProxy:
         compress: tuple[bytes, ...] = (),
         run: Run = maybeDeferred,
         siblings: ISiblings | None = None,
+        claims: IClaims | None = None,
         beside: MemoryProxy | None = None,
         **policy: Any,
     ) -> None:
@@ -305,6 +307,7 @@ class MemoryProxy:
             run=run,
             siblings=siblings,
             own_store=beside is None,
+            claims=claims,
         )
         self.cache = cache = build_cache(config, around)
         self.policy, self.keys, self.terms = cache.policy, cache.keys, cache.terms

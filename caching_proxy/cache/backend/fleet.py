@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from caching_proxy.cache.backend.fetch import Fetcher
@@ -58,7 +58,8 @@ class FleetFetcher(Fetcher):
                 entry = await self._from_store(cache_request)
                 if entry is not None:
                     return self._taken(cache_request, entry, flight)
-        except CancelledError:
+        except BaseException:  # cancelled, or a bug: nobody may be left waiting, here or elsewhere
+            self._claims.give_up(name)
             flight.land(FlightResult.ABANDONED)
             cache_request.close_lease()
             raise
@@ -66,6 +67,8 @@ class FleetFetcher(Fetcher):
             flight.on_landed = Held(self._claims, name, self._clock).over
         if cache_request.outdated:  # while it waited; what is fetched from now on may be stored
             cache_request.take_lease(self._leases)
+            cache_request.known, now = (), self._clock.seconds()
+            lookup = choose(cache_request.head, cache_request.control, (), now, cache_request.view)
         return await super().fetch(cache_request, lookup, flight)
 
     async def _from_store(self, cache_request: CacheRequest) -> CacheEntry | None:

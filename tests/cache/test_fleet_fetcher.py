@@ -1,0 +1,81 @@
+"""Fetching once in a fleet, as one proxy sees it: whose claim it is, and what happens meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+from support.memory_proxy import MemoryProxy
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from caching_proxy.cache.backend.fleet import POLL_SECONDS, RENEW_SECONDS, STORED_SECONDS
+from caching_proxy.interfaces import Claim, IClaims
+
+FRESH = "Cache-Control: max-age=600"
+
+
+@implementer(IClaims)
+class Claims:
+    """Says whose it is, as a test wants; remembers what is given up."""
+
+    def __init__(self) -> None:
+        self.whose: Claim | None = Claim.OURS
+        self.asked = 0
+        self.given_up: list[bool] = []
+
+    def claim(self, name: bytes) -> Deferred[Claim]:
+        self.asked += 1
+        return Deferred() if self.whose is None else succeed(self.whose)
+
+    def give_up(self, name: bytes, alone: bool = False) -> None:
+        self.given_up.append(alone)
+
+
+@pytest.fixture
+def claims() -> Claims:
+    return Claims()
+
+
+@pytest.fixture
+def proxy(claims: Claims) -> MemoryProxy:
+    return MemoryProxy(claims=claims)
+
+
+def test_a_claim_is_kept_until_the_answer_is_stored(proxy: MemoryProxy, claims: Claims) -> None:
+    proxy.says(FRESH)
+    assert proxy.get().cache == "MISS"
+    assert claims.given_up == []
+    proxy.clock.advance(STORED_SECONDS)
+    assert (claims.asked, claims.given_up) == (1, [False])
+    assert proxy.get().cache == "HOT_HIT"
+    proxy.clock.advance(3 * RENEW_SECONDS)
+    assert claims.asked == 1, "nothing is renewed that is over"
+
+
+def test_what_nobody_may_share_is_said_at_once(proxy: MemoryProxy, claims: Claims) -> None:
+    proxy.says("Cache-Control: no-store")
+    proxy.get()
+    assert claims.given_up == [True]
+
+
+@pytest.mark.parametrize("whose", [None, Claim.THEIRS])
+def test_who_leaves_while_waiting_leaves_nothing_behind(
+    proxy: MemoryProxy, claims: Claims, whose: Claim | None
+) -> None:
+    claims.whose = whose
+    waiting = proxy.start("GET", "/x")
+    waiting.leave()
+    assert (len(proxy.flights), claims.given_up, proxy.count) == (0, [False], 0)
+    claims.whose = Claim.OURS
+    proxy.says(FRESH)
+    assert proxy.get().cache == "MISS"
+
+
+def test_what_was_invalidated_meanwhile_is_fetched_and_stored(proxy: MemoryProxy, claims: Claims) -> None:
+    proxy.says(FRESH)
+    claims.whose = Claim.THEIRS
+    waiting = proxy.start("GET", "/x")
+    proxy.invalidate("cache:GET:*:/x")
+    claims.whose = Claim.OURS
+    proxy.clock.advance(POLL_SECONDS)
+    assert (waiting.answer and waiting.answer.cache, proxy.count) == ("MISS", 1)
+    assert proxy.get().cache == "HOT_HIT"

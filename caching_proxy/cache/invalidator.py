@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from caching_proxy.cache.flights import SingleFlight
 from caching_proxy.cache.keeper import Keeper
 from caching_proxy.cache.leases import NEVER, Leases
-from caching_proxy.cache.memory import Memory
+from caching_proxy.cache.memory import Memory, nobody
 from caching_proxy.cache.pending import (
     TAG,
     TARGET,
@@ -142,12 +142,11 @@ class Invalidator:
         Every change that passes through comes here: hence no Deferred; ``on_done`` hears what :meth:`invalidate` fires
         or fails with.
         """
-
         self._add(of_target(target, *self._memory.drop_target(target), soft), on_done)
 
     def purge_key(self, key: bytes) -> None:
         """Remove one key that could not be put right in the store; tried until it succeeds."""
-        self._invalidate_key(key, _nobody, counted=False)
+        self._invalidate_key(key, nobody, counted=False)
 
     def carried_out_elsewhere(self, invalidation: Invalidation) -> None:
         """Another proxy had the store carry this out."""
@@ -163,7 +162,7 @@ class Invalidator:
     def restore(self, invalidations: Iterable[Invalidation]) -> None:
         """Carry out what an earlier process left in the journal; until then it holds as if it were made now."""
         for pending in self._journal.restored(invalidations, self._clock.seconds()):
-            Invalidator._add(self, pending, _nobody)  # whoever serves beside us was told when it was made
+            Invalidator._add(self, pending, nobody)  # whoever serves beside us was told when it was made
 
     def forget(self) -> None:
         """Other proxies may have invalidated anything: empty the memory tiers, void all work under way."""
@@ -399,7 +398,3 @@ class Invalidator:
     def _retry(self) -> None:
         self._timer = None
         self._work_on()
-
-
-def _nobody(_: set[bytes] | Failure) -> None:
-    """Nobody wants to hear it."""

@@ -81,7 +81,7 @@ class Memory:
         if isinstance(subject, PatternSet):
             self._leases.outdate_matching(subject)
             for sweeper in self._sweepers:
-                sweeper.begin(subject, _nobody)
+                sweeper.begin(subject, nobody)
         elif over.is_for(TAG):
             self.drop_tagged((subject,))
         elif over.is_for(TARGET):
@@ -98,4 +98,5 @@ def _is_for(target: bytes, key: bytes) -> bool:
     return key.endswith(target) and target_in(key) == target
 
 
-def _nobody(removed: object) -> None: ...
+def nobody(removed: object) -> None:
+    """Nobody wants to hear it."""

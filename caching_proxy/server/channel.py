@@ -355,9 +355,6 @@ class HTTPChannel(SendingHalf):
         else:
             self._finish(lingers=False)
 
-    def wind_down(self) -> None:
-        """The answer under way will say so."""
-
     # -- what a request uses ---------------------------------------------------------------------
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:

@@ -258,5 +258,8 @@ class SendingHalf(PeerProtocol):
             return False
         return self._pinned.too_slow(max(0, self._taken - self._pinned_from), now - self._pinned_at)
 
+    def wind_down(self) -> None:
+        """The answer under way will say so."""
+
     def overdue(self, now: float) -> None:
         """``due`` passed; for the reading half."""

@@ -23,34 +23,12 @@ from caching_proxy.http.pieces import SHARED_BYTES, Content, Pieces
 from caching_proxy.server.http2.heads import response_fields, response_lines
 from caching_proxy.server.http2.request import StreamRequest
 from caching_proxy.server.http2.seams import StreamsConnection
+from caching_proxy.server.http2.stream_body import StreamBody
 from caching_proxy.server.pinned import IMPATIENT_SECONDS
 from caching_proxy.server.refusal import CLIENT_LEFT, refusal
-from caching_proxy.server.request_body import Inbound
 from caching_proxy.server.request_head import AnyHead
 from caching_proxy.server.seams import Site
 from caching_proxy.transport.native import BytesProtocol, PullPump
-
-
-class StreamBody(Inbound):
-    """A body that ends with its stream."""
-
-    __slots__ = ()
-
-    def feed(self, data: bytes) -> bytes:
-        """Take what has arrived; raises :class:`BadMessage`. Nothing is ever left over."""
-        if not self.broken and data:
-            if self._decoder is None:
-                if len(data) > self._left:
-                    raise BadMessage(400, "more content than Content-Length says")
-                self._left -= len(data)
-            self._pass_on(data)
-        return b""
-
-    def ended(self) -> None:
-        """The client has sent all of it; raises :class:`BadMessage`."""
-        if self._left:
-            raise BadMessage(400, "less content than Content-Length says")
-        self._end()
 
 
 class Stream:

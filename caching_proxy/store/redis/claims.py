@@ -14,7 +14,7 @@ from caching_proxy.interfaces import Claim, IClaims, StoreError
 from caching_proxy.store.redis.commands import OnceLost
 from caching_proxy.store.redis.connection import RedisConnection, RedisReply
 from caching_proxy.store.redis.pool import RedisPool
-from caching_proxy.store.redis.scripts import Script, ScriptCall, sized
+from caching_proxy.store.redis.script_call import Script, ScriptCall, sized
 from caching_proxy.store.redis.target_index import INDEX_PREFIX
 
 CLAIM_PREFIX = INDEX_PREFIX + b"!"

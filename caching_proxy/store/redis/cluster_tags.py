@@ -18,7 +18,7 @@ from caching_proxy.interfaces import SCAN_ENDS, Fate, Scanned, Unreadable
 from caching_proxy.store.redis.commands import Ask
 from caching_proxy.store.redis.connection import RedisConnection, RedisReply, checked, pack
 from caching_proxy.store.redis.routing import Router
-from caching_proxy.store.redis.scripts import Script, ScriptCall, sized
+from caching_proxy.store.redis.script_call import Script, ScriptCall, sized
 from caching_proxy.store.redis.slots import key_in, name_of, slot_of, tag_of
 from caching_proxy.store.redis.stale_scripts import CARRYING, STEP, Soften
 from caching_proxy.store.redis.target_index import tag_key

@@ -10,7 +10,7 @@ from caching_proxy.rules.ledger import LEDGER_LENGTH
 from caching_proxy.store.redis.commands import OnceLost
 from caching_proxy.store.redis.connection import RedisConnection, RedisReply
 from caching_proxy.store.redis.ledger import LEDGER, LUA
-from caching_proxy.store.redis.scripts import Script, ScriptCall, sized
+from caching_proxy.store.redis.script_call import Script, ScriptCall, sized
 
 _MARK = Script(LUA + b"return mark(KEYS[1], ARGV[1], ARGV[2], ARGV[3])\n", keys=1, args=3)
 

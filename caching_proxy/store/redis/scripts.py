@@ -1,84 +1,30 @@
 """What runs inside the server: writing a variant and dropping a target, each atomic.
 
 A write can be made to depend on the ledger of invalidations (``ledger.py``), and dropping a target enters itself there.
-
-A script is called by its digest and sent whole only to a server that does not know it yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from hashlib import sha1
 from typing import TypeVar, cast
-
-from txredisapi import ResponseError
 
 from caching_proxy.interfaces import Overtaken
 from caching_proxy.rules.key import GET_PREFIX
 from caching_proxy.rules.tags import joined
-from caching_proxy.store.redis.commands import Call, OnceLost, SendAgain
+from caching_proxy.store.redis.commands import OnceLost, SendAgain
 from caching_proxy.store.redis.connection import RedisConnection, RedisReply, checked, form
-from caching_proxy.store.redis.errors import TimedOut, from_reply
+from caching_proxy.store.redis.errors import TimedOut
 from caching_proxy.store.redis.index import LUA
 from caching_proxy.store.redis.ledger import LEDGER
 from caching_proxy.store.redis.ledger import LUA as LEDGER_LUA
+from caching_proxy.store.redis.script_call import Script, ScriptCall, sized
 from caching_proxy.store.redis.target_index import KNOWN_PREFIXES, index_key, indexed, tag_keys
 
 T = TypeVar("T")
 
 ROLES_STEP = 1000
 """Roles of a target that are dropped at a time: a script holds up everybody."""
-
-
-def sized(*parts: bytes) -> tuple[int | bytes, ...]:
-    """Each with its length before it, as forms take them."""
-    return tuple([word for part in parts for word in (len(part), part)])
-
-
-class Script:
-    """A Lua script as it is called with so many keys and arguments: forms for the length and the bytes of each.
-
-    ``known`` is for servers that have it, ``whole`` for others.
-    """
-
-    __slots__ = ("known", "whole")
-
-    def __init__(self, source: bytes, keys: int, args: int) -> None:
-        digest = sha1(source, usedforsecurity=False).hexdigest().encode()
-        self.known = form(b"EVALSHA", digest, b"%d" % keys, blanks=keys + args)
-        self.whole = form(b"EVAL", source, b"%d" % keys, blanks=keys + args)
-
-
-class ScriptCall(Call[T]):
-    """A call of ``script``."""
-
-    __slots__ = ("_sent_whole", "script")
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self._sent_whole = False
-
-    def payload(self, connection: RedisConnection) -> bytes:
-        script = self.script
-        return (script.whole if self._sent_whole else script.known) % self.parts(connection)
-
-    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
-        """Keys and arguments, the length of each before it."""
-        raise NotImplementedError
-
-    def read(self, replies: list[RedisReply]) -> T:
-        reply = replies[0]
-        if isinstance(reply, ResponseError):
-            if self._sent_whole or not str(reply).startswith("NOSCRIPT"):
-                raise from_reply(reply)
-            self._sent_whole = True
-            raise SendAgain
-        return self.told(reply)
-
-    def told(self, reply: RedisReply) -> T:
-        """What the script's reply means."""
-        raise NotImplementedError
 
 
 _PUT = (

@@ -15,7 +15,7 @@ from caching_proxy.rules.key import GET_PREFIX
 from caching_proxy.store.redis.commands import SendAgain
 from caching_proxy.store.redis.connection import RedisConnection, RedisReply
 from caching_proxy.store.redis.index import LUA
-from caching_proxy.store.redis.scripts import Script, ScriptCall
+from caching_proxy.store.redis.script_call import Script, ScriptCall
 from caching_proxy.store.redis.target_index import KNOWN_PREFIXES, index_key, tag_key
 
 TAGS, MARK = b"@", b"!"

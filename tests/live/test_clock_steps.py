@@ -10,45 +10,17 @@ import pytest
 from support.live_backend import LiveBackend, answer
 from support.proxy_process import ProxyProcess, StartProxy, wait_for
 from support.redis_server import RedisServer
+from support.shifted_clock import ShiftedClock
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
-PATCH = """
-import time
-_real = time.time
-def _shifted():
-    try:
-        with open({path!r}) as file:
-            return _real() + float(file.read() or 0)
-    except (OSError, ValueError):
-        return _real()
-time.time = _shifted
-"""
-
-
-class Shifted:
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "offset"
-        self._file.write_text("0")
-        site = folder / "site"
-        site.mkdir()
-        (site / "sitecustomize.py").write_text(PATCH.format(path=str(self._file)))
-        root = Path(__file__).resolve().parents[2]
-        self.environment = {"PYTHONPATH": f"{site}:{root}"}
-
-    def by(self, seconds: float) -> None:
-        temporary = self._file.with_suffix(".new")
-        temporary.write_text(str(seconds))
-        temporary.replace(self._file)
-
-
 @pytest.fixture
-def shifted(tmp_path: Path) -> Shifted:
-    return Shifted(tmp_path)
+def shifted(tmp_path: Path) -> ShiftedClock:
+    return ShiftedClock(tmp_path)
 
 
 @pytest.mark.parametrize("seconds", [-60, -3600, 3600])
-def test_deadlines_hold(start_proxy: StartProxy, backend: LiveBackend, shifted: Shifted, seconds: float) -> None:
+def test_deadlines_hold(start_proxy: StartProxy, backend: LiveBackend, shifted: ShiftedClock, seconds: float) -> None:
     backend.on("/hang", lambda exchange: time.sleep(3))
     proxy = start_proxy(
         BACKEND_URL=backend.url, BACKEND_TIMEOUT="1", IDLE_TIMEOUT="1", HEAD_TIMEOUT="1", **shifted.environment
@@ -65,7 +37,7 @@ def test_deadlines_hold(start_proxy: StartProxy, backend: LiveBackend, shifted: 
 
 @pytest.mark.parametrize("store", ["memory", "redis"])
 def test_nothing_lives_longer_than_its_lifetime(
-    start_proxy: StartProxy, backend: LiveBackend, shifted: Shifted, redis_server: RedisServer, store: str
+    start_proxy: StartProxy, backend: LiveBackend, shifted: ShiftedClock, redis_server: RedisServer, store: str
 ) -> None:
     backend.on("/short", answer(b"x", 200, ("Cache-Control", "max-age=3")))
     url = "memory:" if store == "memory" else redis_server.url

@@ -188,6 +188,14 @@ def test_entry_whose_time_is_over_removes_what_it_replaces(proxy: MemoryProxy) -
     assert (proxy.store.fields_of(KEY), proxy.hot.entries) == ([], 0)
 
 
+def test_a_clock_that_is_set_back_before_a_write_does_not_lengthen_it(proxy: MemoryProxy) -> None:
+    response = entry(proxy, keep=900)
+    proxy.clock.rightNow -= 3600
+    proxy.writer.keep([response], proxy.leases.open(KEY))
+    stored: Any = proxy.store.inner.lookup(KEY, (b"-",)).result
+    assert 0 < stored.ttl_ms <= 900_000
+
+
 def test_writes_under_way_are_bounded(proxy: MemoryProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PENDING_BYTES", 2000)
     put(proxy, b"-", encode(entry(proxy, b"older")))

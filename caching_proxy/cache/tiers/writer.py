@@ -146,7 +146,8 @@ class Writer:
         self._key_queue.take(entry.key, self._put, entry, lease, over)
 
     def _put(self, entry: CacheEntry, lease: Lease, over: Callable[[], None], tries: int = MAX_OVERTAKEN) -> None:
-        ttl_ms = int((entry.gone_at - self._now()) * 1000)
+        # Nothing is younger than new: where it seems so, the wall clock was set back since the response came.
+        ttl_ms = int(min(entry.gone_at - self._now(), entry.keep) * 1000)
         if not lease.valid or ttl_ms <= 0:
             self._ended(entry.key, over, entry.size)
             return

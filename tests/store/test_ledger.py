@@ -73,6 +73,17 @@ async def test_marks_count_and_are_read_back(store: RedisStore) -> None:
     assert {entry.origin for entry in entries} == {b"me"}
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_ledger_whose_newest_mark_was_emptied_begins_anew(store: RedisStore, redis_server: RedisServer) -> None:
+    before, _ = await since(store)
+    redis_server.cli("HSET", LEDGER, "last", "")
+    assert not await written(store, before)
+    mark, log = await since(store, before)
+    assert (number_of(mark), log) == (0, [])
+    assert mark != before
+    assert await written(store, mark)
+
+
 @pytest.mark.parametrize("key", [PLAIN, EDITOR])
 @pytest_twisted.ensureDeferred
 async def test_a_write_that_does_not_know_of_the_last_invalidation_is_refused(store: RedisStore, key: bytes) -> None:

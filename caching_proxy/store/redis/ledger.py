@@ -24,7 +24,10 @@ local function number(mark) return tonumber(string.match(mark or '', '^%%d+')) o
 local function name(number) return string.format('%%.0f', number) end
 local function newest(ledger)
   local kind = redis.call('TYPE', ledger)['ok']
-  if kind == 'hash' then return redis.call('HGET', ledger, 'last') end
+  if kind == 'hash' then
+    local last = redis.call('HGET', ledger, 'last')
+    return last ~= '' and last -- an empty mark is that of a proxy that has read nothing: all writes would be refused
+  end
   if kind ~= 'none' then redis.call('UNLINK', ledger) end
   return false
 end

@@ -14,6 +14,7 @@ from support.shifted_clock import ShiftedClock
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
+
 @pytest.fixture
 def shifted(tmp_path: Path) -> ShiftedClock:
     return ShiftedClock(tmp_path)

@@ -1,7 +1,7 @@
 """A wall clock that a test sets back and forth in a real process, which knows nothing of it.
 
-The process gets a ``sitecustomize`` of its own through ``PYTHONPATH``: its ``time.time`` adds eight bytes that it shares
-with the test through a file in memory. The monotonic clock stays as it is, as on a machine whose clock is set.
+The process gets a ``sitecustomize`` of its own through ``PYTHONPATH``: its ``time.time`` adds eight bytes that it
+shares with the test through a file in memory. The monotonic clock stays as it is, as on a machine whose clock is set.
 """
 
 from __future__ import annotations

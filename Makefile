@@ -66,9 +66,11 @@ soak: $(VENV)/.installed $(VENV)/.bench $(VENV)/.test
 test-bounds: $(VENV)/.installed $(VENV)/.test
 	BOUNDS_REPORT=1 $(BIN)/python -m pytest tests/bounds $(PYTEST_ARGS)
 
-# What needs no process, no server, no made-up examples and less than a second a test; for every save while you work.
+# What needs no process, no server, no made-up examples and less than a quarter of a second a test, on every core; for
+# every save while you work.
 test-fast: $(VENV)/.installed $(VENV)/.test
-	$(BIN)/python -m pytest -m "not live and not slow and not hypothesis" --ignore=tests/bounds $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -p no:logging \
+		-m "not live and not slow and not hypothesis" $(patsubst %,--ignore=tests/%,bounds deploy faults fuzz live) $(PYTEST_ARGS)
 
 # What depends on the reactor once more, with test runner and proxies on Twisted's own epoll: sockets, the wire, the start
 # and the end, connections to Redis and the backend. Whatever only uses these is tried once, by `make test`.

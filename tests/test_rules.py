@@ -57,6 +57,7 @@ def test_every_rule_has_a_test(rules: list[Rule], tests: list[Shown]) -> None:
     assert [rule.number for rule in untested(rules, tests)] == []
 
 
+@pytest.mark.slow
 def test_every_number_that_a_test_carries_is_a_rule(rules: list[Rule], tests: list[Shown]) -> None:
     known = {rule.number for rule in rules}
     assert [(test.name, number) for test in tests for number in test.rules if number not in known] == []

@@ -103,6 +103,7 @@ def told() -> dict[str, Counts]:
     return {name: Counts(int(frames), int(c_calls)) for name, frames, c_calls in ROW.findall(DOCUMENT.read_text())}
 
 
+@pytest.mark.slow
 def test_all_kinds_are_in_the_document(measured: dict[str, Counts]) -> None:
     if os.environ.get("FRAMES_REPORT"):
         for name, counts in measured.items():

@@ -384,6 +384,7 @@ def test_no_loop_is_left_out(seen: set[str]) -> None:
     assert sorted(name for name in left if not name.startswith(tuple(BOUNDED))) == []
 
 
+@pytest.mark.slow
 def test_what_is_bounded_is_there() -> None:
     names = functions_with_loops(*ROOMS)
     assert set(BOUNDED_FUNCTIONS) <= names

@@ -15,6 +15,8 @@ import attrs
 import pytest
 from support.patterns import ENDS, PUMPS, Pattern, all_patterns, is_slow
 
+pytestmark = pytest.mark.slow
+
 
 @attrs.frozen
 class Row:

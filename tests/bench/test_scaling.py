@@ -11,6 +11,7 @@ from bench.scaling import HOT_SECONDS, hot_ratio, simulate, table
 SCALING = Path(__file__).resolve().parents[2] / "docs" / "scaling.md"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("proxies", "keys", "rate", "entries"),
     [(1, 2000, 1000, 5000), (4, 5000, 1000, 300), (10, 20_000, 2000, 2000), (2, 50_000, 1500, 100)],

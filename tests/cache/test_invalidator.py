@@ -197,6 +197,7 @@ def test_many_named_targets_wait_without_touching_anything_else(proxy: MemoryPro
     assert (proxy.invalidator.pending, proxy.store.inner.entries) == (0, 2)
 
 
+@pytest.mark.slow
 def test_what_waits_is_bounded_in_bytes_and_drops_nothing_far_away(
     proxy: MemoryProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

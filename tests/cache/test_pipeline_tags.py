@@ -274,6 +274,7 @@ def test_a_store_that_is_down_carries_it_out_when_it_is_back(tagged: MemoryProxy
     assert statuses(tagged) == ["MISS", "HIT", "HIT"]
 
 
+@pytest.mark.slow
 def test_many_tags_that_wait_become_everything(tagged: MemoryProxy) -> None:
     tagged.store.hold("tagged", "scan")
     for start in range(0, 12_000, 1000):
@@ -286,6 +287,7 @@ def test_many_tags_that_wait_become_everything(tagged: MemoryProxy) -> None:
     assert tagged.store.inner.entries == 0
 
 
+@pytest.mark.slow
 def test_memory_of_invalidated_tags_is_bounded_and_errs_on_the_safe_side() -> None:
     proxy = Held()
     exchanges = [proxy.start("GET", "/x"), proxy.start("GET", "/y")]

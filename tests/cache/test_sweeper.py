@@ -96,6 +96,7 @@ def test_sweeps_that_wait_share_a_walk() -> None:
     assert {bytes((name[21],)) for name in rig.tier.keys(NOW)} <= {b"0", b"8", b"9"}
 
 
+@pytest.mark.slow
 def test_other_keys_are_not_touched() -> None:
     rig = Rig()
     rig.sweep(b"*:/1?")
@@ -111,6 +112,7 @@ def test_stop_leaves_no_timer() -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
+@pytest.mark.slow
 def test_a_costly_pattern_makes_smaller_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """The issue's kind: a long row of classes over long keys. The steps of a slice are bounded, whatever both are."""
     spent: list[int] = []

@@ -131,6 +131,7 @@ def run(seed: int) -> None:
     race.end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_nobody_gets_what_was_invalidated_before_he_asked(block: int) -> None:
     for seed in range(block * 40, block * 40 + 40):

@@ -25,6 +25,7 @@ GAMES = int(os.environ.get("INTERLEAVINGS", "1000"))
 PIECE = 250
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, GAMES, PIECE))
 def test_nothing_old_comes_out(first: int) -> None:
     for seed in range(first, min(first + PIECE, GAMES)):
@@ -85,5 +86,6 @@ def test_each_guard_is_needed(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert goes_wrong()
 
 
+@pytest.mark.slow
 def test_a_store_that_takes_every_write_is_found_out() -> None:
     assert goes_wrong(since_matters=False)

@@ -369,6 +369,7 @@ async def test_tags_are_bytes_and_no_patterns(subject: Subject) -> None:
     assert await walked(store) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fate", [Fate.DELETED, Fate.STALE])
 @pytest_twisted.ensureDeferred
 async def test_a_tag_of_many_keys_goes_in_steps(subject: Subject, fate: Fate) -> None:

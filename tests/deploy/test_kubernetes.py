@@ -59,6 +59,7 @@ def test_the_files_follow_the_schemas(kind: str, version: str) -> None:
     kubernetes_validate.validate(DOCUMENTS[kind], version, strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_applied_follows_the_schemas(version: str) -> None:
     documents = built()

@@ -60,11 +60,13 @@ def promtool(*arguments: str | Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_rules_are_sound() -> None:
     assert f"{len(list(alerting()))} rules found" in promtool("check", "rules", RULES / "alerts.yml")
     promtool("check", "config", RULES / "prometheus.yml")
 
 
+@pytest.mark.slow
 def test_the_rules_fire_when_they_should() -> None:
     promtool("test", "rules", RULES / "alerts_test.yml")
 

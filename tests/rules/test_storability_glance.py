@@ -85,6 +85,7 @@ def both_ways(
     return decide(), by_the_checks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("established", [True, False])
 @pytest.mark.parametrize("policy", [PLAIN, CachePolicy(default_ttl=60)], ids=["plain", "default"])
 @pytest.mark.parametrize("base", [(), (FRESH,)], ids=["nothing", "lifetime"])

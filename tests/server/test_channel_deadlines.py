@@ -105,6 +105,7 @@ def test_a_client_that_does_not_read_is_dropped(wire):
     assert line.transport.aborted
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_slowly_gets_all_however_long_it_takes(wire):
     late = Late()
     line = wire(late)

@@ -87,6 +87,7 @@ def test_what_lines_are_told_by():
         assert own == [(b"cookie", b"a=b"), (b"x-request-id", b"7")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -118,6 +119,7 @@ def test_a_name_that_always_differs_does_not_push_out_the_others():
         assert not lines.news
 
 
+@pytest.mark.slow
 def test_whole_heads_that_never_repeat_are_not_kept():
     parser = HeadParser(remembered=100_000)
     for n in range(3000):

@@ -222,6 +222,7 @@ def test_many_frames_take_turns(attack: Callable[..., Attacker]) -> None:
     del line.channel._take
 
 
+@pytest.mark.slow
 def test_closed_streams_are_forgotten(attack: Callable[..., Attacker]) -> None:
     attacker = attack(lambda request: request.respond(ResponseHead(200, b"OK"), b"x"))
     for number in range(1, 6001, 2):

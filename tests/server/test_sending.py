@@ -206,6 +206,7 @@ def test_a_connection_that_ends_between_turns_is_left_alone(wire):
     assert line.clock.getDelayedCalls() == []
 
 
+@pytest.mark.slow
 def test_what_waits_for_its_turn_may_wait_longer_than_a_head_may_take(wire):
     line = wire()
     for _ in range(100):

@@ -53,6 +53,7 @@ def test_one_line_and_status_1(arguments: tuple[str, ...], environ: dict[str, st
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_rotation_of_logs_during_the_start_harms_nobody(tmp_path: Path) -> None:
     code = PRELUDE + "import os, signal; os.kill(os.getpid(), signal.SIGUSR1); print('alive')"
     assert python(code, cwd=tmp_path, BACKEND_URL="http://x").stdout == "alive\n"

@@ -47,6 +47,7 @@ sys.exit("twisted.internet.reactor" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
+@pytest.mark.slow
 def test_importing_the_composition_root_chooses_no_reactor() -> None:
     code = "import sys; import caching_proxy.app.compose; sys.exit('twisted.internet.reactor' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -69,6 +69,7 @@ def test_the_seed_is_asked_and_then_the_masters_in_turn() -> None:
     assert net.changes == [(A, B)]
 
 
+@pytest.mark.slow
 def test_many_at_once_and_soon_after_ask_once() -> None:
     net = Net()
     many = [outcome(net.map.refresh()) for _ in range(100)]

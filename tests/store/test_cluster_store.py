@@ -26,6 +26,8 @@ from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.redis.claims import RedisClaims
 from caching_proxy.store.redis.slots import name_of, slot_of
 
+pytestmark = pytest.mark.live
+
 HOUR = 3_600_000
 TARGET = b"/moving/{x}}"
 KEY, EDITOR, WRITER = (b"cache:GET:%b:%b" % (role, TARGET) for role in (b"anonymous", b"editor", b"writer"))

@@ -111,6 +111,7 @@ def test_replacing_takes_no_memory() -> None:
     assert len(store._expiries) == 1
 
 
+@pytest.mark.slow
 def test_memory_of_expiries_is_bounded() -> None:
     store = MemoryStore(Clock())
     for number in range(20_000):

@@ -15,6 +15,8 @@ from caching_proxy.http.hop_by_hop import response_to_client
 from caching_proxy.http.messages import Fields
 from caching_proxy.upstream.response_head import end_of_head, hopeless, keep_alive, parse_response_head
 
+pytestmark = pytest.mark.slow
+
 OK = b"HTTP/1.1 200 OK\r\n"
 Make = Callable[[int], bytes]
 

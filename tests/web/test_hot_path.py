@@ -187,6 +187,7 @@ def test_what_is_replaced_invalidated_or_over_is_not_sent(pair: tuple[Served, Se
     assert b"MISS" in hot.send(request(PLAIN))
 
 
+@pytest.mark.slow
 def test_nothing_outlives_the_record(pair: tuple[Served, Served]) -> None:
     """Plans are many and long-lived: none of them may keep an entry that the hot tier has let go."""
     hot = pair[0]

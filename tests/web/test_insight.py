@@ -184,6 +184,7 @@ def verdict(whole, url, headers=None, method="GET"):
     return answer.json()
 
 
+@pytest.mark.slow
 def test_why_says_what_then_happens(whole):
     headers = {"Accept-Language": "de", "Authorization": "Basic eDp5", "Cookie": "sid=1"}
     for url in ("/a", "/a", "/private", "/a/", "/a?x=1", "/a", "http://proxy.test/a", "/../x"):

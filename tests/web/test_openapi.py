@@ -25,6 +25,7 @@ def endpoints():
     return admin_children(AdminServices(b"t", False, unused, Metrics(), *[unused] * 5, Clock(), Cache().insight))
 
 
+@pytest.mark.slow
 def test_the_document_is_valid():
     validate(DOCUMENT)
 

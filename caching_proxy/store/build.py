@@ -151,7 +151,7 @@ def _cluster(reactor: IReactorTime, topology: ClusterTopology, config: StoreConf
 
     slot_map = ClusterMap(reactor, topology, reach, config.connect_timeout)
     router = Router(reactor, slot_map, node, config.command_timeout)
-    store = _guarded(reactor, ClusterStore(router, _words(topology.node(("", 0)), config)), config)
+    store = _guarded(reactor, ClusterStore(reactor, router, _words(topology.node(("", 0)), config)), config)
     slot_map.changed.append(lambda slots: store.look_again())
     return store
 

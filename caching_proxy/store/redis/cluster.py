@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, cast
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -13,7 +14,6 @@ from caching_proxy.interfaces import (
     SCAN_ENDS,
     Fate,
     IStore,
-    Overtaken,
     Scanned,
     Stored,
     StoreError,
@@ -24,11 +24,12 @@ from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import escape
 from caching_proxy.rules.key import GET_PREFIX
 from caching_proxy.rules.store_topology import Address
+from caching_proxy.store.redis.cluster_order import ClusterOrder
 from caching_proxy.store.redis.cluster_pools import ClusterPools
-from caching_proxy.store.redis.cluster_tags import ClusterTags
+from caching_proxy.store.redis.cluster_tags import ClusterTags, all_of, tag_index
 from caching_proxy.store.redis.commands import Ask
 from caching_proxy.store.redis.connection import RedisReply, checked, pack
-from caching_proxy.store.redis.ledger import LEDGER, Words
+from caching_proxy.store.redis.ledger import Words
 from caching_proxy.store.redis.ledger_calls import Mark, Marked
 from caching_proxy.store.redis.routing import Router
 from caching_proxy.store.redis.scripts import ROLES_STEP
@@ -39,19 +40,18 @@ from caching_proxy.store.redis.walk_cursor import Step, parse_step
 
 T = TypeVar("T")
 
-_NEWEST = pack(b"HGET", LEDGER, b"last")
-
 
 @implementer(IStore)
 class ClusterStore:
     """An :class:`IStore` on the nodes of ``router``."""
 
-    def __init__(self, router: Router, words: Words | None = None) -> None:
+    def __init__(self, clock: IReactorTime, router: Router, words: Words | None = None) -> None:
         self.router = router
         self.pool = ClusterPools(router)
         self._tags = ClusterTags(router)
         self.words = words
         """What it says to the ledger of invalidations; None keeps no ledger."""
+        self._order = None if words is None else ClusterOrder(clock, router, self.pool, words)
         self.on_marked: Callable[[Marked], object] = lambda marked: None
         """Hears of each invalidation of ours that the Cluster took."""
 
@@ -76,44 +76,41 @@ class ClusterStore:
         self, key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None, tags: Sequence[bytes]
     ) -> None:
         name = name_of(key)
-        if since is not None and await self._newest() != since:
-            raise Overtaken("there was an invalidation that this write does not know of")
+        slot = slot_of(name)
+        if self._order is None or since is None:
+            if tags:
+                await self._tags.enter(key, tags, ttl_ms)
+            await self.router.run(slot, lambda store: store.put(name, field, value, ttl_ms, None, tags))
+            return
         if tags:
-            await self._tags.enter(key, tags, ttl_ms)
-        await self.router.run(slot_of(name), lambda store: store.put(name, field, value, ttl_ms, None, tags))
-        if since is not None:
-            await self._verify(key, field, since)
+            await all_of([Deferred.fromCoroutine(self._list(tag_index(tag), key, ttl_ms, since)) for tag in tags])
+        await self._order.write(
+            slot,
+            lambda fence: self.router.run(
+                slot, lambda store: store.put(name, field, value, ttl_ms, since, tags, fence())
+            ),
+        )
 
-    async def _verify(self, key: bytes, field: bytes, since: bytes) -> None:
-        """Take back what was written unless the ledger, which is in another slot, still ends with ``since``.
-
-        Whoever invalidates enters that before he deletes: what his deletion missed, as it was written later, finds it.
-        """
-        try:
-            newest = await self._newest()
-        except (StoreError, CancelledError):
-            self.discard(key, field).addErrback(lambda failure: failure.trap(StoreError, CancelledError))
-            raise
-        if newest != since:
-            await self.discard(key, field)
-            raise Overtaken("there was an invalidation that this write did not know of")
-
-    def _newest(self) -> Deferred[RedisReply]:
-        """The newest mark in the ledger."""
-        return self.pool.execute(Ask(_NEWEST, 1, lambda replies: checked(replies[0]), "retry"))
+    async def _list(self, index: bytes, key: bytes, ttl_ms: int, since: bytes) -> None:
+        """Note in the ``index`` of a tag that ``key`` carries it."""
+        assert self._order is not None
+        await self._order.write(
+            slot_of(index), lambda fence: self._tags.enter_in_order(key, index, ttl_ms, since, fence)
+        )
 
     def mark(self, invalidation: Invalidation) -> Deferred[None]:
-        if self.words is None:
+        if self.words is None or self._order is None:
             return succeed(None)
-        return self.pool.execute(Mark(self.words.arguments(invalidation))).addCallbacks(self._marked, self._not_marked)
+        return Deferred.fromCoroutine(self._mark(invalidation, self.words, self._order))
 
-    def _marked(self, marked: Marked) -> None:
+    async def _mark(self, invalidation: Invalidation, words: Words, order: ClusterOrder) -> None:
+        try:
+            marked = await self.pool.execute(Mark(words.arguments(invalidation)))
+        except StoreForbidden as error:  # without the rights there is no order; the cache goes on as if it were alone
+            self.on_marked(Marked(b"", b"", str(error)))
+            return
         self.on_marked(marked)
-
-    def _not_marked(self, failure: Failure) -> None:
-        """Without the rights there is no order; the cache goes on as if it were alone."""
-        failure.trap(StoreForbidden)
-        self.on_marked(Marked(b"", b"", failure.getErrorMessage()))
+        await order.entered(invalidation, marked.mark)
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
         name = name_of(key)
@@ -166,7 +163,8 @@ class ClusterStore:
         return self.router.execute(slot_of(name), Ask(command, 1, lambda replies: checked(replies[0])))
 
     def tagged(self, tag: bytes, cursor: bytes, fate: Fate, moment: float = 0.0) -> Deferred[Scanned]:
-        return Deferred.fromCoroutine(self._tags.tagged(tag, cursor, fate, moment))
+        mark = b"" if self._order is None or fate is Fate.KEPT else self._order.newest
+        return Deferred.fromCoroutine(self._tags.tagged(tag, cursor, fate, moment, mark))
 
     def soften(self, keys: Sequence[bytes], moment: float) -> Deferred[set[bytes]]:
         return Deferred.fromCoroutine(self._tags.soften([name_of(key) for key in dict.fromkeys(keys)], moment))

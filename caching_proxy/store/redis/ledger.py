@@ -19,8 +19,12 @@ LEDGER = INDEX_PREFIX + b"invalidations"
 CHANNEL_PREFIX = b"cachingproxy:invalidations:"
 """The number of the database follows: channels know none of their own."""
 
-LUA = b"""\
-local function number(mark) return tonumber(string.match(mark or '', '^%%d+')) or -1 end
+NUMBER = b"local function number(mark) return tonumber(string.match(mark or '', '^%d+')) or -1 end\n"
+"""``number`` gives that of a mark, -1 for what is none."""
+
+LUA = (
+    NUMBER
+    + b"""\
 local function name(number) return string.format('%%.0f', number) end
 local function newest(ledger)
   local kind = redis.call('TYPE', ledger)['ok']
@@ -31,9 +35,9 @@ local function newest(ledger)
   if kind ~= 'none' then redis.call('UNLINK', ledger) end
   return false
 end
-local function mark(ledger, channel, word, message)
+local function mark(ledger, channel, word, message, least)
   local last = newest(ledger) or ''
-  local n = math.max(number(last), 0) + 1 -- 0 is the mark of a ledger without any
+  local n = math.max(number(last), least or 0) + 1 -- 0 is the mark of a ledger without any
   local own = name(n) .. ':' .. word
   local entry = own .. ' ' .. (#message > %d and '?' or message)
   redis.call('HDEL', ledger, name(n - %d)) -- first: after it a server without memory takes the rest of the script
@@ -41,8 +45,11 @@ local function mark(ledger, channel, word, message)
   local told = redis.pcall('PUBLISH', channel, last .. ' ' .. own .. ' ' .. message)
   return {last, own, type(told) == 'table' and told['err'] or ''}
 end
-""" % (MAX_ENTRY_BYTES, LEDGER_LENGTH)
-"""``mark`` gives the mark before, the new one, and why nobody was told (empty if they were)."""
+"""
+    % (MAX_ENTRY_BYTES, LEDGER_LENGTH)
+)
+"""``mark`` gives the mark before, the new one, and why nobody was told (empty if they were); its number is greater than
+that of the last one and than ``least``."""
 
 
 class Words:

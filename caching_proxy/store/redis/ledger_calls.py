@@ -14,6 +14,25 @@ from caching_proxy.store.redis.script_call import Script, ScriptCall, sized
 
 _MARK = Script(LUA + b"return mark(KEYS[1], ARGV[1], ARGV[2], ARGV[3])\n", keys=1, args=3)
 
+_LIFT = Script(
+    LUA
+    + b"""\
+-- KEYS: ledger; ARGV: channel, word, message, a mark. If the ledger is not as far as that, or has another of its
+-- number, it begins anew behind it.
+local last = newest(KEYS[1]) or ''
+local n, least = number(last), number(ARGV[4])
+if n > least or last == ARGV[4] then return false end
+local lifted = mark(KEYS[1], ARGV[1], ARGV[2], ARGV[3], least)
+local own = lifted[2]
+local entry = redis.call('HGET', KEYS[1], name(number(own)))
+redis.call('UNLINK', KEYS[1])
+redis.call('HSET', KEYS[1], 'last', own, name(number(own)), entry)
+return lifted
+""",
+    keys=1,
+    args=4,
+)
+
 _SINCE = Script(
     LUA
     + b"""\
@@ -67,6 +86,24 @@ class Mark(ScriptCall[Marked]):
 
     def told(self, reply: RedisReply) -> Marked:
         return Marked.of(reply)
+
+
+class Lift(ScriptCall[Marked | None]):
+    """Enter an invalidation behind ``mark`` in a ledger that has not come so far, as it lost what it had; else None."""
+
+    __slots__ = ("_arguments",)
+
+    if_lost: OnceLost = "retry"
+
+    def __init__(self, mark: bytes, arguments: tuple[bytes, ...]) -> None:
+        super().__init__(_LIFT)
+        self._arguments = (*arguments, mark)
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        return sized(LEDGER, *self._arguments)
+
+    def told(self, reply: RedisReply) -> Marked | None:
+        return None if reply is None else Marked.of(reply)
 
 
 class Since(ScriptCall[tuple[bytes, list[bytes | None]]]):

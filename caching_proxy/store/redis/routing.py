@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from txredisapi import ResponseError
 
-from caching_proxy.interfaces import AnswerLost, StoreError, StoreUnavailable, Unreadable
+from caching_proxy.interfaces import AnswerLost, Overtaken, StoreError, StoreUnavailable, Unreadable
 from caching_proxy.rules.store_topology import Address
 from caching_proxy.store.redis.cluster_map import ClusterMap
 from caching_proxy.store.redis.cluster_node import ClusterNode
@@ -86,6 +86,10 @@ class Router:
             if self._running:
                 node.start()
         return node
+
+    def owner(self, slot: int) -> ClusterNode | None:
+        """The node that has ``slot``, as far as is known."""
+        return self._owners[slot]
 
     def look(self) -> None:
         """Ask for the map in the background."""
@@ -234,7 +238,7 @@ class Router:
 
 def _worth_another(problem: BaseException | None) -> bool:
     """Whether another node may do better."""
-    if not isinstance(problem, StoreError) or isinstance(problem, Unreadable | AnswerLost):
+    if not isinstance(problem, StoreError) or isinstance(problem, Unreadable | AnswerLost | Overtaken):
         return False
     return not isinstance(problem, CommandRefused) or isinstance(problem, Redirected | TryAgain)
 

@@ -1,6 +1,7 @@
 """What runs inside the server: writing a variant and dropping a target, each atomic.
 
-A write can be made to depend on the ledger of invalidations (``ledger.py``), and dropping a target enters itself there.
+A write can be made to depend on the ledger of invalidations (``ledger.py``), in a Cluster on a fence that stands in
+for it (``fences.py``), and dropping a target enters itself in the ledger.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import TypeVar, cast
 from caching_proxy.interfaces import Overtaken
 from caching_proxy.rules.key import GET_PREFIX
 from caching_proxy.rules.tags import joined
+from caching_proxy.store.redis import fences
 from caching_proxy.store.redis.commands import OnceLost, SendAgain
 from caching_proxy.store.redis.connection import RedisConnection, RedisReply, checked, form
 from caching_proxy.store.redis.errors import TimedOut
+from caching_proxy.store.redis.fences import Fence
 from caching_proxy.store.redis.index import LUA
 from caching_proxy.store.redis.ledger import LEDGER
 from caching_proxy.store.redis.ledger import LUA as LEDGER_LUA
@@ -27,19 +30,21 @@ ROLES_STEP = 1000
 """Roles of a target that are dropped at a time: a script holds up everybody."""
 
 
-_PUT = (
-    LUA
-    + b"""\
--- KEYS: entry [, index of its target] [, indexes of its tags] [, ledger]; ARGV: field, value, ttl, latest time to
--- write, variants and bytes at most, mark, role [, tags]; mark and role are empty without the key that they belong to.
--- Times in milliseconds. 0 = written; else nothing was written: text = the newest invalidation is another than the
--- mark; number = it is too late, the server's time. Where we may not ask for that, the latest time is our own time
--- now, negative, and nothing is too late.
--- Every call costs more than all that is between them: what is new needs no looking into.
+_BY_LEDGER = b"""\
 if ARGV[7] ~= '' then
   local newest = redis.call('HGET', KEYS[#KEYS], 'last')
   if newest ~= ARGV[7] then return newest or '' end
 end
+"""
+
+_PUT = b"""\
+-- KEYS: entry [, index of its target] [, indexes of its tags] [, ledger or fence]; ARGV: field, value, ttl, latest
+-- time to write, variants and bytes at most, mark, role [, tags [, fence]]; mark and role are empty without the key
+-- that they belong to.
+-- Times in milliseconds. 0 = written; else nothing was written: text = the newest invalidation is another than the
+-- mark; number = it is too late, the server's time. Where we may not ask for that, the latest time is our own time
+-- now, negative, and nothing is too late.
+-- Every call costs more than all that is between them: what is new needs no looking into.
 local now = -tonumber(ARGV[4])
 if now < 0 then
   local clock = redis.call('TIME')
@@ -69,7 +74,7 @@ if ARGV[8] ~= '' then
 end
 redis.call('HSET', key, field, ARGV[2])
 if left ~= -2 then redis.call('HDEL', key, '@' .. field, '!' .. field) end
-if ARGV[9] then
+if ARGV[9] and ARGV[9] ~= '' then
   redis.call('HSET', key, '@' .. field, ARGV[9])
   for at = ARGV[8] ~= '' and 3 or 2, ARGV[7] ~= '' and #KEYS - 1 or #KEYS do
     local known = remaining(KEYS[at], 'zset')
@@ -105,10 +110,11 @@ end
 redis.call('HSET', key, '#', written(found))
 return 0
 """
-)
 
-_PUT_FORMS = {keys: Script(_PUT, keys, args=8) for keys in (1, 2, 3)}
-_put_tagged = lru_cache(64)(lambda keys: Script(_PUT, keys, args=9))
+_PUT_IN_ORDER = LUA + _BY_LEDGER + _PUT
+_PUT_FORMS = {keys: Script(_PUT_IN_ORDER, keys, args=8) for keys in (1, 2, 3)}
+_put_tagged = lru_cache(64)(lambda keys: Script(_PUT_IN_ORDER, keys, args=9))
+_PUT_FENCED = {keys: Script(LUA + fences.guard(b"ARGV[7]", b"ARGV[10]") + _PUT, keys, args=10) for keys in (1, 2, 3)}
 _NEVER = b"-"
 """In place of a mark that is not known: no ledger has it."""
 
@@ -117,13 +123,16 @@ class Put(ScriptCall[None]):
     """Write one variant; ``ttl_ms`` in milliseconds. ``most``: variants of a key, and their bytes.
 
     ``since`` is the newest invalidation that was looked at: :class:`Overtaken` if the ledger has another; None writes
-    in any case. ``tags`` are those that the variant carries.
+    in any case. ``tags`` are those that the variant carries. In a Cluster a ``fence`` stands in for the ledger.
 
     It carries the latest time at which the server may carry it out. A server that thinks that it is too late, though
     it is not, has had its clock set: it is asked once more, by its new time.
     """
 
-    __slots__ = ("_clock_set", "_field", "_key", "_most", "_since", "_tag_indexes", "_tags", "_ttl", "_value", "_where")
+    __slots__ = (
+        *("_clock_set", "_fence", "_field", "_key", "_most"),
+        *("_since", "_tag_indexes", "_tags", "_ttl", "_value", "_where"),
+    )
 
     if_lost: OnceLost = "hold"
 
@@ -136,11 +145,16 @@ class Put(ScriptCall[None]):
         most: tuple[bytes, bytes],
         since: bytes | None = None,
         tags: Sequence[bytes] = (),
+        fence: Fence | None = None,
     ) -> None:
         self._where = where = indexed(key)
         keys = 1 + (where is not None) + (since is not None)
         self._tag_indexes = tag_keys(key, tags) if tags else ()
-        super().__init__(_put_tagged(keys + len(self._tag_indexes)) if tags else _PUT_FORMS[keys])
+        if fence is not None:
+            super().__init__(_PUT_FENCED[keys - (not fence.declared)])
+        else:
+            super().__init__(_put_tagged(keys + len(self._tag_indexes)) if tags else _PUT_FORMS[keys])
+        self._fence = fence
         self._tags = tags
         self._since = None if since is None else since or _NEVER
         self._clock_set = False
@@ -162,6 +176,8 @@ class Put(ScriptCall[None]):
             *(len(field), field, len(value), value, len(ttl), ttl, len(latest), latest),
             *(len(number), number, len(size), size),
         )
+        if self._fence is not None:
+            return self._fenced(own, self._fence)
         if self._tags:
             return self._tagged(own)
         if self._where is None:
@@ -185,10 +201,23 @@ class Put(ScriptCall[None]):
             keys.append(LEDGER)
         return *sized(*keys), *own, *sized(self._since or b"", role, joined(tuple(self._tags)))
 
+    def _fenced(self, own: tuple[int | bytes, ...], fence: Fence) -> tuple[int | bytes, ...]:
+        """Keys and arguments in a Cluster."""
+        keys, role = [self._key], b""
+        if self._where is not None:
+            role, index = self._where
+            keys.append(index)
+        if fence.declared:
+            keys.append(fence.name)
+        since = self._since or _NEVER
+        return *sized(*keys), *own, *sized(since, role, joined(tuple(self._tags)), fence.name)
+
     def told(self, reply: RedisReply) -> None:
         if reply == 0:
             return
         if isinstance(reply, bytes):
+            if self._fence is not None:
+                raise fences.refused(reply)
             raise Overtaken("there was an invalidation that this write does not know of")
         assert self.connection is not None
         now = self.pool.clock.seconds()

@@ -41,6 +41,7 @@ from caching_proxy.rules.glob import escape
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.store.redis.commands import Ask
 from caching_proxy.store.redis.connection import RedisReply, checked, form, pack
+from caching_proxy.store.redis.fences import Fence
 from caching_proxy.store.redis.index import INDEX, outlines_in
 from caching_proxy.store.redis.ledger import Words
 from caching_proxy.store.redis.ledger_calls import Mark, Marked
@@ -145,10 +146,11 @@ class RedisStore:
         ttl_ms: int,
         since: bytes | None = None,
         tags: Sequence[bytes] = (),
+        fence: Fence | None = None,
     ) -> Deferred[None]:
         if ttl_ms <= 0 or (len(value) >= self._refused_size and self.pool.clock.seconds() < self._refused_until):
             return self.discard(key, field).addCallback(_nothing)
-        return self.pool.execute(Put(key, field, value, ttl_ms, self._most, since, tags))
+        return self.pool.execute(Put(key, field, value, ttl_ms, self._most, since, tags, fence))
 
     def unanswerable(self, key: bytes) -> Deferred[None]:
         """The server gives up connections rather than answer a lookup of ``key``: forget what is there, and store

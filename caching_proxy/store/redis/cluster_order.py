@@ -27,8 +27,8 @@ from caching_proxy.store.redis.slots import name_of, slot_of, tag_of
 AT_ONCE = 50
 """Fences that are raised one by one at a time."""
 
-SWEEP = 512
-"""Those that one script raises: it holds up the node for less than a millisecond."""
+SWEEP = 256
+"""Those that one script raises: it holds up the node for about a millisecond."""
 
 
 class ClusterOrder:

@@ -16,6 +16,7 @@ from caching_proxy.app.outside import Outside, loaded
 from caching_proxy.app.rules_file import CACHE_RULES_FILE, RulesFile, cache_rules_file
 from caching_proxy.app.statistics import Statistics, Watched
 from caching_proxy.cache.build import Cache
+from caching_proxy.cache.traced_pipeline import TracedPipeline
 from caching_proxy.interfaces import IStore
 from caching_proxy.rules.cache_rules import CacheRule
 from caching_proxy.rules.invalidation_rules import spellings
@@ -119,6 +120,8 @@ def _ways_in(outside: Outside, cache: Cache) -> tuple[ProxyResource, HotPath, Re
         peers,
         steering,
         cache.terms,
+        None if isinstance(cache.pipeline, TracedPipeline) else cache.reader,  # there each step is to be seen
+        cache.varying,
     )
     return resource, hot_path, recorder
 

@@ -88,13 +88,9 @@ class Responses:
         self, cache_request: CacheRequest, entry: CacheEntry, status: CacheStatus, now: float
     ) -> CacheResponse | None:
         """:meth:`stored` for the ordinary request, if there is nothing particular about the entry either."""
-        if entry.status in _WITHOUT_CONTENT or (self.proxy_name is not None and reply.has_cache_status(entry)):
+        block = reply.whole_lines(entry, status, now, self.proxy_name)
+        if block is None:
             return None
-        block = b"%bContent-Length: %d\r\n%b" % (
-            entry.head,
-            len(entry.body),
-            reply.explanation(entry, status, now, self.proxy_name),
-        )
         head = ResponseHead(entry.status, entry.reason, Fields.decoded(block))
         return CacheResponse(head, entry.body, len(entry.body), status, cache_request.identity.label, framed=True)
 

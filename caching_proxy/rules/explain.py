@@ -34,6 +34,21 @@ def expiry(entry: CacheEntry, now: float) -> bytes:
     )
 
 
+_WITHOUT_CONTENT = frozenset((204, 304))
+
+
+def whole_lines(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None) -> bytes | None:
+    """The field lines of the whole of ``entry`` in answer to a GET; None where there is something particular about
+    it."""
+    if entry.status in _WITHOUT_CONTENT or (proxy_name is not None and has_cache_status(entry)):
+        return None
+    return b"%bContent-Length: %d\r\n%b" % (
+        entry.head,
+        len(entry.body),
+        _lines(entry, status, now, None if proxy_name is None else _hit_member(proxy_name, entry, now)),
+    )
+
+
 def explanation(
     entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None, member: bytes | None = None
 ) -> bytes:
@@ -41,12 +56,20 @@ def explanation(
 
     ``proxy_name`` None leaves ``Cache-Status`` off; ``member`` replaces the plain hit member.
     """
-    ours = b""
+    ours = None
     if proxy_name is not None:
-        ours = member or cache_status.member(proxy_name, hit=True, ttl=entry.ttl(now))
+        ours = member or _hit_member(proxy_name, entry, now)
         if has_cache_status(entry):
             ours = cache_status.append(entry.fields.all(b"cache-status"), ours)
-        ours = b"Cache-Status: %b\r\n" % ours
+    return _lines(entry, status, now, ours)
+
+
+def _hit_member(proxy_name: bytes, entry: CacheEntry, now: float) -> bytes:
+    return cache_status.member(proxy_name, hit=True, ttl=entry.ttl(now))
+
+
+def _lines(entry: CacheEntry, status: CacheStatus, now: float, told: bytes | None) -> bytes:
+    ours = b"" if told is None else b"Cache-Status: %b\r\n" % told
     return b"Age: %d\r\nX-Cache-Status: %b\r\n%b%b" % (entry.age(now), status.token, expiry(entry, now), ours)
 
 

@@ -17,12 +17,12 @@ from twisted.web.http_headers import Headers
 
 from caching_proxy.http.body import Body
 from caching_proxy.http.framing import NONE, BadMessage, Framing, has_no_body
-from caching_proxy.server.batch import Answers
+from caching_proxy.server.batch import Answers, HotAnswer, LargeAnswer
 from caching_proxy.server.refusal import CLIENT_LEFT, refusal
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Inbound
 from caching_proxy.server.request_head import END, AnyHead, check_unfinished
-from caching_proxy.server.seams import Site
+from caching_proxy.server.seams import LookUp, Site
 from caching_proxy.server.sending import SendingHalf
 from caching_proxy.transport.native import BytesProtocol, has_read
 
@@ -52,12 +52,15 @@ class HTTPChannel(SendingHalf):
     """One connection; what a ``twisted.web`` Request expects of its channel, and the site's ``Connection``."""
 
     factory = None  # keeps http.Request from writing access lines
+    waits = True
+    """Whether an answer may come later than it is asked for."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site.clock, site.limits, site.pinned, site.turn)
         self.site = site
         self.request: ProxyRequest | None = None
         self.inbound: Inbound | None = None
+        self._look_up: LookUp | None = None
         self.persists = True
         self._state = _HEAD
         self._buffer = b""
@@ -94,6 +97,9 @@ class HTTPChannel(SendingHalf):
         inbound, self.inbound = self.inbound, None
         request, self.request = self.request, None
         tunnel, self._tunnel = self._tunnel, None
+        look_up, self._look_up = self._look_up, None
+        if look_up is not None:
+            look_up.client_left()
         if tunnel is not None:
             tunnel.connectionLost(reason)
         if request is not None:  # before its body fails, or whoever reads that would answer
@@ -125,27 +131,31 @@ class HTTPChannel(SendingHalf):
         site, answers, at = self.site, Answers(self), 0
         try:
             while True:
-                while self._skipped < EMPTY_LINES and data.startswith(_EMPTY_LINE, at):  # RFC 9112 §2.2
-                    at += 1 if data.startswith(b"\n", at) else 2
-                    self._skipped += 1
+                if data.startswith(_EMPTY_LINE, at):
+                    at = self._past_empty_lines(data, at)
                 end = data.find(END, max(at, seen - 3)) + 4
                 if end < 4:
                     return data[at:], 0 if at else seen
                 parsed = site.heads.parse(data[at:end])
                 at = end
                 self._skipped = 0
+                look_up = None
                 if parsed.plain and site.hot is not None and not site.connections.draining:
                     answer = site.hot(parsed, self)
-                    if answer is not None:
+                    if isinstance(answer, (bytes, LargeAnswer)):
                         if at == len(data) and not answers.served and isinstance(answer, bytes):
                             self.write(answer)  # one request, one write, as with most clients
                             return b"", 0
                         if answers.add(answer):
                             continue
                         return self._rest_later(data[at:])
+                    look_up = answer
                 answers.send()
                 self._buffer = data[at:]
-                self._begin(parsed)
+                if look_up is None:
+                    self._begin(parsed)
+                else:
+                    self._await(look_up)
                 if self._state is not _HEAD or self.full:
                     return None
                 data, at, seen = self._buffer, 0, 0
@@ -153,6 +163,12 @@ class HTTPChannel(SendingHalf):
                     return self._rest_later(data)
         finally:
             answers.send()
+
+    def _past_empty_lines(self, data: bytes, at: int) -> int:
+        while self._skipped < EMPTY_LINES and data.startswith(_EMPTY_LINE, at):  # RFC 9112 §2.2
+            at += 1 if data.startswith(b"\n", at) else 2
+            self._skipped += 1
+        return at
 
     def _rest_later(self, rest: bytes) -> tuple[bytes, int] | None:
         """``rest`` waits until the client has read, or until others have had their turn."""
@@ -178,6 +194,27 @@ class HTTPChannel(SendingHalf):
             if not seen:
                 self.due = self.seconds() + self.limits.head_seconds
             check_unfinished(rest, self.limits, seen)
+
+    def _await(self, look_up: LookUp) -> None:
+        """What answers the head is being looked for; it says itself when it is known."""
+        self._state = _BUSY
+        self.due = inf
+        self._look_up = look_up
+        look_up.start()
+
+    def answered(self, answer: HotAnswer) -> None:
+        """The answer of a head for which one was looked for; called by the look-up."""
+        self._look_up = None
+        if isinstance(answer, LargeAnswer):
+            self.write_content(answer.head, answer.body)
+        else:
+            self.write(answer)
+        self._next()
+
+    def walk(self, parsed: AnyHead) -> None:
+        """Nothing was found that answers without more ado; called by the look-up."""
+        self._look_up = None
+        self._begin(parsed)
 
     def _begin(self, parsed: AnyHead) -> None:
         """Build the request, give it the part of its body that is here, and have it processed."""

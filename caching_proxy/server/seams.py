@@ -21,8 +21,23 @@ from caching_proxy.server.request_head import AnyHead, HeadParser
 from caching_proxy.server.turn import Turn
 from caching_proxy.transport.native import BytesProtocol
 
-Hot = Callable[[AnyHead, Any], HotAnswer | None]
-"""Answers a plain GET or HEAD with the exact bytes of a whole response, or None to decline. It is given the channel."""
+
+class LookUp(Protocol):
+    """A request whose answer is looked for before anybody builds an object for it.
+
+    Once it is started it tells the channel that it was given what to send (``answered``), or to walk the full path
+    (``walk``): at once or later, and once.
+    """
+
+    def start(self) -> None: ...
+
+    def client_left(self) -> None:
+        """The connection is gone: nothing is to be told any more."""
+
+
+Hot = Callable[[AnyHead, Any], HotAnswer | LookUp | None]
+"""Answers a plain GET or HEAD with the exact bytes of a whole response, begins to look for them, or None to decline.
+It is given the channel; one that does not wait gets no :class:`LookUp`."""
 
 
 class Site(Protocol):

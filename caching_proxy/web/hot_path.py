@@ -14,13 +14,14 @@ from collections.abc import Callable
 
 from caching_proxy.cache.tiers.hot import HotRecord, HotTier
 from caching_proxy.cache.tiers.renderings import Rendering, Shown
+from caching_proxy.cache.tiers.store_reader import StoreReader
+from caching_proxy.cache.tiers.variants import VaryNames
 from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.http.pieces import SHARED_BYTES
 from caching_proxy.http.request_directives import NO_DIRECTIVES
-from caching_proxy.interfaces import ITokenVerifier
+from caching_proxy.interfaces import Identity, ITokenVerifier
 from caching_proxy.rules.conditional import not_modified
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.explain import with_explanation
 from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.locations import MARKED
 from caching_proxy.rules.outcome import CacheStatus
@@ -29,15 +30,17 @@ from caching_proxy.rules.reuse import Use, choose
 from caching_proxy.rules.scope import PLAIN_VIEW, View
 from caching_proxy.rules.steering import DEFAULT as DEFAULT_STEERING
 from caching_proxy.rules.steering import Steering
-from caching_proxy.rules.stored_response import answer
 from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.rules.variance import variant_of
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
+from caching_proxy.server.seams import LookUp
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.hot_reading import Bearing, Head, Reading, conditions, request_id, several_parts
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
+from caching_proxy.web.rendered import rendered
+from caching_proxy.web.store_hits import StoreHits, Visit
 
 MAX_REMEMBERED = 128
 """Bytes of a request's values beyond which no choice or form is remembered under them."""
@@ -63,6 +66,8 @@ class HotPath:
         peers: TrustedPeers,
         steering: Steering = DEFAULT_STEERING,
         terms: TermsByTarget | None = None,
+        reader: StoreReader | None = None,
+        varying: VaryNames | None = None,
     ) -> None:
         self._hot = hot
         self._reading = Reading(verifier, policy, hosts, steering, terms or TermsByTarget(policy, keys))
@@ -71,8 +76,11 @@ class HotPath:
         self._now = now
         self._peers = peers
         self._trusting = peers.any
+        self._hits: StoreHits | None = None
+        if reader is not None and varying is not None and hot.compression is None:
+            self._hits = StoreHits(hot, reader, varying, recorder, proxy_name, now, self._reading.steered)
 
-    def __call__(self, parsed: Head, channel: HTTPChannel) -> HotAnswer | None:
+    def __call__(self, parsed: Head, channel: HTTPChannel) -> HotAnswer | LookUp | None:
         bearing = parsed.meaning.room
         if bearing is None:
             bearing = self._reading.bearing(parsed)
@@ -92,12 +100,12 @@ class HotPath:
         else:
             key = self._reading.key(parsed, bearing, identity.role)
         record = self._hot.get(key, now)
-        if record is None or (record.named and self._reading.steered(record.named)):
-            return None
         trusted = self._trusting and self._peers.trusts(channel.peer_host)
         view: View | None = route.view
         if trusted or channel.scheme != _HTTP:
             view = self._reading.view(parsed, bearing, route, channel.scheme, trusted)
+        if record is None:
+            return self._visit(parsed, channel, bearing, identity, key, view, trusted)
         shown = self._shown(parsed, bearing, key, record, view, now)
         if shown is None:
             return None
@@ -113,6 +121,22 @@ class HotPath:
         head, body = rendering.head, rendering.body
         return head + body if isinstance(body, bytes) and len(body) < SHARED_BYTES else LargeAnswer(head, body)
 
+    def _visit(
+        self,
+        parsed: Head,
+        channel: HTTPChannel,
+        bearing: Bearing,
+        identity: Identity,
+        key: bytes,
+        view: View | None,
+        trusted: bool,
+    ) -> LookUp | None:
+        """What looks in the tiers below; None where that is for the full path to do."""
+        if self._hits is None or not channel.waits or view is None or (bearing.ranged and several_parts(parsed)):
+            return None
+        told = request_id(parsed) if trusted and bearing.request_id else None
+        return Visit(self._hits, channel, parsed, self._asking(parsed, bearing), key, view, identity.label, told)
+
     # -- once for each record, and each second of an entry's age ---------------------------------
 
     def _shown(
@@ -123,6 +147,8 @@ class HotPath:
             return None
         name: object = view.scope
         if record.named:
+            if self._reading.steered(record.named):
+                return None
             lines = [line for field in record.named for line in parsed.lines_of(field)]
             name = (view.scope, *lines) if sum(map(len, lines)) <= MAX_REMEMBERED else None
         if bearing.ranged and several_parts(parsed):
@@ -202,7 +228,4 @@ class HotPath:
         return rendering
 
     def _made(self, asked: RequestHead, entry: CacheEntry, now: float) -> Rendering:
-        made = answer(asked, entry, now)
-        fields = with_explanation(made.head.fields, entry, CacheStatus.HOT_HIT, now, self._proxy_name)
-        head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (made.head.status, made.head.reason, fields.encoded())
-        return Rendering(made.head.status, head, made.body)
+        return rendered(asked, entry, CacheStatus.HOT_HIT, now, self._proxy_name)

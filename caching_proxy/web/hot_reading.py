@@ -12,6 +12,7 @@ from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import Field, Fields, RequestHead
 from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.interfaces import Identity, ITokenVerifier
+from caching_proxy.rules.climbing import climbs
 from caching_proxy.rules.cookies import names_session
 from caching_proxy.rules.key import build_key
 from caching_proxy.rules.policy import CachePolicy
@@ -118,7 +119,8 @@ class Reading:
         target = parsed.line.target
         terms = self._terms(target)
         of_key = None if terms.keys.host_in_key else terms.target(target)
-        route = Route(terms.closed(target) is not None, of_key, view_of(scope_of(target, Fields()), False))
+        declined = terms.closed(target) is not None or climbs(target)
+        route = Route(declined, of_key, view_of(scope_of(target, Fields()), False))
         if terms.share is not Share.ROLE:
             route = SharingRoute(route.declined, of_key, route.view, share=terms.share)
         parsed.line.room = route

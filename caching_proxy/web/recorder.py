@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
+from caching_proxy.http.messages import RequestHead
 from caching_proxy.rules.outcome import CacheStatus
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_line import RequestLine
@@ -16,6 +17,28 @@ from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics import Metrics, RequestMeter
 from caching_proxy.telemetry.metrics.path_labels import OTHER_METHOD, OTHER_PATH, PathLabels, normalise_method
 from caching_proxy.telemetry.redaction import target_without_secrets
+
+
+class Asked(Protocol):
+    """A request line, as a recorder looks at it."""
+
+    @property
+    def method(self) -> bytes: ...
+
+    @property
+    def target(self) -> bytes: ...
+
+
+class Refused(Protocol):
+    """A request that was read, as a recorder looks at it; ``received_at`` is on the recorder's clock."""
+
+    received_at: float
+
+    @property
+    def head(self) -> RequestHead: ...
+
+    @property
+    def client_ip(self) -> bytes: ...
 
 
 class HotMeter:
@@ -66,18 +89,27 @@ class Recorder:
 
     def record(self, request: ProxyRequest, incoming: ClientRequest, reply: CacheResponse) -> None:
         """A request that the pipeline answered, once its last byte was handed to the connection."""
-        duration = self._clock.seconds() - request.received_at
         head, code, status = incoming.head, reply.head.status, reply.status.text
-        method, path = normalise_method(head.method), self._paths.label(head.target)
-        self._metrics.request_children(method, path, code, status, reply.role).observe(duration)
-        if self._access.enabled:
-            request_id = incoming.request_id.decode("ascii")
-            self._access.log(head.method, head.target, code, status, reply.role, duration, request_id)
+        self._answered(head, code, status, reply.role, request.received_at, incoming.request_id)
         if reply.reason is not None and self._happenings is not None and self._happenings.room("uncached"):
             target = target_without_secrets(head.target).decode("latin-1")
-            self._happenings.uncached(method, target, code, status, reply.role, reply.reason)
+            self._happenings.uncached(normalise_method(head.method), target, code, status, reply.role, reply.reason)
 
-    def refused(self, status: int, request: ProxyRequest | None = None, peer: bytes = b"") -> None:
+    def from_store(
+        self, line: RequestLine[Any], code: int, role: str, received_at: float, request_id: bytes | None
+    ) -> None:
+        """A hit that the pipeline was not needed for; ``request_id`` None where no trusted proxy gave one."""
+        self._answered(line, code, CacheStatus.HIT.text, role, received_at, request_id or self._new_request_id())
+
+    def _answered(self, asked: Asked, code: int, status: str, role: str, received_at: float, request_id: bytes) -> None:
+        duration = self._clock.seconds() - received_at
+        method, path = normalise_method(asked.method), self._paths.label(asked.target)
+        self._metrics.request_children(method, path, code, status, role).observe(duration)
+        if self._access.enabled:
+            shown = request_id.decode("ascii")
+            self._access.log(asked.method, asked.target, code, status, role, duration, shown)
+
+    def refused(self, status: int, request: Refused | None = None, peer: bytes = b"") -> None:
         """A request that never reached the pipeline or was given up by its client (499, as nginx counts those).
 
         ``request`` None: not even its head could be read; then ``peer`` says whose it was. The access line names the

@@ -10,10 +10,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from caching_proxy.server.batch import HotAnswer
+from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.limits import Limits
 from caching_proxy.server.request_head import ParsedHead
+from caching_proxy.server.seams import LookUp
 from caching_proxy.server.site import ProxySite
 from caching_proxy.telemetry.access_log import AccessLog
 from caching_proxy.telemetry.metrics import Metrics
@@ -45,7 +46,12 @@ class Served:
         resource = ProxyResource(self.proxy.pipeline, peers, hosts, recorder, lambda: b"id-1")
         verifier, policy_used, keys = self.proxy.verifier, self.proxy.policy, self.proxy.keys
         terms, now = self.proxy.terms, clock.seconds
-        self.path = HotPath(self.proxy.hot, verifier, policy_used, keys, hosts, name, recorder, now, peers, terms=terms)
+        self.path = HotPath(
+            *(self.proxy.hot, verifier, policy_used, keys, hosts, name, recorder, now, peers),
+            terms=terms,
+            reader=self.proxy.cache.reader,
+            varying=self.proxy.varying,
+        )
         self.answered = 0
         self.site = ProxySite(resource, clock, limits=Limits(), hot=self.counted if hot else None)
         self.transport = StringTransport()
@@ -54,9 +60,9 @@ class Served:
         self.channel = channel
         self.channel.makeConnection(self.transport)
 
-    def counted(self, parsed: ParsedHead, channel: HTTPChannel) -> HotAnswer | None:
+    def counted(self, parsed: ParsedHead, channel: HTTPChannel) -> HotAnswer | LookUp | None:
         answer = self.path(parsed, channel)
-        self.answered += answer is not None
+        self.answered += isinstance(answer, bytes | LargeAnswer)
         return answer
 
     def send(self, request: str) -> bytes:

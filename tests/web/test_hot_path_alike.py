@@ -23,13 +23,29 @@ RULES = (
 
 NEAR = (ip_network("192.168.1.0/24"),)
 
+NOTHING, HOT, MEMORY = "nothing", "the hot tier", "all but the store"  # what is forgotten before it
+
 requests = st.tuples(
     st.sampled_from(("GET", "GET", "GET", "HEAD")),
     st.sampled_from(("/x", "/x", "/x", "/x/", "/y?z", "/y/..//x", "http://proxy.test/x")),
     st.sampled_from(("Host: proxy.test", "Host: proxy.test", "Host: Other.test:81")),
     st.lists(st.sampled_from(LINES), max_size=4),
     st.sampled_from((0, 0, 0, 0.4, 1, 2.5)),
+    st.sampled_from((NOTHING, NOTHING, HOT, MEMORY)),
 )
+
+
+def forget(served: Served, what: str) -> None:
+    if what == HOT:
+        served.proxy.hot.clear()
+    elif what == MEMORY:
+        served.proxy.cache.forget()
+
+
+def reads(served: Served) -> tuple[object, ...]:
+    """What was asked of each tier, and what that came to."""
+    hot, burst, reader = served.proxy.hot, served.proxy.burst, served.proxy.cache.reader
+    return hot.hits, hot.misses, burst.hits, burst.misses, reader.asked, reader.found, served.proxy.lookups
 
 
 def text(method: str, target: str, *lines: str) -> str:
@@ -64,10 +80,12 @@ def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies, rules, l
     for served in pair:
         served.proxy.says(*answer, body=b"0123456789" * (30 if codings else 1))
         served.ruled(*rules)
-    for at, (method, target, host, lines, wait) in enumerate(sent):
+    for at, (method, target, host, lines, wait, forgotten) in enumerate(sent):
         if at == len(sent) // 2:
             for served in pair:
                 served.ruled(*later)
+        for served in pair:
+            forget(served, forgotten)
         for _ in range(3):  # once each for the store, for the first time in a second, and from what was kept
             written = [served.send(text(method, target, host, *lines)) for served in pair]
             assert written[0] == written[1]
@@ -77,6 +95,7 @@ def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies, rules, l
         served.access.flush()
     assert pair[0].log.getvalue() == pair[1].log.getvalue()
     assert pair[0].proxy.count == pair[1].proxy.count
+    assert reads(pair[0]) == reads(pair[1])
     for served in pair:
         served.close()
 

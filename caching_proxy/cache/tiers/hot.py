@@ -64,7 +64,7 @@ class HotRecord:
         self.expires_at = expires_at
         self.size = OVERHEAD * len(entries)
         self.whole = 0
-        self.named = _named(entries)
+        self.named = named_by(entries)
         self.forms = _NO_FORMS
         self.tags: frozenset[bytes] = _UNTAGGED
         for entry in entries:
@@ -84,7 +84,8 @@ class HotRecord:
         self.renderings.keep(name, shown)
 
 
-def _named(entries: Sequence[CacheEntry]) -> tuple[bytes, ...]:
+def named_by(entries: Sequence[CacheEntry]) -> tuple[bytes, ...]:
+    """The fields that a ``Vary`` among ``entries`` names, sorted."""
     if len(entries) == 1 and not entries[0].selecting:
         return ()
     return tuple(sorted({name for entry in entries for name, _ in entry.selecting}))

@@ -72,6 +72,10 @@ class VaryNames:
     def worth(self) -> Collection[bytes]:
         return self._worth
 
+    def none_known(self, key: bytes) -> bool:
+        """Whether no field of a request matters to what is asked for, but for ``Range``."""
+        return ((self._by_key and self._by_key.get(key)) or self._recent) is _ONLY_PLAIN
+
     def guess(self, key: bytes, fields: Fields, scope: bytes) -> tuple[bytes, ...]:
         """The variants to ask for: of a key that is not known, those that others like it would have."""
         sets = (self._by_key and self._by_key.get(key)) or self._recent

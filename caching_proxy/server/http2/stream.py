@@ -20,6 +20,7 @@ from caching_proxy.http.body import Body
 from caching_proxy.http.framing import CHUNKED, NONE, BadMessage
 from caching_proxy.http.messages import Field
 from caching_proxy.http.pieces import SHARED_BYTES, Content, Pieces
+from caching_proxy.server.batch import LargeAnswer
 from caching_proxy.server.http2.heads import response_fields, response_lines
 from caching_proxy.server.http2.request import StreamRequest
 from caching_proxy.server.http2.seams import StreamsConnection
@@ -33,6 +34,8 @@ from caching_proxy.transport.native import BytesProtocol, PullPump
 
 class Stream:
     """See :class:`caching_proxy.server.seams.Channel`. ``number`` is the stream's identifier."""
+
+    waits = False
 
     def __init__(self, connection: StreamsConnection, number: int) -> None:
         self.connection = connection
@@ -61,12 +64,12 @@ class Stream:
         site, limits = self.site, self.site.limits
         if parsed.plain and self.received and site.hot is not None:
             answer = site.hot(parsed, self)
-            if answer is not None:
-                if isinstance(answer, bytes):
-                    head, _, content = answer.partition(b"\r\n\r\n")
-                    self.answer(self.connection.told(head), content)
-                else:
-                    self.answer(self.connection.told(answer.head[:-4]), answer.body)
+            if isinstance(answer, bytes):
+                head, _, content = answer.partition(b"\r\n\r\n")
+                self.answer(self.connection.told(head), content)
+                return
+            if isinstance(answer, LargeAnswer):
+                self.answer(self.connection.told(answer.head[:-4]), answer.body)
                 return
         framing = parsed.framing
         if limits.body_bytes is not None and framing.length is not None and framing.length > limits.body_bytes:

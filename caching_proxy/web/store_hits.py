@@ -1,0 +1,158 @@
+"""Hits in the burst tier or the store, answered from the channel as hot ones are.
+
+What the hot path has found out of a request, and has no hot entry for, is looked up here; the connection waits without
+a request, a resource or a Deferred of its own. Only a fresh entry that answers the request as it stands is sent. All
+else, a miss above all, goes on to the full path, which gets what was found and asks nobody again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from caching_proxy.cache.tiers.hot import HotTier, named_by
+from caching_proxy.cache.tiers.store_reader import Found, StoreReader
+from caching_proxy.cache.tiers.variants import VaryNames
+from caching_proxy.http.messages import RequestHead
+from caching_proxy.http.pieces import SHARED_BYTES
+from caching_proxy.http.request_directives import NO_DIRECTIVES
+from caching_proxy.rules.locations import MARKED
+from caching_proxy.rules.outcome import CacheStatus
+from caching_proxy.rules.reuse import Use, choose
+from caching_proxy.rules.scope import View
+from caching_proxy.server.batch import HotAnswer, LargeAnswer
+from caching_proxy.server.channel import HTTPChannel
+from caching_proxy.server.refusal import CLIENT_LEFT
+from caching_proxy.web.hot_reading import Head
+from caching_proxy.web.recorder import Recorder
+from caching_proxy.web.rendered import rendered
+
+_HIT = Use.HIT
+
+
+class StoreHits:
+    """What all visits use. ``steered``: whether one of some names counts only from a trusted proxy."""
+
+    def __init__(
+        self,
+        hot: HotTier,
+        reader: StoreReader,
+        varying: VaryNames,
+        recorder: Recorder,
+        proxy_name: bytes | None,
+        now: Callable[[], float],
+        steered: Callable[[tuple[bytes, ...]], bool],
+    ) -> None:
+        self.hot = hot
+        self.reader = reader
+        self.varying = varying
+        self.recorder = recorder
+        self.proxy_name = proxy_name
+        self.now = now
+        self.steered = steered
+
+
+class Visit:
+    """One request for ``key`` on its way there and back.
+
+    ``head`` is the request as far as its answer depends on it, ``request_id`` what a trusted proxy calls it.
+    """
+
+    __slots__ = (
+        "_channel", "_head", "_hits", "_key", "_left", "_parsed", "_request_id", "_role", "_view", "_wanted",
+        "received_at",
+    )  # fmt: skip
+    _log = Logger()
+
+    def __init__(
+        self,
+        hits: StoreHits,
+        channel: HTTPChannel,
+        parsed: Head,
+        head: RequestHead,
+        key: bytes,
+        view: View,
+        role: str,
+        request_id: bytes | None,
+    ) -> None:
+        self.received_at = channel.clock.seconds()
+        self._hits = hits
+        self._channel = channel
+        self._parsed = parsed
+        self._head = head
+        self._key = key
+        self._view = view
+        self._role = role
+        self._request_id = request_id
+        self._left = False
+
+    def start(self) -> None:
+        """Look the key up; the channel hears of what comes of it, at once or later."""
+        hits, varying = self._hits, self._hits.varying
+        fields = self._head.fields if varying.none_known(self._key) else self._parsed.head.fields
+        self._wanted = wanted = varying.guess(self._key, fields, self._view.scope)
+        found = hits.reader.read(self._key, wanted, self.found)
+        if found is not None:
+            self.found(found)
+
+    def found(self, found: Found) -> None:
+        """What burst tier or store had to say."""
+        channel = self._channel
+        if self._left:
+            return
+        answer = None
+        if found.entries and found.trouble is None and not channel.site.connections.draining:
+            try:
+                answer = self._answer(found)
+            except Exception:  # noqa: BLE001 a bug, which must not stop the others who wait for this read
+                self._log.failure("answering {key} failed", key=self._key.decode("latin-1"))
+        if answer is not None:
+            channel.answered(answer)
+            return
+        reader = self._hits.reader
+        reader.handed = (self._key, self._wanted, found)
+        try:
+            channel.walk(self._parsed)
+        finally:
+            reader.handed = None
+
+    def _answer(self, found: Found) -> HotAnswer | None:
+        """The bytes of a hit, which is hot from now on; None where the full path has to decide."""
+        hits, key, now = self._hits, self._key, self._hits.now()
+        hot = hits.hot
+        if not found.current or hot.get(key, now) is not None:  # there was news while the store was read
+            return None
+        head, entries = self._head, found.entries
+        named = named_by(entries)
+        if named:
+            if hits.steered(named):
+                return None
+            head = self._parsed.head
+        lookup = choose(head, NO_DIRECTIVES, entries, now, self._view)
+        entry = lookup.entry
+        if lookup.use is not _HIT or entry is None or entry.missing is not None or MARKED in entry.head:
+            return None
+        hot.misses += 1
+        found.kept = hot.put_all(key, entries, now) or found.kept
+        made = rendered(self._head, entry, CacheStatus.HIT, now, hits.proxy_name)
+        hits.recorder.from_store(self._parsed.line, made.status, self._role, self.received_at, self._request_id)
+        body = made.body
+        if isinstance(body, bytes) and len(body) < SHARED_BYTES:
+            return made.head + body
+        return LargeAnswer(made.head, body)
+
+    # -- a client that leaves --------------------------------------------------------------------
+
+    @property
+    def head(self) -> RequestHead:
+        return self._parsed.head
+
+    @property
+    def client_ip(self) -> bytes:
+        return self._channel.peer_host
+
+    def client_left(self) -> None:
+        """Nobody waits for the answer any more; the read goes on for others and for the burst tier."""
+        self._left = True
+        self._hits.recorder.refused(CLIENT_LEFT, self)

@@ -10,6 +10,7 @@ from caching_proxy.app.instruments import (
     tells_invalidation,
     tells_steps,
     watch_tiers,
+    watch_walks,
     watch_writer,
 )
 from caching_proxy.app.outside import Outside
@@ -31,6 +32,7 @@ def make_cache(outside: Outside) -> Cache:
     watch_tiers(outside.metrics, cache.hot, cache.burst, cache.flights)
     watch_writer(outside.metrics, cache.writer)
     outside.metrics.watch("invalidations_pending", lambda: cache.invalidator.pending)
+    watch_walks(outside.metrics, cache.invalidator.progress)
     return cache
 
 

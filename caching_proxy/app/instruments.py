@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from caching_proxy.cache.flights import SingleFlight
 from caching_proxy.cache.pass_through import Observer
+from caching_proxy.cache.progress import Progress
 from caching_proxy.cache.requests import CacheRequest, ClientRequest
 from caching_proxy.cache.steps import Step, Tell
 from caching_proxy.cache.tiers.burst import BurstTier
@@ -65,6 +66,16 @@ def watch_writer(metrics: Metrics, writer: Writer) -> None:
     """Writes that the store did not take."""
     metrics.watch("cache_store_write_failures_total", _attribute(writer, "failed"))
     metrics.watch("cache_store_writes_overtaken_total", _attribute(writer, "overtaken"))
+
+
+def watch_walks(metrics: Metrics, progress: Progress) -> None:
+    """Walks over the store's keys that invalidations need."""
+    metrics.watch("invalidation_walks_running", lambda: len(progress.running))
+    metrics.watch("invalidation_walk_seconds", lambda: progress.seconds)
+    metrics.watch("invalidation_walk_keys_looked_at", lambda: progress.looked_at_now)
+    metrics.watch("invalidation_walk_keys_changed", lambda: progress.changed_now)
+    metrics.watch("invalidation_walks_total", _attribute(progress, "walks"))
+    metrics.watch("invalidation_keys_looked_at_total", _attribute(progress, "looked_at"))
 
 
 def watch_log(metrics: Metrics, log: LogWriter) -> None:

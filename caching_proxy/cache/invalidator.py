@@ -30,7 +30,6 @@ from caching_proxy.cache.leases import NEVER, Leases
 from caching_proxy.cache.memory import Memory, nobody
 from caching_proxy.cache.pending import (
     TAG,
-    TARGET,
     OnDone,
     Pending,
     Queue,
@@ -45,13 +44,14 @@ from caching_proxy.cache.pending import (
     of_target,
     tagged_since,
 )
+from caching_proxy.cache.progress import Progress
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
-from caching_proxy.cache.walk import change_matching, change_tagged, told_before_and_after
+from caching_proxy.cache.walk import StoreWork
 from caching_proxy.interfaces import IJournal, IStore, Postponed, StoreError
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import literal
-from caching_proxy.rules.invalidation_rules import target_for_all
+from caching_proxy.rules.invalidation_rules import target_for_all, target_of
 from caching_proxy.rules.pattern_set import PatternSet
 
 RETRY_SECONDS = 1.0
@@ -81,7 +81,7 @@ class Invalidator:
     ) -> None:
         self._memory = Memory(hot, burst, leases, flights, clock)
         self._leases = leases
-        self._store = store
+        self._work = StoreWork(store, clock)
         self._clock = clock
         self._observe = observe
         self._journal = Keeper(journal)
@@ -100,11 +100,15 @@ class Invalidator:
         """Remove every key that matches one of some Redis globs; fires with the keys that left any tier.
 
         ``soft``: what the store has is not deleted, it is stale from now on. Fails with :class:`StoreError` if the
-        store cannot carry it out now; the invalidation stays pending all the same.
+        store cannot carry it out now; the invalidation stays pending all the same. What names a key, or one target for
+        every role, is looked up.
         """
         answer: Deferred[set[bytes]] = Deferred()
         key = literal(patterns[0]) if len(patterns) == 1 else None
-        if key is not None:
+        target = target_of(patterns)
+        if target is not None:
+            self.invalidate_target(target, answer.callback, soft)
+        elif key is not None:
             self._invalidate_key(key, answer.callback, soft=soft)
         else:
             self._invalidate_groups([(patterns, answer.callback)], soft)
@@ -181,6 +185,11 @@ class Invalidator:
     def hides(self, key: bytes) -> bool:
         """Whether the store has yet to remove ``key``."""
         return self._hidden_since(key, NEVER) > NEVER
+
+    @property
+    def progress(self) -> Progress:
+        """How far walks over the store are."""
+        return self._work.progress
 
     @property
     def pending(self) -> int:
@@ -292,33 +301,15 @@ class Invalidator:
         else:
             return False
         pending = self._working.add(self._waiting.named.take(waiting.name))
-        pending.work = work = self._carried_out(pending)
+        pending.work = work = self._work.named(pending)
         work.addCallbacks(self._confirmed, self._postponed, callbackArgs=(pending,), errbackArgs=(pending,))
         return True
-
-    def _carried_out(self, pending: Pending) -> Deferred[set[bytes]]:
-        assert isinstance(pending.subject, bytes)
-        store, subject, moment = self._store, pending.subject, pending.at
-        if pending.is_for(TARGET):
-            if not pending.soft:
-                return store.delete_target(subject)
-            return self._in_order(pending, lambda: store.soften_target(subject, moment))
-        if pending.is_for(TAG):
-            return self._in_order(pending, lambda: change_tagged(pending, store, self._clock))
-        if pending.soft:
-            return self._in_order(pending, lambda: store.soften([subject], moment))
-        if pending.counted:
-            return self._in_order(pending, lambda: store.delete([subject]))
-        return store.delete([subject])
-
-    def _in_order(self, pending: Pending, change: Callable[[], Deferred[set[bytes]]]) -> Deferred[set[bytes]]:
-        return Deferred.fromCoroutine(told_before_and_after([pending], self._store, change))
 
     def _start_walk(self) -> bool:
         if self._passing or not len(self._waiting.patterns):
             return False
         self._passing = self._waiting.patterns.take_all()
-        self._walk = Deferred.fromCoroutine(change_matching(self._passing, self._store, self._clock))
+        self._walk = self._work.matching(self._passing)
         self._walk.addCallbacks(lambda _: self._walked(), self._not_walked)
         return True
 

@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.pace import SLICE_STEPS, Pace
-from caching_proxy.cache.pending import Pending, invalidation_of
+from caching_proxy.cache.pending import TAG, TARGET, Pending, invalidation_of
+from caching_proxy.cache.progress import Progress
 from caching_proxy.interfaces import SCAN_ENDS, Fate, IStore
 from caching_proxy.rules.pattern_set import REMOVAL_STEPS, SCAN_STEPS, PatternSet
 
@@ -32,49 +33,72 @@ async def told_before_and_after(together: Sequence[Pending], store: IStore, chan
     return changed
 
 
-def change_tagged(pending: Pending, store: IStore, clock: IReactorTime) -> Deferred[set[bytes]]:
-    """Change what carries the tag that is the subject; the keys concerned."""
-    assert isinstance(pending.subject, bytes)
-    return Deferred.fromCoroutine(_change_tagged(pending.subject, pending, store, clock))
+class StoreWork:
+    """Carries invalidations out in ``store``; ``progress`` shows how far long ones are."""
 
+    def __init__(self, store: IStore, clock: IReactorTime) -> None:
+        self.progress = Progress(clock)
+        self._store = store
+        self._clock = clock
 
-async def _change_tagged(tag: bytes, pending: Pending, store: IStore, clock: IReactorTime) -> set[bytes]:
-    pace, cursor, found = Pace(clock), SCAN_ENDS, set[bytes]()
-    fate = Fate.STALE if pending.soft else Fate.DELETED
-    moment = pending.at
-    while True:
-        step = await store.tagged(tag, cursor, fate, moment)
-        found.update(step.keys)
-        await pace.spend(len(step.keys) * REMOVAL_STEPS)
-        cursor = step.cursor
-        if cursor == SCAN_ENDS:
-            return found
+    def named(self, pending: Pending) -> Deferred[set[bytes]]:
+        """Change what is for a target or a key, or carries a tag; the keys concerned."""
+        assert isinstance(pending.subject, bytes)
+        store, subject, moment = self._store, pending.subject, pending.at
+        if pending.is_for(TARGET):
+            if not pending.soft:
+                return store.delete_target(subject)
+            return self._in_order([pending], lambda: store.soften_target(subject, moment))
+        if pending.is_for(TAG):
+            return self._in_order([pending], lambda: Deferred.fromCoroutine(self._change_tagged(subject, pending)))
+        if pending.soft:
+            return self._in_order([pending], lambda: store.soften([subject], moment))
+        if pending.counted:
+            return self._in_order([pending], lambda: store.delete([subject]))
+        return store.delete([subject])
 
+    def matching(self, together: Sequence[Pending]) -> Deferred[None]:
+        """One walk over all keys for all of some patterns; what is changed is noted with each."""
+        return self._in_order(together, lambda: Deferred.fromCoroutine(self._change_matching(together)))
 
-async def change_matching(together: Sequence[Pending], store: IStore, clock: IReactorTime) -> None:
-    """One walk over the keys of ``store`` for all of some patterns; what is changed is noted with each."""
-    await told_before_and_after(together, store, lambda: Deferred.fromCoroutine(_walk(together, store, clock)))
+    def _in_order(self, together: Sequence[Pending], change: Callable[[], Deferred[T]]) -> Deferred[T]:
+        return Deferred.fromCoroutine(told_before_and_after(together, self._store, change))
 
+    async def _change_tagged(self, tag: bytes, pending: Pending) -> set[bytes]:
+        pace, cursor, found = Pace(self._clock), SCAN_ENDS, set[bytes]()
+        fate = Fate.STALE if pending.soft else Fate.DELETED
+        with self.progress.walk(pending.name) as walk:
+            while True:
+                step = await self._store.tagged(tag, cursor, fate, pending.at)
+                found.update(step.keys)
+                walk.step(len(step.keys), len(step.keys))
+                await pace.spend(len(step.keys) * REMOVAL_STEPS)
+                cursor = step.cursor
+                if cursor == SCAN_ENDS:
+                    return found
 
-async def _walk(together: Sequence[Pending], store: IStore, clock: IReactorTime) -> None:
-    subjects = [pending.subject for pending in together if isinstance(pending.subject, PatternSet)]
-    union = PatternSet(*dict.fromkeys(chain.from_iterable(subject.patterns for subject in subjects)))
-    pace, cursor = Pace(clock), SCAN_ENDS
-    while True:
-        found = await store.scan(cursor, union.prefix)
-        await pace.spend(len(found.keys) * SCAN_STEPS)
-        for piece in union.slices(found.keys, SLICE_STEPS):
-            doomed = list(dict.fromkeys(union.select(piece)))
-            await pace.spend(union.steps(piece))
-            hits = [set(subject.select(doomed)) for subject in subjects] if doomed else []
-            for start in range(0, len(doomed), DELETE_BATCH):
-                gone = await _change(doomed[start : start + DELETE_BATCH], together, hits, store)
-                for pending, hit in zip(together, hits, strict=False):
-                    pending.removed |= gone & hit
-                await pace.spend(len(gone) * REMOVAL_STEPS)
-        cursor = found.cursor
-        if cursor == SCAN_ENDS:
-            return
+    async def _change_matching(self, together: Sequence[Pending]) -> None:
+        subjects = [pending.subject for pending in together if isinstance(pending.subject, PatternSet)]
+        union = PatternSet(*dict.fromkeys(chain.from_iterable(subject.patterns for subject in subjects)))
+        pace, cursor = Pace(self._clock), SCAN_ENDS
+        with self.progress.walk(b" ".join(union.patterns)) as walk:
+            while True:
+                found = await self._store.scan(cursor, union.prefix)
+                walk.step(len(found.keys))
+                await pace.spend(len(found.keys) * SCAN_STEPS)
+                for piece in union.slices(found.keys, SLICE_STEPS):
+                    doomed = list(dict.fromkeys(union.select(piece)))
+                    await pace.spend(union.steps(piece))
+                    hits = [set(subject.select(doomed)) for subject in subjects] if doomed else []
+                    for start in range(0, len(doomed), DELETE_BATCH):
+                        gone = await _change(doomed[start : start + DELETE_BATCH], together, hits, self._store)
+                        for pending, hit in zip(together, hits, strict=False):
+                            pending.removed |= gone & hit
+                        walk.step(0, len(gone))
+                        await pace.spend(len(gone) * REMOVAL_STEPS)
+                cursor = found.cursor
+                if cursor == SCAN_ENDS:
+                    return
 
 
 async def _change(keys: list[bytes], together: Sequence[Pending], hits: list[set[bytes]], store: IStore) -> set[bytes]:

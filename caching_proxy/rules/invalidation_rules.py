@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -121,6 +121,13 @@ def target_for_all(pattern: bytes) -> bytes | None:
         return None
     target = literal(pattern[len(_ANY_ROLE) :])
     return target if target is not None and target.startswith(b"/") else None
+
+
+def target_of(patterns: Sequence[bytes]) -> bytes | None:
+    """The target if that, for every role, is all that ``patterns`` name: one pattern in its :func:`spellings`."""
+    target = target_for_all(patterns[0])
+    alike = target is not None and all(literal(pattern) == GET_PREFIX + target for pattern in patterns[1:])
+    return target if alike else None
 
 
 def directory(target: bytes) -> bytes:

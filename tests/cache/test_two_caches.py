@@ -13,7 +13,7 @@ import pytest
 from support.two_caches import Wrong, play
 from twisted.internet.defer import Deferred
 
-from caching_proxy.cache import invalidator, walk
+from caching_proxy.cache import walk
 from caching_proxy.cache.pending import Pending, invalidation_of
 from caching_proxy.interfaces import IStore
 from caching_proxy.rules.ledger import published
@@ -66,8 +66,7 @@ BROKEN: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
 
 
 def told(patch: pytest.MonkeyPatch, function: object) -> None:
-    for module in (invalidator, walk):
-        patch.setattr(module, "told_before_and_after", function)
+    patch.setattr(walk, "told_before_and_after", function)
 
 
 def goes_wrong(**options: Any) -> bool:

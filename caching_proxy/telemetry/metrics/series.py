@@ -92,6 +92,14 @@ SERIES: tuple[Series, ...] = (
     ),
     Series("circuit_breaker_trips_total", "counter", "Times that the circuit breaker opened."),
     Series("invalidations_pending", "gauge", "Invalidations that the store has yet to carry out."),
+    Series("invalidation_walks_running", "gauge", "Walks over the store's keys for invalidations, under way now."),
+    Series(
+        "invalidation_walk_seconds", "gauge", "How long the oldest walk under way has taken; 0 without.", join="max"
+    ),
+    Series("invalidation_walk_keys_looked_at", "gauge", "Keys that walks under way have looked at."),
+    Series("invalidation_walk_keys_changed", "gauge", "Keys that walks under way have removed or made stale."),
+    Series("invalidation_walks_total", "counter", "Walks over the store's keys that invalidations began."),
+    Series("invalidation_keys_looked_at_total", "counter", "Keys that walks for invalidations looked at."),
     Series("bus_subscribed", "gauge", "Whether invalidations of other proxies are heard: 1 or 0.", join="min"),
     Series("bus_sent_total", "counter", "Invalidations that other proxies were told of, in messages."),
     Series("bus_received_total", "counter", "Messages of other proxies about their invalidations."),

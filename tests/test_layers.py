@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "upstream": {"http", "interfaces", "transport"},
     "telemetry": {*VALUES, "settings"},
     "web": {*VALUES, "cache", "server", "telemetry"},
+    "tracing": {*VALUES, "cache", "server", "telemetry", "web"},
     "workers": {*VALUES, "server", "telemetry"},
     "testing": {*VALUES, "transport"},
     "ctl": {"settings", "rules"},

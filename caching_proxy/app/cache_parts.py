@@ -44,9 +44,9 @@ def shown_name(settings: Settings) -> bytes | None:
 def _surroundings(outside: Outside) -> Surroundings:
     settings, reactor, team = outside.settings, outside.reactor, outside.team
     return Surroundings(
-        store=outside.store,
+        store=outside.followed.store(outside.store, settings),
         verifier=outside.verifier,
-        route=_route(settings, outside.upstream),
+        route=_route(settings, outside.followed.upstream(outside.upstream, outside.upstream.backend)),
         rules=outside.rules,
         clock=outside.wall,
         bus=outside.bus,
@@ -56,7 +56,7 @@ def _surroundings(outside: Outside) -> Surroundings:
         claims=outside.claims,
         on_removed=count_invalidation(outside.metrics),
         on_invalidation=tells_invalidation(outside.happenings),
-        tell=tells_steps(settings.log_level),
+        tell=outside.followed.tell(tells_steps(settings.log_level)),
         run=lambda call: deferToThreadPool(reactor, reactor.getThreadPool(), call),
     )
 

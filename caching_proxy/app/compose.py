@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 
 from caching_proxy.app.cache_parts import make_cache
 from caching_proxy.app.clocks import StepWatch
+from caching_proxy.app.follow import Followed
 from caching_proxy.app.front_parts import make_front
 from caching_proxy.app.instruments import tells_of_others
 from caching_proxy.app.loop_lag import LoopLag
@@ -64,6 +65,7 @@ class Proxy:
     lag: LoopLag
     statistics: Statistics
     streams: Streams
+    followed: Followed
     heard: Callable[[Invalidation], object]
 
 
@@ -105,5 +107,6 @@ def compose(
         lag=LoopLag(reactor, outside.metrics.histogram("event_loop_lag_seconds").observe),
         statistics=front.statistics,
         streams=front.streams,
+        followed=outside.followed,
         heard=tells_of_others(outside.happenings, cache.invalidator.carried_out_elsewhere),
     )

@@ -24,6 +24,7 @@ from caching_proxy.rules.steering import Steering
 from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.server.http2.connection import HTTP2Channel
 from caching_proxy.server.limits import Limits
+from caching_proxy.server.seams import Hot
 from caching_proxy.server.site import ProxySite
 from caching_proxy.server.tls_front import TLSFront
 from caching_proxy.settings.model import Settings
@@ -95,18 +96,24 @@ def request_ids(random: Callable[[int], bytes]) -> Callable[[], bytes]:
     return lambda: b"%b-%x" % (prefix, next(counter))
 
 
-def _ways_in(outside: Outside, cache: Cache) -> tuple[ProxyResource, HotPath, Recorder]:
+def _ways_in(outside: Outside, cache: Cache) -> tuple[ProxyResource, Hot, Recorder]:
     """The resource that sends requests through the pipeline, and the short way beside it."""
     settings = outside.settings
     new_request_id = request_ids(outside.random)
-    recorder = Recorder(
+    recorder = outside.followed.recorder(
         outside.metrics, outside.access, PathLabels(), outside.reactor, new_request_id, outside.happenings
     )
     hosts = HostPolicy(frozenset(settings.allowed_hosts), settings.preserve_host)
     steering = Steering(settings.steering_fields, settings.underscores_in_headers)
     peers = TrustedPeers(settings.trusted_proxies)
     resource = ProxyResource(
-        cache.pipeline, peers, hosts, recorder, new_request_id, steering, settings.rewrite_location
+        outside.followed.pipeline(cache.pipeline),
+        peers,
+        hosts,
+        recorder,
+        new_request_id,
+        steering,
+        settings.rewrite_location,
     )
     hot_path = HotPath(
         cache.hot,
@@ -123,7 +130,7 @@ def _ways_in(outside: Outside, cache: Cache) -> tuple[ProxyResource, HotPath, Re
         None if isinstance(cache.pipeline, TracedPipeline) else cache.reader,  # there each step is to be seen
         cache.varying,
     )
-    return resource, hot_path, recorder
+    return resource, outside.followed.hot(hot_path, recorder), recorder
 
 
 def _readiness(outside: Outside, cache: Cache) -> Readiness:
@@ -213,7 +220,7 @@ def _site(
     outside: Outside,
     settings: Settings,
     root: Root,
-    hot: HotPath | None = None,
+    hot: Hot | None = None,
     on_refused: Callable[[int, bytes], None] | None = None,
 ) -> ProxySite:
     return ProxySite(

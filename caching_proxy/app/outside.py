@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from caching_proxy.app.follow import Followed, follow
 from caching_proxy.app.instruments import BackendMeter, watch_bus, watch_store
 from caching_proxy.app.rules_file import RulesFile, invalidation_rules_file
 from caching_proxy.app.store_parts import make_bus, make_claims, make_journal, make_store
@@ -54,6 +55,8 @@ class Outside:
     access: AccessLog
     happenings: Happenings
     rules: RulesFile[Rule]
+    followed: Followed
+    """What puts spans around the parts, where requests are traced."""
 
 
 def make_outside(
@@ -92,6 +95,7 @@ def make_outside(
         access=make_access_log(settings, log, wall),
         happenings=Happenings(wall.seconds),
         rules=_rules(settings, read),
+        followed=follow(reactor, settings),
     )
 
 

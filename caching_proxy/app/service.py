@@ -81,6 +81,7 @@ class ProxyService(Service):
             self._log.info("{n} invalidations of an earlier process are carried out now", n=len(found))
             self._proxy.invalidator.restore(found)
         self._proxy.verifier.start()
+        self._proxy.followed.start()
         self._proxy.steps.start()
         self._proxy.lag.start()
         self._proxy.statistics.start()
@@ -153,6 +154,7 @@ class ProxyService(Service):
         if proxy.certificates is not None:
             proxy.certificates.stop()
         proxy.access.stop()
+        await self._in_time(proxy.followed.stop(), until, "the trace collector")
         self._log.info("stopped")
 
     async def _keep_what_is_pending(self, until: float) -> None:

@@ -31,7 +31,8 @@ class ClientRequest:
     ``client_ip`` is the peer's address as text; ``peer`` is that of the client whose share of the backend is used;
     ``trusted`` says that the peer is one of ``TRUSTED_PROXIES``; ``scheme`` is how it reached us. ``on_interim`` takes
     each 1xx on its way to the client. ``port`` is that of the client's Host, as ``:8080``, where the backend gets to
-    see it beside the head's Host. ``steered`` is what a trusted peer says in fields of ``STEERING_FIELDS``.
+    see it beside the head's Host. ``steered`` is what a trusted peer says in fields of ``STEERING_FIELDS``. ``trace``
+    is kept here by who follows the request from outside.
     """
 
     head: RequestHead
@@ -44,6 +45,7 @@ class ClientRequest:
     peer: bytes = b""
     port: bytes = b""
     steered: bytes = b""
+    trace: object | None = None
 
     @property
     def scope(self) -> bytes:

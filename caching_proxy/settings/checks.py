@@ -6,6 +6,7 @@ The key file is read here, so that a wrong one stops the start like any other wr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
@@ -37,6 +38,7 @@ def check(settings: Settings, given: Mapping[str, Given]) -> tuple[Settings, tup
     _check_bounds(settings)
     _check_listeners(settings)
     _check_codings(settings)
+    _check_tracing(settings)
     settings = with_tls(_with_key(settings))
     return settings, (*_warnings(settings), *_tls_warnings(settings, given), *check_listener(settings))
 
@@ -59,6 +61,22 @@ def _check_codings(settings: Settings) -> None:
         if not available(coding):
             allowed = "gzip alone, unless the package is installed with its extra [compress]"
             raise SettingsError("COMPRESS", coding.decode(), allowed)
+
+
+def traces() -> bool:
+    """Whether what sends spans is installed."""
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:  # nothing of OpenTelemetry is
+        return False
+
+
+def _check_tracing(settings: Settings) -> None:
+    url = settings.otel_exporter_otlp_endpoint
+    if url is not None and not traces():
+        raise SettingsError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT", url, "unset, unless the package is installed with its extra [otel]"
+        )
 
 
 def _check_listeners(settings: Settings) -> None:

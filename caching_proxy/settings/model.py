@@ -112,6 +112,7 @@ class Settings:
     access_log: bool
     log_file: str | None
     state_dir: str | None
+    otel_exporter_otlp_endpoint: str | None
     log_rotate_bytes: int
     log_keep: int
     metrix_prefix: str

@@ -6,6 +6,8 @@ dashes. Defaults stand as a user would write them and go through the same parser
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import attrs
 
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
@@ -34,6 +36,14 @@ def _codings(text: str) -> tuple[bytes, ...]:
     if not found or len(set(found)) != len(found):
         raise ValueError(text)
     return tuple(coding.encode() for coding in found)
+
+
+def _collector(text: str) -> str:
+    parts = urlsplit(text)
+    strange = parts.query or parts.fragment or parts.username is not None or parts.port == 0
+    if parts.scheme not in ("http", "https") or not parts.hostname or strange:
+        raise ValueError(text)
+    return text
 
 
 @attrs.frozen(slots=True)
@@ -327,6 +337,12 @@ TABLE: tuple[Variable, ...] = (
             None,
             p.anything,
             "directory for the journal of invalidations that Redis has not carried out; unset: kept in memory only",
+        ),
+        V(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            None,
+            p.Parser("the URL of a collector that takes OTLP over HTTP, as http://127.0.0.1:4318", _collector),
+            "requests are traced, and their spans sent there (with the extra [otel])",
         ),
         V(
             "METRIX_PREFIX",

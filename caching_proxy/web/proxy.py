@@ -7,6 +7,7 @@ connection to whatever the reply's body comes from.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,7 +18,6 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from caching_proxy.cache.pipeline import Pipeline
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.http.body import Body
 from caching_proxy.http.messages import Fields, ResponseHead
@@ -39,6 +39,12 @@ _REFUSALS = {
 }
 
 
+class Handler(Protocol):
+    """What answers requests: the pipeline, or what stands around it."""
+
+    def handle(self, client_request: ClientRequest) -> CacheResponse | Deferred[CacheResponse]: ...
+
+
 class ProxyResource(Resource):
     """Hands every request to ``pipeline``. ``new_request_id`` gives printable ASCII that is unlikely to recur."""
 
@@ -47,7 +53,7 @@ class ProxyResource(Resource):
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: Handler,
         peers: TrustedPeers,
         hosts: HostPolicy,
         recorder: Recorder,

@@ -15,6 +15,7 @@ from caching_proxy.server.request_line import RequestLine
 from caching_proxy.telemetry.access_log import AccessLog
 from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics import Metrics, RequestMeter
+from caching_proxy.telemetry.metrics.exemplars import Exemplar
 from caching_proxy.telemetry.metrics.path_labels import OTHER_METHOD, OTHER_PATH, PathLabels, normalise_method
 from caching_proxy.telemetry.redaction import target_without_secrets
 
@@ -108,6 +109,13 @@ class Recorder:
         if self._access.enabled:
             shown = request_id.decode("ascii")
             self._access.log(asked.method, asked.target, code, status, role, duration, shown)
+
+    def exemplify(self, asked: Asked, code: int, duration: float, trace_id: str | None, moment: float) -> None:
+        """A request that took ``duration`` seconds and ended at ``moment`` (POSIX seconds) is an example of its kind,
+        if it was traced."""
+        if trace_id is not None:
+            labels = normalise_method(asked.method), self._paths.label(asked.target), str(code)
+            self._metrics.exemplars.keep(labels, Exemplar(trace_id, duration, moment))
 
     def refused(self, status: int, request: Refused | None = None, peer: bytes = b"") -> None:
         """A request that never reached the pipeline or was given up by its client (499, as nginx counts those).

@@ -20,8 +20,9 @@ from prometheus_client.registry import Collector
 from twisted.logger import Logger
 
 from caching_proxy.telemetry.metrics.cells import Counter, Gauge, Histogram, RequestMeter
+from caching_proxy.telemetry.metrics.exemplars import Exemplars, Kept, merged
 from caching_proxy.telemetry.metrics.requests import RequestSeries
-from caching_proxy.telemetry.metrics.series import SERIES, Kind, Series
+from caching_proxy.telemetry.metrics.series import LATENCY_BUCKETS, SERIES, Kind, Series
 from caching_proxy.telemetry.metrics.snapshot import Family, Snapshot, by_worker, summed
 from caching_proxy.telemetry.metrics.text import Values, family, printable
 
@@ -31,6 +32,7 @@ Reading = float | Mapping[tuple[str, ...], float]
 Cell = Counter | Gauge | Histogram
 C = TypeVar("C", Counter, Gauge, Histogram)
 
+_DURATION = "http_request_duration_seconds"
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 openmetrics_text = cast("Callable[[CollectorRegistry], bytes]", _openmetrics_text)  # has no annotations
@@ -50,6 +52,8 @@ class Metrics:
         self._cells: dict[str, dict[tuple[str, ...], Cell]] = {series.name: {} for series in SERIES}
         self._watched: dict[str, Callable[[], Reading]] = {}
         self.requests = RequestSeries()
+        self.exemplars = Exemplars(LATENCY_BUCKETS)
+        """Of ``http_request_duration_seconds``; there are some where requests are traced."""
         self._log = Logger()
         self.request_children: Callable[[str, str, int, str, str], RequestMeter] = self.requests.meter
         """method, path label, status, X-Cache-Status, role label → the meter for these, always the same one."""
@@ -83,27 +87,30 @@ class Metrics:
 
     def render(self, accept: str | None) -> tuple[bytes, bytes]:
         """Content type and body of a scrape, as OpenMetrics if ``accept`` names it, else as plain text."""
-        return self._rendered(self._values, self._runtime, accept)
+        return self._rendered(self._values, self._runtime, accept, self.exemplars.all())
 
     def snapshot(self, process: str, number: int) -> Snapshot:
         """What stands here now, for :meth:`render_all`; the arguments say whose it is."""
         runtime = [Family.of(metric) for metric in self._runtime.collect()]
-        return Snapshot(process, number, {series.name: self._values(series) for series in SERIES}, runtime)
+        values = {series.name: self._values(series) for series in SERIES}
+        return Snapshot(process, number, values, runtime, self.exemplars.all())
 
     def render_all(self, snapshots: Sequence[Snapshot], accept: str | None) -> tuple[bytes, bytes]:
         """As :meth:`render`, for several processes."""
         values = summed(snapshots)
         runtime = CollectorRegistry()
         runtime.register(_Given(by_worker(snapshots)))
-        return self._rendered(lambda series: values.get(series.name, {}), runtime, accept)
+        exemplars = merged([snapshot.exemplars for snapshot in snapshots])
+        return self._rendered(lambda series: values.get(series.name, {}), runtime, accept, exemplars)
 
     def _rendered(
-        self, values: Callable[[Series], Values], runtime: CollectorRegistry, accept: str | None
+        self, values: Callable[[Series], Values], runtime: CollectorRegistry, accept: str | None, exemplars: Kept
     ) -> tuple[bytes, bytes]:
         openmetrics = _accepts_openmetrics(accept or "")
         lines: list[str] = []
         for series in SERIES:
-            lines.extend(family(series, values(series), self._prefix, self._constant, openmetrics))
+            beside: Kept = exemplars if series.name == _DURATION else {}
+            lines.extend(family(series, values(series), self._prefix, self._constant, openmetrics, beside))
         declared = "\n".join([*lines, ""]).encode()
         if openmetrics:
             return CONTENT_TYPE_OPENMETRICS.encode(), declared + openmetrics_text(runtime)
@@ -124,7 +131,7 @@ class Metrics:
             return self._read(series)
         if series.name == "http_requests_total":
             return self.requests.totals()
-        if series.name == "http_request_duration_seconds":
+        if series.name == _DURATION:
             return self.requests.durations()
         if series.name == "endpoint_usage_total":
             return self.requests.usage()

@@ -14,6 +14,7 @@ import attrs
 from prometheus_client.metrics_core import Metric
 
 from caching_proxy.telemetry.metrics.cells import Histogram
+from caching_proxy.telemetry.metrics.exemplars import Exemplar, Kept
 from caching_proxy.telemetry.metrics.series import SERIES, Series
 from caching_proxy.telemetry.metrics.text import Values
 
@@ -46,6 +47,7 @@ class Snapshot:
     number: int
     values: Mapping[str, Values]
     runtime: Sequence[Family] = ()
+    exemplars: Kept = attrs.Factory(dict)
 
     def encode(self) -> bytes:
         values = {
@@ -54,7 +56,13 @@ class Snapshot:
             if found
         }
         runtime = [[each.name, each.documentation, each.type, each.samples] for each in self.runtime]
+        exemplars = [
+            [list(labels), [[bucket, each.trace_id, each.value, each.moment] for bucket, each in buckets.items()]]
+            for labels, buckets in self.exemplars.items()
+        ]
         written = {"process": self.process, "number": self.number, "values": values, "runtime": runtime}
+        if exemplars:
+            written["exemplars"] = exemplars
         return json.dumps(written, separators=(",", ":"), check_circular=False).encode()
 
     @classmethod
@@ -70,7 +78,13 @@ class Snapshot:
             Family(name, documentation, kind, [(sample, labels, value) for sample, labels, value in samples])
             for name, documentation, kind, samples in written["runtime"]
         ]
-        return cls(written["process"], written["number"], values, runtime)
+        exemplars = {
+            tuple(labels): {
+                int(bucket): Exemplar(str(trace), float(value), float(moment)) for bucket, trace, value, moment in found
+            }
+            for labels, found in written.get("exemplars", ())
+        }
+        return cls(written["process"], written["number"], values, runtime, exemplars)
 
     def lasting(self) -> Snapshot:
         """What stays true after the process has ended: what it counted."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from caching_proxy.telemetry.metrics.cells import Histogram
+from caching_proxy.telemetry.metrics.exemplars import Exemplar, Kept
 from caching_proxy.telemetry.metrics.series import Series
 
 Values = Mapping[tuple[str, ...], float | Histogram]
@@ -20,9 +22,17 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 def family(
-    series: Series, values: Values, prefix: str, constant: Mapping[str, str], openmetrics: bool
+    series: Series,
+    values: Values,
+    prefix: str,
+    constant: Mapping[str, str],
+    openmetrics: bool,
+    exemplars: Kept = MappingProxyType({}),
 ) -> Iterator[str]:
-    """The lines of one series, without line ends; ``constant`` are labels that every sample carries."""
+    """The lines of one series, without line ends; ``constant`` are labels that every sample carries.
+
+    ``exemplars`` are those of a histogram's buckets; only OpenMetrics has room for them.
+    """
     name = prefix + series.name
     described = name.removesuffix("_total") if openmetrics and series.kind == "counter" else name
     yield f"# HELP {described} {series.help}"
@@ -34,19 +44,24 @@ def family(
         pairs = zip(series.labels, label_values, strict=True)
         labels = fixed + "".join([f'{label}="{_escaped(text)}",' for label, text in pairs])
         if isinstance(value, Histogram):
-            yield from _histogram(name, labels, value)
+            yield from _histogram(name, labels, value, exemplars.get(label_values, {}) if openmetrics else {})
         else:
             yield f"{name}{_braced(labels)} {number(value)}"
 
 
-def _histogram(name: str, labels: str, histogram: Histogram) -> Iterator[str]:
+def _histogram(name: str, labels: str, histogram: Histogram, exemplars: Mapping[int, Exemplar]) -> Iterator[str]:
     total = 0
-    for bound, count in zip(_bounds(histogram.bounds), histogram.counts, strict=True):
+    for bucket, (bound, count) in enumerate(zip(_bounds(histogram.bounds), histogram.counts, strict=True)):
         total += count
-        yield f'{name}_bucket{{{labels}le="{bound}"}} {total}'
+        beside = _beside(exemplars[bucket]) if bucket in exemplars else ""
+        yield f'{name}_bucket{{{labels}le="{bound}"}} {total}{beside}'
     braced = _braced(labels)
     yield f"{name}_count{braced} {total}"
     yield f"{name}_sum{braced} {number(histogram.sum)}"
+
+
+def _beside(exemplar: Exemplar) -> str:
+    return f' # {{trace_id="{exemplar.trace_id}"}} {number(exemplar.value)} {exemplar.moment:.3f}'
 
 
 def _bounds(bounds: Sequence[float]) -> tuple[str, ...]:

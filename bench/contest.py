@@ -54,6 +54,7 @@ class Contest:
         self._say = say
         self._runs = itertools.count()
         self._primed: set[tuple[str, str]] = set()
+        self._sent: dict[tuple[int, Load], int] = {}  # by port
         self.servers: dict[str, Server] = {}
         self.backend = lab.backend()
         with (next(lab.directory.glob("backend-*/files")) / "100MiB-0").open("wb") as file:
@@ -138,13 +139,19 @@ class Contest:
         first = (path.name, name) not in self._primed
         self._primed.add((path.name, name))
         if first:
-            self._run(self.servers[name], path.load, max(1.0, path.load.count / 1000), unique=False)
+            asked, seconds = 0, max(1.0, path.load.count / 4000)
+            while asked < path.load.count:
+                asked += self._run(self.servers[name], path.load, seconds, unique=False).requests
         elif path.load.count < MANY_URLS:  # many URLs must not come from the memory that priming has filled
             self._run(self.servers[name], path.load, 1.0, unique=False)
 
     def _run(self, server: Server, load: Load, seconds: float, *, unique: bool) -> Sample:
         prefix = f"{next(self._runs)}-" if unique else ""
-        return wrk.run(server.url(), load, seconds, self._lab.cores.load, prefix, self._lab.directory)
+        first = self._sent.get((server.port, load), 0)
+        going_on = attrs.evolve(load, first=first)
+        sample = wrk.run(server.url(), going_on, seconds, self._lab.cores.load, prefix, self._lab.directory)
+        self._sent[server.port, load] = first + sample.requests + load.connections  # some were sent and not answered
+        return sample
 
 
 def _statuses(server: Server) -> dict[str, float]:

@@ -65,6 +65,9 @@ class Load:
     posts: int = 0
     cookies: bool = False
     connections: int = 64
+    first: int = 0
+    """How many such requests were sent before: this run goes on from there, so that no head and no place in the order
+    of the URLs comes again sooner than it should."""
 
 
 @attrs.frozen
@@ -116,6 +119,7 @@ def _environment(load: Load, prefix: str, directory: Path) -> dict[str, str]:
         "BENCH_MODE": load.mode,
         "BENCH_FRESH": "1" if load.fresh else "",
         "BENCH_COUNT": str(load.count),
+        "BENCH_FIRST": str(load.first),
         "BENCH_METHOD": load.method,
         "BENCH_PATH": load.path,
         "BENCH_PREFIX": prefix,

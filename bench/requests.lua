@@ -4,6 +4,7 @@
 --   unique  URLs that nobody has asked for before
 --   spread  in an order without neighbours
 --   zipf    the n-th with probability 1 / n ^ 0.9
+-- BENCH_FIRST: how many requests were sent by runs before this one.
 -- BENCH_FRESH=1: heads never repeat. Each request has its own X-Request-ID, traceparent and X-Forwarded-For, and one
 -- of the lines in the files BENCH_AGENTS and BENCH_LANGUAGES.
 -- In BENCH_SHARE percent of the requests: one of the bearer tokens in the file BENCH_TOKENS.
@@ -25,7 +26,7 @@ local POST_FRAMING = "Content-Length: " .. #POST_BODY .. "\r\nContent-Type: appl
 -- Tables of ready pieces: to format numbers for each request would cost more than the request does.
 local HEX, MIXED = 4096, 65536
 local hex, spread, agents, languages, tokens, order, ready = {}, {}, {}, {}, {}, {}, {}
-local number = 0
+local number = tonumber(env("FIRST", "0"))
 
 local function lines(name, before)
    local found, file = {}, os.getenv("BENCH_" .. name)

@@ -203,40 +203,40 @@ class Queue:
     """Pending invalidations by name, in order."""
 
     def __init__(self) -> None:
-        self._by_name: dict[bytes, Pending] = {}
+        self.by_name: dict[bytes, Pending] = {}
         self.bytes = 0
 
     def add(self, pending: Pending) -> Pending:
         """Put it at the end, or into the one of its name that waits already; the one that waits."""
-        held = self._by_name.get(pending.name)
+        held = self.by_name.get(pending.name)
         if held is not None:
             held.absorb(pending)
             return held
-        self._by_name[pending.name] = pending
+        self.by_name[pending.name] = pending
         self.bytes += pending.size
         return pending
 
     def take(self, name: bytes) -> Pending:
         """Remove one that is there."""
-        pending = self._by_name.pop(name)
+        pending = self.by_name.pop(name)
         self.bytes -= pending.size
         return pending
 
     def take_all(self) -> list[Pending]:
         """Remove all."""
-        taken = list(self._by_name.values())
-        self._by_name.clear()
+        taken = list(self.by_name.values())
+        self.by_name.clear()
         self.bytes = 0
         return taken
 
     def get(self, name: bytes) -> Pending | None:
-        return self._by_name.get(name)
+        return self.by_name.get(name)
 
     def __iter__(self) -> Iterator[Pending]:
-        return iter(self._by_name.values())
+        return iter(self.by_name.values())
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return len(self.by_name)
 
 
 class Waiting:

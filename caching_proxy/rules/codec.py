@@ -29,7 +29,7 @@ from hashlib import blake2b
 from math import isfinite
 from struct import Struct
 from struct import error as StructError
-from typing import Any
+from typing import Any, NoReturn
 
 from caching_proxy.rules.entry import Asked, CacheEntry, Flag, Selecting
 from caching_proxy.rules.tags import Tags, joined, split
@@ -49,6 +49,7 @@ _SUM = 16
 _FACTS = Struct("!HdqqqqqIqqQHHHHIIH")
 # lengths of key, reason and head; number of selecting fields
 _CONTENT = Struct("!IIIH")
+_CONTENT_SIZE = _CONTENT.size
 _SELECTING = Struct("!HI")
 _FLAGS = tuple(map(Flag, range(2 ** len(Flag))))
 _ABSENT = 0xFFFFFFFF  # length of something that was not there
@@ -72,7 +73,7 @@ def encode(entry: CacheEntry) -> bytes:
         facts = checksum.digest() + _facts(entry)
     except StructError as error:
         raise CodecError(f"entry cannot be encoded: {error}") from error
-    outline = _seal(facts, entry.key) + facts
+    outline = blake2b(facts + entry.key, digest_size=_SUM).digest() + facts
     return b"".join((PREAMBLE, _LENGTH.pack(len(outline)), outline, content, entry.body))
 
 
@@ -88,7 +89,8 @@ def outline_in(value: bytes) -> bytes:
 
 def decode(value: bytes, key: bytes) -> CacheEntry:
     """The entry that was encoded into ``value`` for ``key``; CodecError, and nothing else, for any other bytes."""
-    _check_preamble(value)
+    if len(value) < _START or value[: len(PREAMBLE)] != PREAMBLE:
+        _refuse(value)
     try:
         start = _START + _LENGTH.unpack_from(value, len(PREAMBLE))[0]
         outline = value[_START:start]
@@ -96,7 +98,7 @@ def decode(value: bytes, key: bytes) -> CacheEntry:
         if len(value) < start or checksum != outline[_SUM : 2 * _SUM]:
             raise CodecError("checksum differs")
         content = _CONTENT.unpack_from(value, start)
-        key_at = start + _CONTENT.size
+        key_at = start + _CONTENT_SIZE
         if value[key_at : key_at + content[0]] != key:
             raise CodecError("written for another key")
         facts = _facts_in(outline, key)
@@ -117,22 +119,16 @@ def _facts_in(outline: bytes, key: bytes) -> tuple[Any, ...]:
     """The fixed numbers of an outline that is sealed for ``key``."""
     if len(outline) == len(PREAMBLE) and outline.startswith(MAGIC):
         raise UnknownVersion(f"version {outline[-1]}")
-    if outline[:_SUM] != _seal(outline[_SUM:], key):
+    if outline[:_SUM] != blake2b(outline[_SUM:] + key, digest_size=_SUM).digest():
         raise CodecError("seal differs")
     return _FACTS.unpack_from(outline, 2 * _SUM)
 
 
-def _check_preamble(value: bytes) -> None:
+def _refuse(value: bytes) -> NoReturn:
+    """Say why ``value`` is none of this version."""
     if len(value) < _START or not value.startswith(MAGIC):
         raise CodecError("not an encoded entry")
-    if value[len(MAGIC)] != VERSION:
-        raise UnknownVersion(f"version {value[len(MAGIC)]}")
-
-
-def _seal(facts: bytes, key: bytes) -> bytes:
-    seal = blake2b(facts, digest_size=_SUM)
-    seal.update(key)
-    return seal.digest()
+    raise UnknownVersion(f"version {value[len(MAGIC)]}")
 
 
 # -- writing -------------------------------------------------------------------------------------
@@ -208,7 +204,9 @@ def _entry(outline: bytes, key: bytes, facts: tuple[Any, ...], rest: _Rest | Non
     names_at = language_at + language_size
     head_at = names_at + names_size
     asked_at = head_at + head_size
-    asked, end = _asked(outline, asked_at, asked_size, asked_count)
+    asked, end = None, asked_at
+    if asked_size != _ABSENT:
+        asked, end = _asked(outline, asked_at, asked_size, asked_count)
     if end != len(outline):
         raise CodecError("lengths do not add up")
     if not isfinite(received_at):
@@ -251,7 +249,7 @@ def _rest(value: bytes, key_at: int, content: tuple[int, ...], length: int) -> _
     reason_at = key_at + key_size
     head_at = reason_at + reason_size
     head_end = head_at + head_size
-    selecting, at = _selecting(value, head_end, selecting_count)
+    selecting, at = _selecting(value, head_end, selecting_count) if selecting_count else ((), head_end)
     body_at = len(value) - length
     if body_at < at:
         raise CodecError("lengths do not add up")
@@ -267,10 +265,8 @@ def _tags(value: bytes, at: int, end: int) -> Tags:
     return split(value[start:end])
 
 
-def _asked(outline: bytes, at: int, size: int, count: int) -> tuple[Asked | None, int]:
+def _asked(outline: bytes, at: int, size: int, count: int) -> tuple[Asked, int]:
     """What is remembered of the request, and where it ends."""
-    if size == _ABSENT:
-        return None, at
     names = outline[at : at + size]
     if not count:
         return _names_only(names), at + size
@@ -283,8 +279,6 @@ _names_only = lru_cache(256)(Asked)
 
 def _selecting(data: bytes, at: int, count: int) -> tuple[Selecting, int]:
     """So many names with values from ``at`` on, and where they end."""
-    if not count:
-        return (), at
     fields: list[tuple[bytes, bytes | None]] = []
     for _ in range(count):
         name_size, value_size = _SELECTING.unpack_from(data, at)

@@ -13,6 +13,10 @@ from caching_proxy.rules import cache_status
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.outcome import CacheStatus
 
+_CACHE_STATUS = b"cache-status"
+_WITHOUT_CONTENT = frozenset((204, 304))
+_EXPIRY = b"X-Cache-Expires-In: %ds\r\nX-Cache-Expires-At: %b\r\n"
+
 
 def timestamp(moment: float) -> bytes:
     """ISO 8601 in UTC with milliseconds: ``2026-01-31T08:00:00.000Z``."""
@@ -28,25 +32,16 @@ def _to_the_second(moment: int) -> bytes:
 
 def expiry(entry: CacheEntry, now: float) -> bytes:
     """``X-Cache-Expires-In`` in seconds, never negative, and ``X-Cache-Expires-At``, as field lines."""
-    return b"X-Cache-Expires-In: %ds\r\nX-Cache-Expires-At: %b\r\n" % (
-        max(0, entry.ttl(now)),
-        timestamp(entry.stale_at),
-    )
-
-
-_WITHOUT_CONTENT = frozenset((204, 304))
+    return _EXPIRY % (max(0, entry.ttl(now)), timestamp(entry.stale_at))
 
 
 def whole_lines(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None) -> bytes | None:
     """The field lines of the whole of ``entry`` in answer to a GET; None where there is something particular about
     it."""
-    if entry.status in _WITHOUT_CONTENT or (proxy_name is not None and has_cache_status(entry)):
+    head = entry.head
+    if entry.status in _WITHOUT_CONTENT or (proxy_name is not None and _CACHE_STATUS in head.lower()):
         return None
-    return b"%bContent-Length: %d\r\n%b" % (
-        entry.head,
-        len(entry.body),
-        _lines(entry, status, now, None if proxy_name is None else _hit_member(proxy_name, entry, now)),
-    )
+    return b"%bContent-Length: %d\r\n%b" % (head, len(entry.body), _lines(entry, status, now, proxy_name, None))
 
 
 def explanation(
@@ -56,26 +51,25 @@ def explanation(
 
     ``proxy_name`` None leaves ``Cache-Status`` off; ``member`` replaces the plain hit member.
     """
-    ours = None
+    if proxy_name is not None and has_cache_status(entry):
+        member = member or cache_status.member(proxy_name, hit=True, ttl=entry.ttl(now))
+        member = cache_status.append(entry.fields.all(_CACHE_STATUS), member)
+    return _lines(entry, status, now, proxy_name, member)
+
+
+def _lines(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None, member: bytes | None) -> bytes:
+    age, ours = entry.age(now), b""
+    ttl = entry.lifetime - age
     if proxy_name is not None:
-        ours = member or _hit_member(proxy_name, entry, now)
-        if has_cache_status(entry):
-            ours = cache_status.append(entry.fields.all(b"cache-status"), ours)
-    return _lines(entry, status, now, ours)
-
-
-def _hit_member(proxy_name: bytes, entry: CacheEntry, now: float) -> bytes:
-    return cache_status.member(proxy_name, hit=True, ttl=entry.ttl(now))
-
-
-def _lines(entry: CacheEntry, status: CacheStatus, now: float, told: bytes | None) -> bytes:
-    ours = b"" if told is None else b"Cache-Status: %b\r\n" % told
-    return b"Age: %d\r\nX-Cache-Status: %b\r\n%b%b" % (entry.age(now), status.token, expiry(entry, now), ours)
+        ours = b"Cache-Status: %b\r\n" % (member or cache_status.member(proxy_name, hit=True, ttl=ttl))
+    left = ttl if ttl > 0 else 0
+    ends = timestamp(entry.received_at + entry.lifetime - entry.initial_age)
+    return b"Age: %d\r\nX-Cache-Status: %b\r\n%b%b" % (age, status.token, _EXPIRY % (left, ends), ours)
 
 
 def has_cache_status(entry: CacheEntry) -> bool:
     """Whether the origin sent ``Cache-Status``; true also where something else in the head only looks like it."""
-    return b"cache-status" in entry.head.lower()
+    return _CACHE_STATUS in entry.head.lower()
 
 
 def with_explanation(

@@ -123,8 +123,8 @@ def _answers_plainly(entry: CacheEntry, now: float) -> bool:
         not entry.selecting
         and not entry.scope
         and not int.__and__(entry.flags, _NOT_PLAIN)  # the operator of flags would cost as much as all the rest
-        and now < entry.gone_at
-        and entry.fresh(now)
+        and now < entry.received_at + entry.keep  # ``gone_at`` and ``fresh``, at a frame less each
+        and entry.lifetime > entry.age(now)
     )
 
 

@@ -30,13 +30,15 @@ class Breaker:
     The reporting methods return the phase that they led to if that is another one than before, else None.
     """
 
-    __slots__ = ("_failures", "_phase", "_probing", "_since", "recovery", "threshold")
+    __slots__ = ("_failures", "_phase", "_probing", "_since", "calm", "recovery", "threshold")
 
     def __init__(self, threshold: int, recovery: float) -> None:
         if threshold < 1 or recovery < 0:
             raise ValueError("threshold must be at least 1 and recovery not negative")
         self.threshold = threshold
         self.recovery = recovery
+        self.calm = True
+        """Closed, with no failure since the last success: ``allow`` would say yes and ``success`` change nothing."""
         self._phase = Phase.CLOSED
         self._failures = 0
         self._since = 0.0  # when the breaker opened or the last probe was let through
@@ -46,11 +48,6 @@ class Breaker:
     def failures(self) -> int:
         """Failures in a row while closed."""
         return self._failures
-
-    @property
-    def calm(self) -> bool:
-        """Closed, with no failure since the last success: ``allow`` would say yes and ``success`` change nothing."""
-        return self._phase is Phase.CLOSED and not self._failures
 
     def phase(self, now: float) -> Phase:
         """The phase at ``now``; OPEN becomes HALF_OPEN by itself when the recovery time is over."""
@@ -71,12 +68,12 @@ class Breaker:
 
     def success(self, now: float) -> Phase | None:
         """An allowed call went well."""
-        if self._phase is Phase.CLOSED:
-            self._failures = 0
-            return None
         if self._phase is Phase.OPEN:
             return None
+        self.calm = True
         self._failures = 0
+        if self._phase is Phase.CLOSED:
+            return None
         self._probing = False
         self._phase = Phase.CLOSED
         return Phase.CLOSED
@@ -85,6 +82,7 @@ class Breaker:
         """An allowed call failed or took too long."""
         if self._phase is Phase.OPEN:
             return None
+        self.calm = False
         if self._phase is Phase.CLOSED:
             self._failures += 1
             if self._failures < self.threshold:

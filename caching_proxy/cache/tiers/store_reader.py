@@ -198,12 +198,13 @@ class StoreReader:
                 trouble = Trouble.UNREADABLE
                 spoilt(field, error)
             else:
-                entry = aged(entry, stored.ttl_ms, now)
+                if entry.received_at + entry.keep - now > stored.ttl_ms / 1000 + CLOCKS_APART:
+                    entry = aged(entry, stored.ttl_ms, now)
                 if entry.tags and entry.received_at <= max(gone(entry.tags), self._tagged(entry.tags)):
                     continue  # invalidated while it was read, or about to be removed
                 if field in stored.stale:
                     entry = softened(entry, stored.stale[field], now)
-                if now < entry.gone_at and entry.received_at > invalid_before:
+                if now < entry.received_at + entry.keep and entry.received_at > invalid_before:
                     entries.append(entry)
         if stored.outlines and not stored.variants.keys() <= stored.outlines.keys():
             trouble = Trouble.UNREADABLE  # written by another release beside our index
@@ -264,6 +265,6 @@ def stored_entry(stored: Stored, field: bytes, key: bytes) -> CacheEntry:
         entry = decode(value, key)
         if outline is not None and outline != outline_in(value):
             raise CodecError("not what the index of its key speaks of")
-    if variant_of(entry) != field:
+    if (entry.variant or variant_of(entry)) != field:
         raise CodecError("stands in the place of another variant")
     return entry

@@ -16,9 +16,9 @@ field_name = variant_of
 
 def arranged(entries: Sequence[CacheEntry]) -> Sequence[CacheEntry]:
     """``entries`` as they are looked into: the arrangement is kept where it is worth anything."""
-    if isinstance(entries, Variants) or not entries or (len(entries) == 1 and not entries[0].selecting):
+    if not entries or (len(entries) == 1 and not entries[0].selecting):
         return entries
-    return Variants(entries)
+    return entries if isinstance(entries, Variants) else Variants(entries)
 
 
 def latest_of_each(nearby: Iterable[CacheEntry], stored: Sequence[CacheEntry]) -> Sequence[CacheEntry]:

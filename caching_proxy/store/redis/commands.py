@@ -55,6 +55,8 @@ class Call(Generic[T]):
 
     wanted: int = 1
     """How many replies make the answer."""
+    ready: bytes | None = None
+    """What :meth:`payload` gives, where that is the same on every connection."""
     if_lost: OnceLost = "fail"
     place: bytes = b""
     """Of a call that the store itself does not make: its key, which says to which node of a Cluster it goes; empty for
@@ -117,18 +119,18 @@ class Call(Generic[T]):
 class Ask(Call[T]):
     """Commands that are known beforehand, and a function that reads their replies."""
 
-    __slots__ = ("_payload", "_read", "if_lost", "wanted")
+    __slots__ = ("_read", "if_lost", "ready", "wanted")
 
     def __init__(
         self, payload: bytes, wanted: int, read: Callable[[list[RedisReply]], T], if_lost: OnceLost = "fail"
     ) -> None:
         self.wanted = wanted
         self.if_lost = if_lost
-        self._payload = payload
+        self.ready: bytes = payload
         self._read = read
 
     def payload(self, connection: RedisConnection) -> bytes:
-        return self._payload
+        return self.ready
 
     def read(self, replies: list[RedisReply]) -> T:
         return self._read(replies)

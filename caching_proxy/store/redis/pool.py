@@ -196,12 +196,14 @@ class RedisPool:
         if self._on_acquired is not None:
             self._on_acquired(waited)
         call.replies = []
-        try:
-            payload = call.payload(connection)
-        except Exception:  # noqa: BLE001  a bug; whoever asked is told
-            self.finished(call)
-            call.fail(Failure())
-            return
+        payload = call.ready
+        if payload is None:
+            try:
+                payload = call.payload(connection)
+            except Exception:  # noqa: BLE001  a bug; whoever asked is told
+                self.finished(call)
+                call.fail(Failure())
+                return
         connection.send(payload, call)
 
     def _drain(self) -> None:

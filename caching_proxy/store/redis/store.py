@@ -13,10 +13,11 @@ write whose connection was lost counts as under way until that time has come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
+from types import MappingProxyType
 from typing import cast
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
@@ -67,30 +68,49 @@ _ALL = form(b"HGETALL", blanks=1) + _LEFT
 def _some(count: int) -> bytes:
     """A lookup of the index and so many fields, and whether they are stale."""
     names = pack(INDEX).partition(b"\r\n")[2]
-    fields = b"$%d\r\n%b\r\n" * (2 * count)
-    return b"*%d\r\n$5\r\nHMGET\r\n$%%d\r\n%%b\r\n%b%b%b" % (2 * count + 3, names, fields, _LEFT)
+    fields, marks = b"$%d\r\n%b\r\n" * count, b"$%d\r\n!%b\r\n" * count
+    return b"*%d\r\n$5\r\nHMGET\r\n$%%d\r\n%%b\r\n%b%b%b%b" % (2 * count + 3, names, fields, marks, _LEFT)
 
 
 _SOME = tuple(map(_some, range(9)))
+_ONE = _SOME[1]
+_NO_VARIANTS: Mapping[bytes, bytes] = MappingProxyType({})
 _log = Logger()
 
 
 class _Lookup(Ask[Stored | None]):
-    """A lookup; it is asked once more if its connection is lost, and its key forgotten if that happens again."""
+    """A lookup of ``fields``, or of all there is; it is asked once more if its connection is lost, and its key
+    forgotten if that happens again."""
 
-    __slots__ = ("_key", "_store")
+    __slots__ = ("_fields", "_key", "_listed", "_store")
 
-    def __init__(
-        self,
-        payload: bytes,
-        wanted: int,
-        read: Callable[[list[RedisReply]], Stored | None],
-        store: RedisStore,
-        key: bytes,
-    ) -> None:
-        super().__init__(payload, wanted, read, "retry")
+    def __init__(self, store: RedisStore, key: bytes, fields: Sequence[bytes] | None) -> None:
+        size, where = len(key), indexed(key)
+        if fields is None:
+            payload = _ALL % (size, key, size, key)
+        elif len(fields) == 1:
+            [field] = fields
+            payload = _ONE % (size, key, len(field), field, len(field) + 1, field, size, key)
+        else:
+            form = _SOME[len(fields)] if len(fields) < len(_SOME) else _some(len(fields))
+            asked = [part for field in fields for part in (len(field), field)]
+            asked += [part for field in fields for part in (len(field) + 1, field)]
+            payload = form % (size, key, *asked, size, key)
+        if where is not None:
+            role, index = where
+            payload = _LISTED % (len(index), index, len(role), role) + payload
+        self.wanted = 2 if where is None else 3
+        self.if_lost = "retry"
+        self.ready = payload
         self._store = store
         self._key = key
+        self._fields = fields
+        self._listed = where is not None
+
+    def read(self, replies: list[RedisReply]) -> Stored | None:
+        if self._listed:
+            return _listed(self._key, _answer(self._fields, replies[1:]), replies[0])
+        return _answer(self._fields, replies)
 
     def fail(self, error: StoreError | Failure) -> None:
         if isinstance(error, AnswerLost):
@@ -123,20 +143,7 @@ class RedisStore:
         self._refused_until = 0.0
 
     def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
-        size = len(key)
-        where = indexed(key)
-        if fields is None:
-            payload, read = _ALL % (size, key, size, key), _all
-        else:
-            form = _SOME[len(fields)] if len(fields) < len(_SOME) else _some(len(fields))
-            asked = [part for field in fields for part in (len(field), field)]
-            asked += [part for field in fields for part in (len(field) + 1, b"!" + field)]
-            payload, read = form % (size, key, *asked, size, key), partial(_found, fields)
-        if where is None:
-            return self.pool.execute(_Lookup(payload, 2, read, self, key))
-        role, index = where
-        listing = _LISTED % (len(index), index, len(role), role)
-        return self.pool.execute(_Lookup(listing + payload, 3, partial(_listed, key, read), self, key))
+        return self.pool.execute(_Lookup(self, key, fields))
 
     def put(
         self,
@@ -271,19 +278,27 @@ def _scanned(replies: list[RedisReply]) -> Scanned:
     return Scanned([key for key in keys if not key.startswith(INDEX_PREFIX)], cursor)
 
 
-def _found(fields: Sequence[bytes], replies: list[RedisReply]) -> Stored | None:
-    """The replies to HMGET, of the index and ``fields``, and PTTL."""
-    values, ttl_ms = cast("tuple[list[bytes | None], int]", replies)
-    if isinstance(values, ResponseError) or isinstance(ttl_ms, ResponseError):
+def _answer(fields: Sequence[bytes] | None, replies: list[RedisReply]) -> Stored | None:
+    """The replies to HMGET, of the index and ``fields``, or HGETALL, and PTTL."""
+    if fields is None:
+        return _all(replies)
+    values, ttl_ms = replies
+    if not isinstance(values, list) or not isinstance(ttl_ms, int):
         checked(values)
         checked(ttl_ms)
+        raise TypeError("replies of other kinds than asked for")
     if ttl_ms == -2:
         return None
     index, count = values[0], len(fields)
-    variants = {field: value for field, value in zip(fields, values[1 : count + 1], strict=True) if value is not None}
-    marks = values[count + 1 :]
-    stale = NOT_STALE if marks.count(None) == count else _moments(zip(fields, marks, strict=True))
-    return Stored(variants, max(0, ttl_ms), NO_OUTLINES if index is None else outlines_in(index), stale)
+    if count == 1:  # as for most
+        value = values[1]
+        variants = _NO_VARIANTS if value is None else {fields[0]: value}
+        stale = NOT_STALE if values[2] is None else _moments(((fields[0], values[2]),))
+    else:
+        found = zip(fields, values[1 : count + 1], strict=True)
+        variants = {field: value for field, value in found if value is not None}
+        stale = _moments(zip(fields, values[count + 1 :], strict=True))
+    return Stored(variants, ttl_ms if ttl_ms > 0 else 0, NO_OUTLINES if index is None else outlines_in(index), stale)
 
 
 def _moments(marks: Iterable[tuple[bytes, bytes | None]]) -> dict[bytes, float]:
@@ -320,10 +335,8 @@ def _all(replies: list[RedisReply]) -> Stored | None:
     return Stored(variants, max(0, ttl_ms), outlines_in(index), stale)  # -1: no expiry, so not ours; let nobody keep it
 
 
-def _listed(key: bytes, read: Callable[[list[RedisReply]], Stored | None], replies: list[RedisReply]) -> Stored | None:
-    """The replies to ZSCORE and a lookup."""
-    stored = read(replies[1:])
-    score = replies[0]
+def _listed(key: bytes, stored: Stored | None, score: RedisReply) -> Stored | None:
+    """What was ``stored`` if the index lists it, which ZSCORE tells."""
     if stored is not None and (score is None or isinstance(score, ResponseError)):
         _log.debug("the index that lists {key} was evicted, so it counts as absent", key=key.decode("latin-1"))
         return None

@@ -29,7 +29,7 @@ def make_cache(outside: Outside) -> Cache:
     """The cache between ``outside``'s backend and store, measured."""
     cache = build_cache(_config(outside.settings), _surroundings(outside))
     cache.pipeline.parts.fetcher.on_given_up = tells_given_up(outside.happenings)
-    watch_tiers(outside.metrics, cache.hot, cache.burst, cache.flights)
+    watch_tiers(outside.metrics, cache.hot, cache.burst, cache.key_state)
     watch_writer(outside.metrics, cache.writer)
     outside.metrics.watch("invalidations_pending", lambda: cache.invalidator.pending)
     watch_walks(outside.metrics, cache.invalidator.progress)

@@ -153,7 +153,7 @@ def _statistics(outside: Outside, cache: Cache) -> Statistics:
         cache.burst,
         cache.reader,
         cache.writer,
-        cache.flights,
+        cache.key_state,
         outside.metrics,
     )
     return Statistics(watched, outside.reactor, outside.wall)

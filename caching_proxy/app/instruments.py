@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from caching_proxy.cache.flights import SingleFlight
+from caching_proxy.cache.key_state import KeyState
 from caching_proxy.cache.pass_through import Observer
 from caching_proxy.cache.progress import Progress
 from caching_proxy.cache.requests import CacheRequest, ClientRequest
@@ -30,7 +30,7 @@ from caching_proxy.telemetry.metrics.path_labels import normalise_method
 from caching_proxy.telemetry.redaction import target_without_secrets
 
 
-def watch_tiers(metrics: Metrics, hot: HotTier, burst: BurstTier, flights: SingleFlight) -> None:
+def watch_tiers(metrics: Metrics, hot: HotTier, burst: BurstTier, key_state: KeyState) -> None:
     """Hot and burst tiers, and collapsed requests."""
     for name, tier in (("hot_cache", hot), ("burst_cache", burst)):
         for what in ("entries", "bytes"):
@@ -40,7 +40,7 @@ def watch_tiers(metrics: Metrics, hot: HotTier, burst: BurstTier, flights: Singl
     # a hot hit saves its lookup; so do an answer from the burst tier and a read shared with another
     metrics.watch("hot_cache_saved_redis_operations_total", lambda: hot.hits)
     metrics.watch("burst_cache_saved_redis_operations_total", lambda: burst.hits + burst.shared_reads)
-    metrics.watch("collapsed_requests_total", lambda: flights.collapsed)
+    metrics.watch("collapsed_requests_total", lambda: key_state.collapsed)
 
 
 def watch_store(metrics: Metrics, store: IStore) -> None:

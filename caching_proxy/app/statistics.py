@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from caching_proxy.app.figures import SENT, Figures, Shares
-from caching_proxy.cache.flights import SingleFlight
+from caching_proxy.cache.key_state import KeyState
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import StoreReader
@@ -37,7 +37,7 @@ class Watched:
     burst: BurstTier
     reader: StoreReader
     writer: Writer
-    flights: SingleFlight
+    key_state: KeyState
     metrics: Metrics
 
 
@@ -97,7 +97,7 @@ class Statistics:
             pool=pool,
             backend=(sum(asked.counts), asked.sum),
             resident=resident(),
-            collapsed=w.flights.collapsed,
+            collapsed=w.key_state.collapsed,
         )
 
     def _store(self) -> tuple[str, str, int, dict[str, int] | None]:

@@ -13,11 +13,9 @@ from caching_proxy.cache.backend.fetch import Fetcher
 from caching_proxy.cache.backend.fleet import FleetFetcher
 from caching_proxy.cache.backend.forward import Route
 from caching_proxy.cache.backend.tee import Fills
-from caching_proxy.cache.flights import SingleFlight
-from caching_proxy.cache.hit_for_miss import HitForMiss
 from caching_proxy.cache.inspector import Inspector
 from caching_proxy.cache.invalidator import Invalidator
-from caching_proxy.cache.leases import Leases
+from caching_proxy.cache.key_state import KeyState
 from caching_proxy.cache.pass_through import Observer, PassThrough
 from caching_proxy.cache.pipeline import Parts, Pipeline
 from caching_proxy.cache.post_responses import PostKeeper
@@ -107,9 +105,7 @@ class Cache:
     terms: TermsByTarget
     hot: HotTier
     burst: BurstTier
-    leases: Leases
-    flights: SingleFlight
-    uncacheable: HitForMiss
+    key_state: KeyState
     invalidator: Invalidator
     writer: Writer
     reader: StoreReader
@@ -137,14 +133,14 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
         config.hot_entries, config.hot_bytes, config.hot_seconds, config.max_variants, config.max_variant_bytes
     )
     burst = BurstTier(config.burst_entries, config.burst_bytes, config.burst_seconds)
-    varying, leases, uncacheable = VaryNames(), Leases(), HitForMiss()
-    flights = SingleFlight(clock, config.flight_seconds)
-    parts = (hot, burst, leases, flights, store, clock, around.on_removed, around.journal, around.bus is not None)
+    varying, key_state = VaryNames(), KeyState(clock, config.flight_seconds)
+    uncacheable = key_state.uncacheable
+    parts = (hot, burst, key_state, store, clock, around.on_removed, around.journal, around.bus is not None)
     siblings = around.siblings
     invalidator = Invalidator(*parts) if siblings is None else SharedInvalidator(siblings, around.own_store, *parts)
-    writer = Writer(hot, burst, store, leases, clock, invalidator.purge_key, varying, around.bus)
+    writer = Writer(hot, burst, store, key_state, clock, invalidator.purge_key, varying, around.bus)
     hiding = invalidator.invalid_before, invalidator.tagged_before
-    reader = StoreReader(store, burst, leases, clock, *hiding, varying)
+    reader = StoreReader(store, burst, key_state, clock, *hiding, varying)
     responses = Responses(config.name, config.verbose, config.salt, bool(config.compress))
     if config.compress:
         hot.compression = Forms(config.compress, config.compress_least, compress, around.run)
@@ -153,8 +149,8 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     fetching = most, terms, route, writer, uncacheable, responses, fills, clock, reader, varying
     fetcher = Fetcher(*fetching)
     if around.claims is not None:
-        fetcher = FleetFetcher(*fetching).in_fleet(around.claims, leases, clock, config.flight_seconds)
-    posts = PostKeeper(most, terms, route.origin, leases, writer, fills, clock)
+        fetcher = FleetFetcher(*fetching).in_fleet(around.claims, key_state, clock, config.flight_seconds)
+    posts = PostKeeper(most, terms, route.origin, key_state, writer, fills, clock)
     passing = PassThrough(route, invalidator, around.rules, terms, responses, posts, clock, around.on_invalidation)
     pipeline = _pipeline(
         Parts(
@@ -162,9 +158,7 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
             verifier=around.verifier,
             hot=hot,
             reader=reader,
-            flights=flights,
-            uncacheable=uncacheable,
-            leases=leases,
+            key_state=key_state,
             fetcher=fetcher,
             passing=passing,
             responses=responses,
@@ -181,9 +175,7 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
         terms=terms,
         hot=hot,
         burst=burst,
-        leases=leases,
-        flights=flights,
-        uncacheable=uncacheable,
+        key_state=key_state,
         invalidator=invalidator,
         writer=writer,
         reader=reader,

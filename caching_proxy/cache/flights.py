@@ -41,15 +41,18 @@ Result = CacheEntry | Shared | FlightResult | UpstreamError
 
 
 class Flight:
-    """One fetch under way and those who wait for it."""
+    """One fetch under way and those who wait for it, ``patience`` seconds at most. ``off`` takes it off where it can be
+    joined."""
 
-    def __init__(self, key: bytes, flights: SingleFlight) -> None:
+    def __init__(self, key: bytes, clock: IReactorTime, patience: float, off: Callable[[Flight], None]) -> None:
         self.key = key
         self.landed = False
         self.on_landed: Callable[[Result], None] | None = None
         """Hears once what the flight came to, before those who wait."""
         self.shared: Shared | None = None
-        self._flights = flights
+        self._clock = clock
+        self._patience = patience
+        self._off = off
         self._waiters: dict[Deferred[Result], None] = {}
         self._timer: IDelayedCall | None = None
 
@@ -63,7 +66,7 @@ class Flight:
         waiter: Deferred[Result] = Deferred(self._leave)
         self._waiters[waiter] = None
         if self._timer is None:
-            self._timer = self._flights.clock.callLater(self._flights.timeout, self._give_up)
+            self._timer = self._clock.callLater(self._patience, self._give_up)
         return waiter
 
     def share(self, entry: CacheEntry, fill: Tee) -> None:
@@ -80,7 +83,7 @@ class Flight:
         self.shared = None
         if self.on_landed is not None:
             self.on_landed(result)
-        self._flights.remove(self)
+        self._off(self)
         self._release(result)
 
     def _release(self, result: Result) -> None:
@@ -101,38 +104,5 @@ class Flight:
     def _give_up(self) -> None:
         """The leader ought to have failed by now. Nobody may join it, and who has waited for so long waits no more."""
         self._timer = None
-        self._flights.remove(self)
-        self._release(UpstreamTimeout(f"no answer to a shared request within {self._flights.timeout:g} s"))
-
-
-class SingleFlight:
-    """The flights under way, by key. ``timeout`` is how long those who wait do so at most, in seconds."""
-
-    def __init__(self, clock: IReactorTime, timeout: float) -> None:
-        self.clock = clock
-        self.timeout = timeout
-        self.collapsed = 0
-        self._flights: dict[bytes, Flight] = {}
-
-    def current(self, key: bytes) -> Flight | None:
-        """The flight for ``key``, if there is one to join."""
-        return self._flights.get(key)
-
-    def start(self, key: bytes) -> Flight:
-        """A new flight that the caller leads and must land."""
-        flight = Flight(key, self)
-        self._flights.setdefault(key, flight)
-        return flight
-
-    def remove(self, flight: Flight) -> None:
-        """Take ``flight`` off the list, if it stands there."""
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
-
-    def forget(self, keys: list[bytes]) -> None:
-        """Nobody may join these any more: what they fetch has been invalidated. Those who wait already keep waiting."""
-        for key in keys:
-            self._flights.pop(key, None)
-
-    def __len__(self) -> int:
-        return len(self._flights)
+        self._off(self)
+        self._release(UpstreamTimeout(f"no answer to a shared request within {self._patience:g} s"))

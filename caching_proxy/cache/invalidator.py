@@ -24,9 +24,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.flights import SingleFlight
 from caching_proxy.cache.keeper import Keeper
-from caching_proxy.cache.leases import NEVER, Leases
+from caching_proxy.cache.key_state import KeyState
 from caching_proxy.cache.memory import Memory, nobody
 from caching_proxy.cache.pending import (
     TAG,
@@ -47,6 +46,7 @@ from caching_proxy.cache.pending import (
 from caching_proxy.cache.progress import Progress
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
+from caching_proxy.cache.voided_tags import NEVER
 from caching_proxy.cache.walk import StoreWork
 from caching_proxy.interfaces import IJournal, IStore, Postponed, StoreError
 from caching_proxy.rules.bus_message import Invalidation
@@ -71,16 +71,15 @@ class Invalidator:
         self,
         hot: HotTier,
         burst: BurstTier,
-        leases: Leases,
-        flights: SingleFlight,
+        key_state: KeyState,
         store: IStore,
         clock: IReactorTime,
         observe: Callable[[int], None] = lambda removed: None,
         journal: IJournal | None = None,
         shared: bool = False,
     ) -> None:
-        self._memory = Memory(hot, burst, leases, flights, clock)
-        self._leases = leases
+        self._memory = Memory(hot, burst, key_state, clock)
+        self._key_state = key_state
         self._work = StoreWork(store, clock)
         self._clock = clock
         self._observe = observe
@@ -175,12 +174,16 @@ class Invalidator:
     def invalid_before(self, key: bytes) -> float:
         """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
         nothing that the store has yet to carry out."""
-        return self._hidden_since(key, self._leases.voided_at(key))
+        moment = self._key_state.voided_at(key)
+        waiting = self._waiting
+        if self._working or self._passing or waiting.named or waiting.patterns:
+            return self._hidden_since(key, moment)
+        return moment
 
     def tagged_before(self, tags: Collection[bytes]) -> float:
         """:meth:`invalid_before` of something that carries ``tags``, as far as tags go."""
-        moment = tagged_since(tags, self._waiting.named) if len(self._waiting.named) else NEVER
-        return tagged_since(tags, self._working, moment) if len(self._working) else moment
+        moment = tagged_since(tags, self._waiting.named) if self._waiting.named else NEVER
+        return tagged_since(tags, self._working, moment) if self._working else moment
 
     def hides(self, key: bytes) -> bool:
         """Whether the store has yet to remove ``key``."""
@@ -198,11 +201,11 @@ class Invalidator:
 
     def _hidden_since(self, key: bytes, moment: float) -> float:
         waiting = self._waiting
-        if self._passing or waiting.patterns.by_name:  # not its length, which costs a frame for each look-up
-            moment = hidden_since(key, waiting.named, chain(self._passing, waiting.patterns), moment)
-        elif waiting.named.by_name:
+        if self._passing or waiting.patterns:
+            moment = hidden_since(key, waiting.named, chain(self._passing, waiting.patterns.values()), moment)
+        elif waiting.named:
             moment = hidden_since(key, waiting.named, (), moment)
-        return hidden_since(key, self._working, (), moment) if self._working.by_name else moment
+        return hidden_since(key, self._working, (), moment) if self._working else moment
 
     def settled(self) -> Deferred[None]:
         """Fires when the store has carried out everything or has failed once more; :attr:`pending` tells which."""
@@ -229,7 +232,7 @@ class Invalidator:
         self._memory.stop()
         if self._walk is not None:
             self._walk.cancel()
-        for pending in list(self._working):
+        for pending in list(self._working.values()):
             if pending.work is not None:
                 pending.work.cancel()
         self._disappoint(Failure(StoreError("stopped before the store was told")))
@@ -295,8 +298,8 @@ class Invalidator:
         meanwhile."""
         if len(self._working) >= AT_ONCE:
             return False
-        for waiting in self._waiting.named:
-            if self._working.get(waiting.name) is None:
+        for waiting in self._waiting.named.values():
+            if waiting.name not in self._working:
                 break
         else:
             return False
@@ -306,7 +309,7 @@ class Invalidator:
         return True
 
     def _start_walk(self) -> bool:
-        if self._passing or not len(self._waiting.patterns):
+        if self._passing or not self._waiting.patterns:
             return False
         self._passing = self._waiting.patterns.take_all()
         self._walk = self._work.matching(self._passing)
@@ -331,7 +334,7 @@ class Invalidator:
         self._working.take(pending.name)
         pending.removed = either(pending.removed, gone)
         if pending.is_for(TAG) and isinstance(pending.subject, bytes):
-            self._leases.remove_tags((pending.subject,), pending.at)
+            self._key_state.remove_tags((pending.subject,), pending.at)
         self._forget_what_was_read(pending)
         self._count(pending)
         self._carry_on()

@@ -7,8 +7,7 @@ from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 
-from caching_proxy.cache.flights import SingleFlight
-from caching_proxy.cache.leases import KeyTest, Leases
+from caching_proxy.cache.key_state import KeyState, KeyTest
 from caching_proxy.cache.pending import TAG, TARGET, Pending, Swept
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
@@ -18,16 +17,13 @@ from caching_proxy.rules.pattern_set import PatternSet
 
 
 class Memory:
-    """Both memory tiers, the leases of work under way, and the flights that others may join."""
+    """Both memory tiers, and what goes on for keys."""
 
-    def __init__(
-        self, hot: HotTier, burst: BurstTier, leases: Leases, flights: SingleFlight, clock: IReactorTime
-    ) -> None:
+    def __init__(self, hot: HotTier, burst: BurstTier, key_state: KeyState, clock: IReactorTime) -> None:
         self._hot = hot
         self._burst = burst
         self._sweepers = (Sweeper(hot, clock), Sweeper(burst, clock))
-        self._leases = leases
-        self._flights = flights
+        self._key_state = key_state
         self._clock = clock
 
     def clear(self) -> None:
@@ -44,8 +40,7 @@ class Memory:
     def void(self, matches: KeyTest) -> float:
         """Void work under way; the moment from which that holds."""
         now = self._clock.seconds()
-        if len(self._leases):
-            self._flights.forget(self._leases.void(matches, now))
+        self._key_state.void(matches, now)
         return now
 
     def drop_target(self, target: bytes) -> tuple[float, set[bytes]]:
@@ -61,7 +56,7 @@ class Memory:
     def drop_tagged(self, tags: Collection[bytes]) -> tuple[float, Swept]:
         """From when on memory gives out nothing that carries one of ``tags``, and the sweeps that remove it."""
         now, swept = self._clock.seconds(), Swept(len(self._sweepers))
-        self._flights.forget(self._leases.void_tags(tags, now))
+        self._key_state.void_tags(tags, now)
         hot, burst = self._sweepers
         hot.begin(self._hot.take_tagged(tags), swept.over)
         burst.begin(self._burst.take_tagged(tags), swept.over)
@@ -79,17 +74,17 @@ class Memory:
         there what it asked the backend for before, and received after, the invalidation was made."""
         subject = over.subject
         if isinstance(subject, PatternSet):
-            self._leases.outdate_matching(subject)
+            self._key_state.outdate_matching(subject)
             for sweeper in self._sweepers:
                 sweeper.begin(subject, nobody)
         elif over.is_for(TAG):
             self.drop_tagged((subject,))
         elif over.is_for(TARGET):
-            self._leases.outdate_matching(partial(_is_for, subject))
+            self._key_state.outdate_matching(partial(_is_for, subject))
             self._hot.remove_target(subject)
             self._burst.remove_target(subject)
         else:
-            self._leases.outdate(subject)
+            self._key_state.outdate(subject)
             self._hot.remove(subject)
             self._burst.remove(subject)
 

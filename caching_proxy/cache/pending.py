@@ -199,44 +199,33 @@ def invalidation_of(together: Iterable[Pending]) -> Invalidation:
     return Invalidation(tuple(targets), tuple(keys), tuple(patterns), tuple(tags), soft)
 
 
-class Queue:
-    """Pending invalidations by name, in order."""
+class Queue(dict[bytes, Pending]):
+    """Pending invalidations by name, in order, and their ``size`` in bytes. Every lookup asks whether there are any."""
 
-    def __init__(self) -> None:
-        self.by_name: dict[bytes, Pending] = {}
-        self.bytes = 0
+    size = 0
 
     def add(self, pending: Pending) -> Pending:
         """Put it at the end, or into the one of its name that waits already; the one that waits."""
-        held = self.by_name.get(pending.name)
+        held = self.get(pending.name)
         if held is not None:
             held.absorb(pending)
             return held
-        self.by_name[pending.name] = pending
-        self.bytes += pending.size
+        self[pending.name] = pending
+        self.size += pending.size
         return pending
 
     def take(self, name: bytes) -> Pending:
         """Remove one that is there."""
-        pending = self.by_name.pop(name)
-        self.bytes -= pending.size
+        pending = self.pop(name)
+        self.size -= pending.size
         return pending
 
     def take_all(self) -> list[Pending]:
         """Remove all."""
-        taken = list(self.by_name.values())
-        self.by_name.clear()
-        self.bytes = 0
+        taken = list(self.values())
+        self.clear()
+        self.size = 0
         return taken
-
-    def get(self, name: bytes) -> Pending | None:
-        return self.by_name.get(name)
-
-    def __iter__(self) -> Iterator[Pending]:
-        return iter(self.by_name.values())
-
-    def __len__(self) -> int:
-        return len(self.by_name)
 
 
 class Waiting:
@@ -254,9 +243,9 @@ class Waiting:
             self.patterns.add(pending)
         else:
             self.named.add(pending)
-            if self.named.bytes > MAX_NAMED_BYTES:
+            if self.named.size > MAX_NAMED_BYTES:
                 self._generalise()
-        if self.patterns.bytes > MAX_PATTERN_BYTES:
+        if self.patterns.size > MAX_PATTERN_BYTES:
             self._widen()
 
     def _generalise(self) -> None:
@@ -271,7 +260,7 @@ class Waiting:
 
     def _widen(self) -> None:
         """The deepest first: what is wide already stays as it is as long as that is enough."""
-        while self.patterns.bytes > MAX_PATTERN_BYTES // 2:
+        while self.patterns.size > MAX_PATTERN_BYTES // 2:
             waiting = self.patterns.take_all()
             deepest = max(map(_depth, waiting))
             for pending in waiting:
@@ -279,8 +268,8 @@ class Waiting:
         self._log.warn("patterns that wait for the store were widened; {n} are left", n=len(self.patterns))
 
     def everything(self) -> Iterator[Pending]:
-        yield from self.named
-        yield from self.patterns
+        yield from self.named.values()
+        yield from self.patterns.values()
 
     def __len__(self) -> int:
         return len(self.named) + len(self.patterns)
@@ -321,7 +310,7 @@ def _wide(pending: Pending) -> Pending:
 def hidden_since(key: bytes, named: Queue, patterns: Iterable[Pending], after: float = NEVER) -> float:
     """The latest moment, later than ``after``, at which one of these covered ``key``; ``after`` if none did."""
     moment = after
-    if len(named):
+    if named:
         target, key_name = TARGET + target_in(key), KEY + key
         for name in (target, key_name, SOFT + target, SOFT + key_name):
             held = named.get(name)

@@ -17,9 +17,8 @@ from twisted.python.failure import Failure
 from caching_proxy.cache.backend.conditional_fill import as_asked, ask_for_all, fills
 from caching_proxy.cache.backend.fetch import Fetcher
 from caching_proxy.cache.backend.request import replaces_client
-from caching_proxy.cache.flights import Flight, FlightResult, Result, Shared, SingleFlight
-from caching_proxy.cache.hit_for_miss import HitForMiss
-from caching_proxy.cache.leases import Leases
+from caching_proxy.cache.flights import Flight, FlightResult, Result, Shared
+from caching_proxy.cache.key_state import KeyState
 from caching_proxy.cache.pass_through import PassThrough
 from caching_proxy.cache.plan import Way, resolve
 from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest
@@ -50,9 +49,7 @@ class Parts:
     verifier: ITokenVerifier
     hot: HotTier
     reader: StoreReader
-    flights: SingleFlight
-    uncacheable: HitForMiss
-    leases: Leases
+    key_state: KeyState
     fetcher: Fetcher
     passing: PassThrough
     responses: Responses
@@ -162,7 +159,7 @@ class Pipeline:
             return p.responses.stored(cache_request, entry, ANSWERS[use], now)
         if use is Use.UNSATISFIABLE:
             return p.responses.only_if_cached(cache_request)
-        lease = cache_request.take_lease(p.leases)
+        lease = cache_request.take_lease(p.key_state)
         lease.current = found.current
         if entry is not None:
             lease.carry(entry.tags)
@@ -175,7 +172,7 @@ class Pipeline:
     def _filling(self, cache_request: CacheRequest, lookup: Lookup) -> CacheResponse | Deferred[CacheResponse]:
         """Ask for all of what a client has already, store it, and answer the client by its conditions."""
         p = self._p
-        if p.uncacheable.covers(cache_request.crowd, self._now()):
+        if p.key_state.uncacheable.covers(cache_request.crowd, self._now()):
             return self._from_backend(cache_request, lookup)
         asked = ask_for_all(cache_request)
         reply = self._from_backend(cache_request, lookup)
@@ -187,12 +184,12 @@ class Pipeline:
         self, cache_request: CacheRequest, lookup: Lookup, flights: int = FLIGHTS
     ) -> CacheResponse | Deferred[CacheResponse]:
         """Join the flight for this key, or lead one, or go alone where sharing cannot help."""
-        p = self._p
-        if not cache_request.shareable or not flights or p.uncacheable.covers(cache_request.crowd, self._now()):
+        state = self._p.key_state
+        if not cache_request.shareable or not flights or state.uncacheable.covers(cache_request.crowd, self._now()):
             return self._lead(cache_request, lookup, None)
-        flight = p.flights.current(cache_request.key)
+        flight = state.flight(cache_request.key)
         if flight is None:
-            mine = p.flights.start(cache_request.key) if replaces_client(cache_request, lookup) else None
+            mine = state.begin_flight(cache_request.key) if replaces_client(cache_request, lookup) else None
             return self._lead(cache_request, lookup, mine)
         if flight.shared is not None:
             return self._landed(flight.shared, cache_request, lookup, 0)
@@ -207,7 +204,7 @@ class Pipeline:
         """A flight came to something: share it, or look after oneself; join another only where the leader gave up."""
         reply = self._shared(cache_request, lookup, result)
         if reply is not None:
-            self._p.flights.collapsed += 1
+            self._p.key_state.collapsed += 1
             cache_request.close_lease()
             return reply
         cache_request.collapsed = False
@@ -250,7 +247,7 @@ class Pipeline:
 
     def _lead(self, cache_request: CacheRequest, lookup: Lookup, flight: Flight | None) -> Deferred[CacheResponse]:
         if cache_request.outdated:  # while it waited; what is fetched from now on may be stored
-            cache_request.take_lease(self._p.leases)
+            cache_request.take_lease(self._p.key_state)
             cache_request.known = ()
             lookup = self._choose(cache_request, ())
         cache_request.flight = flight
@@ -271,12 +268,12 @@ class Pipeline:
     def _revalidate_behind(self, cache_request: CacheRequest, lookup: Lookup, entry: CacheEntry) -> None:
         """Start one validation in the background, unless the key is being fetched already (RFC 5861 §3)."""
         p = self._p
-        if p.flights.current(cache_request.key) is not None:
+        if p.key_state.flight(cache_request.key) is not None:
             return
         behind = cache_request.in_background(entry)
-        behind.take_lease(p.leases).carry(entry.tags)
+        behind.take_lease(p.key_state).carry(entry.tags)
         validation = attrs.evolve(lookup, use=Use.VALIDATE, forward=Forward.STALE)
-        fetch = p.fetcher.fetch(behind, validation, p.flights.start(cache_request.key))
+        fetch = p.fetcher.fetch(behind, validation, p.key_state.begin_flight(cache_request.key))
         fetch.addCallback(CacheResponse.discard)
         fetch.addErrback(lambda failure: self._log.failure("background validation failed", failure))
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.backend.tee import Fills
-from caching_proxy.cache.leases import Lease, Leases
+from caching_proxy.cache.key_state import KeyState, Lease
 from caching_proxy.cache.plan import placed
 from caching_proxy.cache.requests import ClientRequest
 from caching_proxy.cache.tiers.writer import Writer
@@ -44,7 +44,7 @@ class PostKeeper:
         max_body: int,
         terms: TermsByTarget,
         origin: bytes,
-        leases: Leases,
+        key_state: KeyState,
         writer: Writer,
         fills: Fills,
         clock: IReactorTime,
@@ -53,7 +53,7 @@ class PostKeeper:
         self._fills = fills
         self._terms = terms
         self._origin = origin
-        self._leases = leases
+        self._key_state = key_state
         self._writer = writer
         self._now: Callable[[], float] = clock.seconds
 
@@ -80,7 +80,7 @@ class PostKeeper:
         made = self._made(client_request, identity, response, asked_at)
         if made is None:
             return None
-        lease = self._leases.open(made.key)
+        lease = self._key_state.open(made.key)
 
         def done(body: bytes | Refusal) -> None:
             if isinstance(body, Refusal):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import attrs
 
 from caching_proxy.cache.flights import Flight
-from caching_proxy.cache.leases import Lease, Leases
+from caching_proxy.cache.key_state import KeyState, Lease
 from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import end_to_end
 from caching_proxy.http.messages import RequestHead, ResponseHead
@@ -171,10 +171,10 @@ class CacheRequest:
             return CacheStatus.MISS
         return CacheStatus.CIRCUIT_OPEN if self.trouble is Trouble.OPEN else CacheStatus.ERROR
 
-    def take_lease(self, leases: Leases) -> Lease:
+    def take_lease(self, key_state: KeyState) -> Lease:
         """Open a lease for the key, in place of the one held."""
         self.close_lease()
-        self.lease = leases.open(self.key)
+        self.lease = key_state.open(self.key)
         return self.lease
 
     def spoilt(self, tags: Collection[bytes]) -> bool:

@@ -16,7 +16,6 @@ from caching_proxy.cache.pipeline import Parts
 from caching_proxy.cache.plan import resolve
 from caching_proxy.cache.requests import CacheRequest, ClientRequest
 from caching_proxy.cache.tiers.burst import BurstTier
-from caching_proxy.cache.tiers.store_reader import Found
 from caching_proxy.cache.tiers.variants import field_name, latest_of_each
 from caching_proxy.http.messages import Fields, ResponseHead
 from caching_proxy.interfaces import Identity
@@ -123,7 +122,7 @@ class Explainer:
         burst = None if answer is None else self._held(request, answer.entries)
         if not wanted:
             wanted = self._p.varying.guess(request.key, request.head.fields, request.view.scope)
-        found: Found = await self._p.reader.peek(request.key, wanted)
+        found = await self._p.reader.peek(request.key, wanted)
         if not found.entries and found.trouble is None:
             return burst, None
         return burst, self._held(request, found.entries, found.trouble)
@@ -176,7 +175,7 @@ class Explainer:
     def _about_fetch(self, request: CacheRequest, lookup: Lookup) -> list[Reason]:
         """What is known already about storing what the backend will say."""
         now, head, reasons = self._now(), request.head, list[Reason]()
-        last = self._p.uncacheable.refusal(request.crowd, now)
+        last = self._p.key_state.uncacheable.refusal(request.crowd, now)
         if last is not None:
             reason = REFUSALS[last]
             reasons.append(attrs.evolve(reason, text=f"the last answer was not stored: {reason.text}"))

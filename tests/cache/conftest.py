@@ -21,7 +21,7 @@ def make_proxy() -> Iterator[Callable[..., MemoryProxy]]:
     yield make
     for proxy in made:
         proxy.store.release()
-        assert proxy.quiet, f"left open: {list(proxy.leases)}, {len(proxy.flights)} flights"
+        assert proxy.quiet, f"left open: {list(proxy.key_state)}"
 
 
 @pytest.fixture

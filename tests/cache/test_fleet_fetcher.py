@@ -64,7 +64,7 @@ def test_who_leaves_while_waiting_leaves_nothing_behind(
     claims.whose = whose
     waiting = proxy.start("GET", "/x")
     waiting.leave()
-    assert (len(proxy.flights), claims.given_up, proxy.count) == (0, [False], 0)
+    assert (len(proxy.key_state), claims.given_up, proxy.count) == (0, [False], 0)
     claims.whose = Claim.OURS
     proxy.says(FRESH)
     assert proxy.get().cache == "MISS"

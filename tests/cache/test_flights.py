@@ -7,7 +7,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.flights import Flight, FlightResult, Result, SingleFlight
+from caching_proxy.cache.flights import Flight, FlightResult, Result
+from caching_proxy.cache.key_state import KeyState
 from caching_proxy.interfaces import UpstreamTimeout, UpstreamUnreachable
 from caching_proxy.rules.entry import CacheEntry
 
@@ -20,8 +21,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def flights(clock: Clock) -> SingleFlight:
-    return SingleFlight(clock, 60.0)
+def keys(clock: Clock) -> KeyState:
+    return KeyState(clock, 60.0)
 
 
 def waiting(flight: Flight, number: int) -> tuple[list[Deferred[Result]], list[Result]]:
@@ -33,31 +34,31 @@ def waiting(flight: Flight, number: int) -> tuple[list[Deferred[Result]], list[R
 
 
 @pytest.mark.parametrize("result", [ENTRY, FlightResult.UNSHAREABLE, UpstreamUnreachable("refused")])
-def test_all_learn_what_became_of_it(flights: SingleFlight, clock: Clock, result: Result) -> None:
-    flight = flights.start(b"k")
+def test_all_learn_what_became_of_it(keys: KeyState, clock: Clock, result: Result) -> None:
+    flight = keys.begin_flight(b"k")
     _, results = waiting(flight, 3)
-    assert (flights.current(b"k"), flight.followers) == (flight, 3)
+    assert (keys.flight(b"k"), flight.followers) == (flight, 3)
     flight.land(result)
     flight.land(FlightResult.ABANDONED)
     assert results == [result] * 3
-    assert (flights.current(b"k"), len(flights), clock.getDelayedCalls()) == (None, 0, [])
+    assert (keys.flight(b"k"), len(keys), clock.getDelayedCalls()) == (None, 0, [])
 
 
-def test_nobody_waits_for_ever(flights: SingleFlight, clock: Clock) -> None:
-    flight = flights.start(b"k")
+def test_nobody_waits_for_ever(keys: KeyState, clock: Clock) -> None:
+    flight = keys.begin_flight(b"k")
     _, results = waiting(flight, 1)
     clock.advance(59)
     assert results == []
     clock.advance(1)
     assert [type(result) for result in results] == [UpstreamTimeout]
     assert flight.followers == 0
-    assert flights.current(b"k") is None
+    assert keys.flight(b"k") is None
     flight.land(ENTRY)
     assert len(results) == 1
 
 
-def test_one_leaves(flights: SingleFlight, clock: Clock) -> None:
-    flight = flights.start(b"k")
+def test_one_leaves(keys: KeyState, clock: Clock) -> None:
+    flight = keys.begin_flight(b"k")
     waiters, results = waiting(flight, 2)
     gone: list[Failure] = []
     waiters[0].addErrback(gone.append)
@@ -68,8 +69,8 @@ def test_one_leaves(flights: SingleFlight, clock: Clock) -> None:
     assert results == [ENTRY]
 
 
-def test_who_is_released_makes_another_leave(flights: SingleFlight) -> None:
-    flight = flights.start(b"k")
+def test_who_is_released_makes_another_leave(keys: KeyState) -> None:
+    flight = keys.begin_flight(b"k")
     first, second = flight.wait(), flight.wait()
     gone: list[Failure] = []
     second.addErrback(gone.append)
@@ -78,19 +79,19 @@ def test_who_is_released_makes_another_leave(flights: SingleFlight) -> None:
     assert len(gone) == 1
 
 
-def test_forgotten_flights_are_not_joined(flights: SingleFlight) -> None:
-    old = flights.start(b"k")
+def test_flights_of_what_was_invalidated_are_not_joined(keys: KeyState) -> None:
+    old = keys.begin_flight(b"k")
     _, results = waiting(old, 1)
-    flights.forget([b"k", b"other"])
-    assert flights.current(b"k") is None
-    new = flights.start(b"k")
+    keys.void(lambda key: True, 5.0)
+    assert keys.flight(b"k") is None
+    new = keys.begin_flight(b"k")
     old.land(ENTRY)
     assert results == [ENTRY]
-    assert flights.current(b"k") is new, "the old one takes only itself off the list"
+    assert keys.flight(b"k") is new, "the old one takes only itself off the list"
 
 
-def test_a_second_flight_does_not_displace_the_first(flights: SingleFlight) -> None:
-    first, second = flights.start(b"k"), flights.start(b"k")
-    assert flights.current(b"k") is first
+def test_a_second_flight_does_not_displace_the_first(keys: KeyState) -> None:
+    first, second = keys.begin_flight(b"k"), keys.begin_flight(b"k")
+    assert keys.flight(b"k") is first
     second.land(ENTRY)
-    assert flights.current(b"k") is first
+    assert keys.flight(b"k") is first

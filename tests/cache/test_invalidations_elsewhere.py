@@ -96,7 +96,7 @@ def test_a_write_that_is_taken_back_is_nobody_elses_business(proxy: MemoryProxy)
 def test_what_others_tell_leaves_memory_and_not_the_store(proxy: MemoryProxy, invalidation: Invalidation) -> None:
     fill(proxy)
     calls = list(proxy.store.calls)
-    lease = proxy.leases.open(X)
+    lease = proxy.key_state.open(X)
     assert lease.carry([b"x"])
     proxy.invalidator.carried_out_elsewhere(invalidation)
     assert hot(proxy) == [b"cache:GET:anonymous:/y"]
@@ -107,7 +107,7 @@ def test_what_others_tell_leaves_memory_and_not_the_store(proxy: MemoryProxy, in
 
 def test_after_a_gap_nothing_is_trusted(proxy: MemoryProxy) -> None:
     fill(proxy)
-    lease = proxy.leases.open(X)
+    lease = proxy.key_state.open(X)
     proxy.invalidator.forget()
     assert (hot(proxy), proxy.hot.entries, lease.valid) == ([], 0, False)
     lease.close()

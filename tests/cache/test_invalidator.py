@@ -115,7 +115,7 @@ def test_horizon(proxy: MemoryProxy) -> None:
     proxy.store.failing = None
     proxy.advance(1)
     assert proxy.invalidator.invalid_before(key("/a")) == never
-    lease = proxy.leases.open(key("/a"))
+    lease = proxy.key_state.open(key("/a"))
     proxy.invalidate("cache:*:/a")
     assert proxy.invalidator.invalid_before(key("/a")) == then + 1, "a voided write may still come"
     lease.close()
@@ -208,8 +208,8 @@ def test_what_waits_is_bounded_in_bytes_and_drops_nothing_far_away(
     for number in range(2000):
         proxy.invalidator.invalidate_target(b"/shop/items/%d/x" % number, lambda outcome: None)
         proxy.invalidate(f"cache:GET:*:/shop/items/{number}/*")
-        assert proxy.invalidator._waiting.named.bytes <= 41_000
-        assert proxy.invalidator._waiting.patterns.bytes <= 11_000
+        assert proxy.invalidator._waiting.named.size <= 41_000
+        assert proxy.invalidator._waiting.patterns.size <= 11_000
     assert all(proxy.invalidator.hides(key(f"/shop/items/{number}/x")) for number in (0, 7, 1999))
     assert not proxy.invalidator.hides(key("/other"))
     proxy.store.failing = None

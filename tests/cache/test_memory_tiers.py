@@ -1,4 +1,4 @@
-"""The tiers in memory and the small registries: hot, burst, leases, uncacheable keys, variants."""
+"""The tiers in memory and the small registries: hot, burst, uncacheable keys, variants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 from twisted.internet.task import Clock
 
 from caching_proxy.cache.hit_for_miss import HitForMiss
-from caching_proxy.cache.leases import NEVER, Leases
 from caching_proxy.cache.tiers.burst import ENTRY_OVERHEAD, BurstTier
 from caching_proxy.cache.tiers.burst import OVERHEAD as BURST_OVERHEAD
 from caching_proxy.cache.tiers.hot import OVERHEAD, HotTier
@@ -14,7 +13,6 @@ from caching_proxy.cache.tiers.sweeper import Sweeper
 from caching_proxy.cache.tiers.variants import VaryNames, field_name, latest_of_each
 from caching_proxy.http.messages import Fields
 from caching_proxy.rules.entry import CacheEntry, Flag
-from caching_proxy.rules.glob import compile_glob
 from caching_proxy.rules.pattern_set import PatternSet
 from caching_proxy.rules.policy import MAX_VARIANTS
 from caching_proxy.rules.variance import PLAIN_VARIANT, outline_of
@@ -218,33 +216,6 @@ def test_burst_remove() -> None:
     tier.put(b"c", (), HOUR, NOW)
     tier.clear()
     assert (tier.entries, tier.bytes) == (0, 0)
-
-
-# -- leases
-
-
-def test_tickets_are_voided_and_outdated() -> None:
-    leases = Leases()
-    one, same, other = leases.open(b"a"), leases.open(b"a"), leases.open(b"b")
-    leases.outdate(b"a")
-    assert [(lease.valid, lease.current) for lease in (one, other)] == [(True, False), (True, True)]
-    assert leases.voided_at(b"a") == NEVER
-    assert leases.void(compile_glob(b"a"), 5.0) == [b"a"]
-    assert [(lease.valid, lease.voided_at) for lease in (one, same)] == [(False, 5.0)] * 2
-    assert leases.open(b"a").valid, "what begins now is not concerned"
-    leases.void(compile_glob(b"*"), 4.0)
-    assert (leases.voided_at(b"a"), leases.voided_at(b"b")) == (5.0, 4.0)
-
-
-def test_tickets_are_forgotten() -> None:
-    leases = Leases()
-    one, same = leases.open(b"a"), leases.open(b"a")
-    leases.void(compile_glob(b"a"), 5.0)
-    one.close()
-    one.close()
-    assert (list(leases), leases.voided_at(b"a")) == ([b"a"], 5.0)
-    same.close()
-    assert (len(leases), leases.voided_at(b"a")) == (0, NEVER)
 
 
 # -- uncacheable keys

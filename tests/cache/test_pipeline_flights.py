@@ -23,7 +23,7 @@ def test_M9_fifty_misses_make_one_fetch(proxy: MemoryProxy) -> None:
     assert [exchange.answer.body for exchange in waiting if exchange.answer] == [b"x" * 1000] * 50
     assert [exchange.answer.cache for exchange in waiting if exchange.answer] == ["MISS"] * 50
     assert proxy.count == 1
-    assert proxy.flights.collapsed == 49
+    assert proxy.key_state.collapsed == 49
     assert waiting[1].answer is not None
     assert waiting[1].answer.why == "fwd=uri-miss; ttl=900; collapsed"
 
@@ -190,7 +190,7 @@ def test_leaves_while_the_store_is_read(proxy: MemoryProxy) -> None:
     proxy.store.hold("lookup")
     leaver, stayer = proxy.start("GET", "/x"), proxy.start("GET", "/x")
     leaver.leave()
-    assert len(proxy.leases) == 1
+    assert len(proxy.key_state) == 1
     proxy.store.release()
     assert leaver.failure is not None
     assert stayer.answer is not None
@@ -234,7 +234,7 @@ def test_follower_leaves(proxy: MemoryProxy) -> None:
     proxy.backend.hold()
     waiting = [proxy.start("GET", "/x") for _ in range(3)]
     waiting[1].leave()
-    assert len(proxy.flights) == 1
+    assert len(proxy.key_state) == 1
     proxy.backend.release()
     assert [exchange.answer is not None for exchange in waiting] == [True, False, True]
 

@@ -48,7 +48,7 @@ def test_followers_read_along_and_get_every_byte(proxy: MemoryProxy) -> None:
     assert late.answer is not None
     assert (late.answer["X-Own"], late.answer.cache) == ("1", "MISS")
     assert late.answer.why == "fwd=uri-miss; ttl=900; collapsed"
-    assert proxy.flights.collapsed == 3
+    assert proxy.key_state.collapsed == 3
     assert proxy.get().cache == "HOT_HIT"
     assert proxy.quiet
 

@@ -48,6 +48,10 @@ def read(proxy: MemoryProxy) -> Found:
     return found
 
 
+def told(found: Found) -> object:
+    return tuple(found.entries), found.trouble
+
+
 # -- reading
 
 
@@ -66,7 +70,7 @@ def test_concurrent_reads_share_a_round_trip(proxy: MemoryProxy) -> None:
 
 
 def test_absence_is_not_remembered(proxy: MemoryProxy) -> None:
-    assert read(proxy) == Found()
+    assert told(read(proxy)) == ((), None)
     put(proxy, b"-", encode(entry(proxy)))
     assert len(read(proxy).entries) == 1
 
@@ -99,7 +103,7 @@ def test_read_after_an_event_is_not_shared_with_one_from_before(proxy: MemoryPro
     if event == "invalidated":
         proxy.invalidate("cache:*")
     elif event == "written":
-        proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
+        proxy.writer.keep([entry(proxy)], proxy.key_state.open(KEY))
     else:
         proxy.writer.discard(entry(proxy))
     found = begin(proxy)
@@ -131,13 +135,13 @@ def test_other_versions_are_left_alone(proxy: MemoryProxy) -> None:
 )
 def test_trouble_is_part_of_the_answer(proxy: MemoryProxy, failure: Exception, trouble: Trouble) -> None:
     proxy.store.failing = failure
-    assert read(proxy) == Found((), trouble)
+    assert told(read(proxy)) == ((), trouble)
     assert ("delete" in proxy.store.calls) is (trouble is Trouble.UNREADABLE)
 
 
 def test_bug_in_the_store_is_logged(proxy: MemoryProxy, logged_errors) -> None:  # type: ignore[no-untyped-def]
     proxy.store.failing = ZeroDivisionError("bug")
-    assert read(proxy) == Found((), Trouble.FAILED)
+    assert told(read(proxy)) == ((), Trouble.FAILED)
     assert len(logged_errors.flush()) == 1
 
 
@@ -162,12 +166,12 @@ def test_entries_past_their_end_are_not_given_out(proxy: MemoryProxy) -> None:
 
 
 def test_kept_in_both_tiers(proxy: MemoryProxy) -> None:
-    proxy.writer.keep([entry(proxy), entry(proxy, foo=b"1")], proxy.leases.open(KEY))
+    proxy.writer.keep([entry(proxy), entry(proxy, foo=b"1")], proxy.key_state.open(KEY))
     assert len(proxy.store.fields_of(KEY)) == proxy.hot.entries == 2
 
 
 def test_void_ticket_keeps_nothing(proxy: MemoryProxy) -> None:
-    lease = proxy.leases.open(KEY)
+    lease = proxy.key_state.open(KEY)
     proxy.invalidate("cache:*")
     proxy.writer.keep([entry(proxy)], lease)
     assert (proxy.store.fields_of(KEY), proxy.hot.entries) == ([], 0)
@@ -175,7 +179,7 @@ def test_void_ticket_keeps_nothing(proxy: MemoryProxy) -> None:
 
 def test_outdated_ticket_does_not_fill_an_empty_hot_tier(proxy: MemoryProxy) -> None:
     """The variants that it knows of may be gone."""
-    known, lease = entry(proxy, foo=b"1"), proxy.leases.open(KEY)
+    known, lease = entry(proxy, foo=b"1"), proxy.key_state.open(KEY)
     proxy.writer.discard(known)
     proxy.writer.keep([entry(proxy)], lease, [known])
     assert (proxy.hot.entries, proxy.store.fields_of(KEY)) == (0, [b"-"])
@@ -184,14 +188,14 @@ def test_outdated_ticket_does_not_fill_an_empty_hot_tier(proxy: MemoryProxy) -> 
 def test_entry_whose_time_is_over_removes_what_it_replaces(proxy: MemoryProxy) -> None:
     put(proxy, b"-", encode(entry(proxy)))
     proxy.advance(1)
-    proxy.writer.keep([entry(proxy, keep=0)], proxy.leases.open(KEY))
+    proxy.writer.keep([entry(proxy, keep=0)], proxy.key_state.open(KEY))
     assert (proxy.store.fields_of(KEY), proxy.hot.entries) == ([], 0)
 
 
 def test_a_clock_that_is_set_back_before_a_write_does_not_lengthen_it(proxy: MemoryProxy) -> None:
     response = entry(proxy, keep=900)
     proxy.clock.rightNow -= 3600
-    proxy.writer.keep([response], proxy.leases.open(KEY))
+    proxy.writer.keep([response], proxy.key_state.open(KEY))
     stored: Any = proxy.store.inner.lookup(KEY, (b"-",)).result
     assert 0 < stored.ttl_ms <= 900_000
 
@@ -200,27 +204,27 @@ def test_writes_under_way_are_bounded(proxy: MemoryProxy, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "MAX_PENDING_BYTES", 2000)
     put(proxy, b"-", encode(entry(proxy, b"older")))
     proxy.store.hold("put")
-    proxy.writer.keep([entry(proxy, b"x" * 1500, foo=b"1")], proxy.leases.open(KEY))
-    proxy.writer.keep([entry(proxy, b"y" * 1500)], proxy.leases.open(KEY))
+    proxy.writer.keep([entry(proxy, b"x" * 1500, foo=b"1")], proxy.key_state.open(KEY))
+    proxy.writer.keep([entry(proxy, b"y" * 1500)], proxy.key_state.open(KEY))
     assert (proxy.writer.dropped, proxy.hot.entries) == (1, 2)
     proxy.store.release()
     assert len(proxy.store.fields_of(KEY)) == 1, "and what it replaces is gone"
     assert proxy.writer._pending_bytes == 0
-    proxy.writer.keep([entry(proxy, b"y" * 1500)], proxy.leases.open(KEY))
+    proxy.writer.keep([entry(proxy, b"y" * 1500)], proxy.key_state.open(KEY))
     assert len(proxy.store.fields_of(KEY)) == 2
 
 
 def test_failed_writes_free_what_they_held(proxy: MemoryProxy) -> None:
     proxy.store.failing = down()
-    proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
-    assert (proxy.writer._pending_bytes, len(proxy.writer._key_queue), proxy.quiet) == (0, 0, True)
+    proxy.writer.keep([entry(proxy)], proxy.key_state.open(KEY))
+    assert (proxy.writer._pending_bytes, len(proxy.key_state), proxy.quiet) == (0, 0, True)
 
 
 def keep(proxy: MemoryProxy, failing: Exception | None, seconds: float = 1) -> None:
     """A write ``seconds`` after what was before it."""
     proxy.advance(seconds)
     proxy.store.failing = failing
-    proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
+    proxy.writer.keep([entry(proxy)], proxy.key_state.open(KEY))
     proxy.store.failing = None
 
 
@@ -251,7 +255,7 @@ def test_store_that_wavers_does_not_fill_the_log(proxy: MemoryProxy, logged_line
 
 def test_bug_while_writing_is_logged(proxy: MemoryProxy, logged_errors) -> None:  # type: ignore[no-untyped-def]
     proxy.store.failing = ZeroDivisionError("bug")
-    proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
+    proxy.writer.keep([entry(proxy)], proxy.key_state.open(KEY))
     assert len(logged_errors.flush()) == 1
     assert proxy.quiet
     assert proxy.writer._pending_bytes == 0
@@ -262,7 +266,7 @@ def test_store_that_raises_does_not_hold_up_the_key(
 ) -> None:
     monkeypatch.setattr(proxy.store, "put", lambda *_: 1 // 0)
     monkeypatch.setattr(proxy.store, "discard", lambda *_: 1 // 0)
-    proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
+    proxy.writer.keep([entry(proxy)], proxy.key_state.open(KEY))
     proxy.writer.discard(entry(proxy))
     assert len(logged_errors.flush()) == 2
     assert (proxy.writer._pending_bytes, proxy.quiet) == (0, True)
@@ -271,23 +275,23 @@ def test_store_that_raises_does_not_hold_up_the_key(
 def test_entry_that_cannot_be_encoded_is_logged_and_kept_in_memory(proxy: MemoryProxy, logged_errors: Any) -> None:
     odd = entry(proxy)
     odd.status = 70_000
-    proxy.writer.keep([odd], proxy.leases.open(KEY))
+    proxy.writer.keep([odd], proxy.key_state.open(KEY))
     assert len(logged_errors.flush()) == 1
     assert (proxy.hot.entries, proxy.store.fields_of(KEY), proxy.quiet) == (1, [], True)
 
 
 def test_ticket_is_closed_when_the_last_of_several_writes_is_over(proxy: MemoryProxy) -> None:
     proxy.store.hold("put", "discard")
-    proxy.writer.keep([entry(proxy), entry(proxy, foo=b"1")], proxy.leases.open(KEY), (), [entry(proxy, foo=b"2")])
+    proxy.writer.keep([entry(proxy), entry(proxy, foo=b"1")], proxy.key_state.open(KEY), (), [entry(proxy, foo=b"2")])
     for name in ("discard", "put"):
         proxy.store.release_one(name)
-        assert len(proxy.leases) == 1
+        assert len(proxy.key_state) == 1
     proxy.store.release_one("put")
     assert proxy.quiet
 
 
 def test_nothing_to_keep_closes_the_ticket(proxy: MemoryProxy) -> None:
-    proxy.writer.keep([], proxy.leases.open(KEY))
+    proxy.writer.keep([], proxy.key_state.open(KEY))
     assert (proxy.quiet, proxy.store.calls) == (True, [])
 
 
@@ -295,7 +299,7 @@ def test_many_writes_that_fail_one_after_another(proxy: MemoryProxy) -> None:
     """As when the breaker opens while they wait for their turn."""
     proxy.store.hold("put")
     for number in range(2000):
-        proxy.writer.keep([entry(proxy, b"%d" % number)], proxy.leases.open(KEY))
+        proxy.writer.keep([entry(proxy, b"%d" % number)], proxy.key_state.open(KEY))
     proxy.store.failing = StoreUnavailable("open")
     proxy.store.release()
     assert (proxy.writer.failed, proxy.writer._pending_bytes, proxy.quiet) == (2000, 0, True)
@@ -303,7 +307,7 @@ def test_many_writes_that_fail_one_after_another(proxy: MemoryProxy) -> None:
 
 def test_drain_waits_for_everything(proxy: MemoryProxy) -> None:
     proxy.store.hold("put", "discard")
-    proxy.writer.keep([entry(proxy)], proxy.leases.open(KEY))
+    proxy.writer.keep([entry(proxy)], proxy.key_state.open(KEY))
     proxy.writer.discard(entry(proxy))
     drained: list[None] = []
     proxy.writer.drain().addCallback(drained.append)
@@ -318,10 +322,10 @@ def test_drain_waits_for_everything(proxy: MemoryProxy) -> None:
 def test_no_turn_is_left_behind(proxy: MemoryProxy) -> None:
     proxy.store.hold("put")
     for body in (b"1", b"2", b"3"):
-        proxy.writer.keep([entry(proxy, body)], proxy.leases.open(KEY))
-    assert len(proxy.writer._key_queue) == 1
+        proxy.writer.keep([entry(proxy, body)], proxy.key_state.open(KEY))
+    assert len(proxy.key_state) == 1
     proxy.store.release()
-    assert len(proxy.writer._key_queue) == 0
+    assert len(proxy.key_state) == 0
 
 
 # -- looking into the cache

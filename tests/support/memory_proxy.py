@@ -312,7 +312,7 @@ class MemoryProxy:
         self.cache = cache = build_cache(config, around)
         self.policy, self.keys, self.terms = cache.policy, cache.keys, cache.terms
         self.hot, self.burst, self.varying = cache.hot, cache.burst, cache.varying
-        self.leases, self.flights, self.uncacheable = cache.leases, cache.flights, cache.uncacheable
+        self.key_state = cache.key_state
         self.invalidator, self.writer, self.fills = cache.invalidator, cache.writer, cache.fills
         self.responses, self.inspector, self.pipeline = cache.responses, cache.inspector, cache.pipeline
 
@@ -395,7 +395,7 @@ class MemoryProxy:
     @property
     def quiet(self) -> bool:
         """Whether nothing is under way any more."""
-        return not len(self.leases) and not len(self.flights) and not len(self.writer._key_queue)
+        return not len(self.key_state)
 
     def ruled(self, *rules: dict[str, Any]) -> None:
         """Let cache rules hold."""

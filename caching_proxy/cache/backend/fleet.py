@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from caching_proxy.cache.backend.fetch import Fetcher
 from caching_proxy.cache.flights import Flight, FlightResult, Result
-from caching_proxy.cache.leases import Leases
+from caching_proxy.cache.key_state import KeyState
 from caching_proxy.cache.requests import CacheRequest, CacheResponse
 from caching_proxy.cache.tiers.variants import field_name
 from caching_proxy.interfaces import Claim, IClaims
@@ -35,10 +35,10 @@ STORED_SECONDS = 0.2
 class FleetFetcher(Fetcher):
     """A :class:`Fetcher` that claims first what it fetches for others too. ``patience``: seconds to wait at most."""
 
-    def in_fleet(self, claims: IClaims, leases: Leases, clock: IReactorTime, patience: float) -> FleetFetcher:
+    def in_fleet(self, claims: IClaims, key_state: KeyState, clock: IReactorTime, patience: float) -> FleetFetcher:
         """Say with whom it shares."""
         self._claims = claims
-        self._leases = leases
+        self._key_state = key_state
         self._clock = clock
         self._patience = patience
         return self
@@ -66,7 +66,7 @@ class FleetFetcher(Fetcher):
         if claim is Claim.OURS:
             flight.on_landed = Held(self._claims, name, self._clock).over
         if cache_request.outdated:  # while it waited; what is fetched from now on may be stored
-            cache_request.take_lease(self._leases)
+            cache_request.take_lease(self._key_state)
             cache_request.known, now = (), self._clock.seconds()
             lookup = choose(cache_request.head, cache_request.control, (), now, cache_request.view)
         return await super().fetch(cache_request, lookup, flight)

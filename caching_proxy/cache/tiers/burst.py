@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import attrs
 
@@ -28,12 +29,17 @@ _UNTAGGED: frozenset[bytes] = frozenset()
 
 @attrs.define(slots=True, eq=False)
 class Remembered:
-    """An answer, and until when it may be used."""
+    """An answer, and until when it may be used. A write or an invalidation takes it away: what is here is ``current``,
+    and it is ``kept`` here already."""
+
+    trouble: ClassVar[None] = None
+    current: ClassVar[bool] = True
 
     entries: Sequence[CacheEntry]
     expires_at: float
     size: int
     tags: frozenset[bytes] = frozenset()
+    kept: bool = True
 
 
 class BurstTier:

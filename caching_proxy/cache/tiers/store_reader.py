@@ -17,9 +17,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.leases import NEVER, Lease, Leases
-from caching_proxy.cache.tiers.burst import BurstTier
+from caching_proxy.cache.key_state import KeyState, StoreRead
+from caching_proxy.cache.tiers.burst import BurstTier, Remembered
 from caching_proxy.cache.tiers.variants import VaryNames, arranged
+from caching_proxy.cache.voided_tags import NEVER
 from caching_proxy.http.values import transient
 from caching_proxy.interfaces import IStore, Stored, StoreError, StoreUnavailable, Unreadable
 from caching_proxy.rules.codec import CodecError, UnknownVersion, decode, decode_outline, outline_in
@@ -29,39 +30,21 @@ from caching_proxy.rules.validation import softened
 from caching_proxy.rules.variance import PLAIN_VARIANT, variant_of
 
 
-@attrs.define(slots=True)
-class Found:
-    """Usable and stale entries of one key, perhaps with what went wrong.
-
-    ``kept`` is for whoever put them into the hot tier to set: the burst tier need not have them as well.
-    """
+@transient(slots=True)
+class Peeked:
+    """What the store has under a key, for who only looks: usable and stale entries, perhaps with what went wrong."""
 
     entries: Sequence[CacheEntry] = ()
     trouble: Trouble | None = None
-    _lease: Lease | None = attrs.field(default=None, eq=False)
-    kept: bool = attrs.field(default=False, eq=False)
 
-    @property
-    def current(self) -> bool:
-        """Whether nothing was written to the key, nor invalidated, since the store was asked."""
-        return self._lease is None or self._lease.current
 
+Found = StoreRead | Remembered
+"""What was found by a read, just now or a moment ago."""
 
 CLOCKS_APART = 2.0
 """Seconds by which an entry's dates and the store's may differ: clocks of several proxies, rounding, the way here."""
 
 Receiver = Callable[[Found], None]
-
-
-@transient(slots=True, eq=False)
-class _Read:
-    """A round trip under way for variants called ``fields``; what the store gives from before ``invalid_before`` (POSIX
-    seconds) had been invalidated when it began."""
-
-    lease: Lease
-    fields: tuple[bytes, ...]
-    invalid_before: float
-    waiting: list[Receiver]
 
 
 class StoreReader:
@@ -78,7 +61,7 @@ class StoreReader:
         self,
         store: IStore,
         burst: BurstTier,
-        leases: Leases,
+        key_state: KeyState,
         clock: IReactorTime,
         invalid_before: Callable[[bytes], float],
         tagged_before: Callable[[Collection[bytes]], float],
@@ -86,12 +69,11 @@ class StoreReader:
     ) -> None:
         self._store = store
         self._burst = burst
-        self._leases = leases
+        self._key_state = key_state
         self._clock = clock
         self._horizon = invalid_before
         self._tagged = tagged_before
         self._varying = varying
-        self._reads: dict[tuple[bytes, tuple[bytes, ...]], _Read] = {}
         self.asked = 0
         """Lookups that the store answered or failed."""
         self.found = 0
@@ -110,14 +92,14 @@ class StoreReader:
             return handed[2]
         remembered = self._burst.get(key, self._clock.seconds()) if burst else None
         if remembered is not None:
-            return Found(remembered.entries)
-        read = self._reads.get((key, fields))
-        if read is not None and read.lease.current:
+            return remembered
+        read = self._key_state.read(key, fields)
+        read.waiting.append(receiver)
+        if len(read.waiting) > 1:
             self._burst.shared_reads += 1
-            read.waiting.append(receiver)
-            return None
-        read = self._reads[key, fields] = _Read(self._leases.open(key), fields, self._horizon(key), [receiver])
-        self._ask(read, fields)
+        else:
+            read.invalid_before = self._horizon(key)
+            self._ask(read, fields)
         return None
 
     def load(self, key: bytes, fields: tuple[bytes, ...]) -> Deferred[Found]:
@@ -126,30 +108,31 @@ class StoreReader:
         self.read(key, fields, lambda found: None if loaded.called else loaded.callback(found), burst=False)
         return loaded
 
-    def _ask(self, read: _Read, fields: tuple[bytes, ...]) -> None:
-        lookup = self._store.lookup(read.lease.key, fields)
+    def _ask(self, read: StoreRead, fields: tuple[bytes, ...]) -> None:
+        lookup = self._store.lookup(read.key, fields)
         lookup.addCallbacks(self._answered, self._failed, callbackArgs=(read, fields), errbackArgs=(read,))
 
-    def _answered(self, stored: Stored | None, read: _Read, asked: tuple[bytes, ...]) -> None:
+    def _answered(self, stored: Stored | None, read: StoreRead, asked: tuple[bytes, ...]) -> None:
         if stored is None:
-            self._deliver(Found((), None, read.lease), read)
+            self._deliver(read)
             return
         if not stored.outlines and not stored.variants and PLAIN_VARIANT not in asked:
             self._ask(read, (PLAIN_VARIANT,))  # all that a key without an index holds
             return
         try:
-            found = self._decoded(stored, read)
+            read.entries, read.trouble = self._decoded(stored, read)
         except Exception:  # noqa: BLE001 a bug in decoding must not strand those who wait
-            self._log.failure("decoding {key} failed", key=read.lease.key.decode("latin-1"))
-            found = Found((), Trouble.FAILED, read.lease)
-        if found.entries:
-            self._varying.learn(read.lease.key, found.entries)
-        self._deliver(found, read, stored)
+            self._log.failure("decoding {key} failed", key=read.key.decode("latin-1"))
+            read.trouble = Trouble.FAILED
+        if read.entries:
+            self._varying.learn(read.key, read.entries)
+        self._deliver(read, stored)
 
-    def _failed(self, failure: Failure, read: _Read) -> None:
-        self._deliver(Found((), self._explained(failure, read.lease.key), read.lease), read)
+    def _failed(self, failure: Failure, read: StoreRead) -> None:
+        read.trouble = self._explained(failure, read.key)
+        self._deliver(read)
 
-    async def peek(self, key: bytes, fields: tuple[bytes, ...]) -> Found:
+    async def peek(self, key: bytes, fields: tuple[bytes, ...]) -> Peeked:
         """What the store says to the same question, for who only looks: nothing is remembered, shared or dropped."""
         before = self._horizon(key)
         try:
@@ -157,20 +140,19 @@ class StoreReader:
             if stored is not None and not stored.outlines and not stored.variants and PLAIN_VARIANT not in fields:
                 stored = await self._store.lookup(key, (PLAIN_VARIANT,))
         except (StoreError, Unreadable) as error:
-            return Found((), _trouble(error))
+            return Peeked((), _trouble(error))
         if stored is None:
-            return Found()
-        return Found(*self._entries_in(stored, key, fields, before, lambda tags: NEVER, lambda field, error: None))
+            return Peeked()
+        return Peeked(*self._entries_in(stored, key, fields, before, lambda tags: NEVER, lambda field, error: None))
 
-    def _decoded(self, stored: Stored, read: _Read) -> Found:
-        key = read.lease.key
+    def _decoded(self, stored: Stored, read: StoreRead) -> tuple[Sequence[CacheEntry], Trouble | None]:
+        key = read.key
 
         def spoilt(field: bytes, error: CodecError) -> None:
             self._log.warn("unreadable entry {key} dropped: {reason}", key=key.decode("latin-1"), reason=str(error))
             self._drop(self._store.discard(key, field))
 
-        gone = read.lease.spoilt_before
-        return Found(*self._entries_in(stored, key, read.fields, read.invalid_before, gone, spoilt), read.lease)
+        return self._entries_in(stored, key, read.fields, read.invalid_before, read.spoilt_before, spoilt)
 
     def _entries_in(
         self,
@@ -218,18 +200,16 @@ class StoreReader:
             self._log.failure("lookup of {key} failed", failure, key=key.decode("latin-1"))
         return _trouble(failure.value)
 
-    def _deliver(self, found: Found, read: _Read, stored: Stored | None = None) -> None:
-        lease = read.lease
-        if self._reads.get((lease.key, read.fields)) is read:
-            del self._reads[lease.key, read.fields]
+    def _deliver(self, read: StoreRead, stored: Stored | None = None) -> None:
+        self._key_state.end_read(read)
         self.asked += 1
-        if found.entries:
+        if read.entries:
             self.found += 1
         for receiver in read.waiting:
-            receiver(found)
-        if stored is not None and found.entries and not found.kept and found.trouble is None and lease.current:
-            self._burst.put(lease.key, found.entries, stored.ttl_ms, self._clock.seconds())
-        lease.close()
+            receiver(read)
+        if stored is not None and read.entries and not read.kept and read.trouble is None and read.current:
+            self._burst.put(read.key, read.entries, stored.ttl_ms, self._clock.seconds())
+        read.close()
 
     def _drop(self, removal: Deferred[bool] | Deferred[set[bytes]]) -> None:
         removal.addErrback(lambda failure: failure.trap(StoreError))

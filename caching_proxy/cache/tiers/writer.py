@@ -22,8 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.key_queue import KeyQueue
-from caching_proxy.cache.leases import Lease, Leases
+from caching_proxy.cache.key_state import KeyState, Lease
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.variants import VaryNames, field_name
@@ -62,7 +61,7 @@ class Writer:
         hot: HotTier,
         burst: BurstTier,
         store: IStore,
-        leases: Leases,
+        key_state: KeyState,
         clock: IReactorTime,
         purge_key: Callable[[bytes], None],
         varying: VaryNames,
@@ -71,14 +70,13 @@ class Writer:
         self._hot = hot
         self._burst = burst
         self._store = store
-        self._leases = leases
+        self._key_state = key_state
         self._clock = clock
         self._large: deque[tuple[CacheEntry, Lease, Callable[[], None], int, int]] = deque()
         self._now: Callable[[], float] = clock.seconds
         self._forsake = purge_key
         self._varying = varying
         self._bus = bus
-        self._key_queue = KeyQueue()
         self._pending_bytes = 0
         self.dropped = 0
         self.failed = 0
@@ -130,11 +128,11 @@ class Writer:
 
     def drain(self) -> Deferred[None]:
         """Fires when everything under way has ended."""
-        return self._key_queue.drain()
+        return self._key_state.drain()
 
     def _outdate(self, key: bytes) -> None:
         self._burst.remove(key)
-        self._leases.outdate(key)
+        self._key_state.outdate(key)
 
     def _write(self, entry: CacheEntry, lease: Lease, over: Callable[[], None]) -> None:
         size = entry.size
@@ -143,7 +141,7 @@ class Writer:
             self._discard(entry, over)  # what it replaces must not come back
             return
         self._pending_bytes += size
-        self._key_queue.take(entry.key, self._put, entry, lease, over)
+        self._key_state.in_turn(entry.key, self._put, entry, lease, over)
 
     def _put(self, entry: CacheEntry, lease: Lease, over: Callable[[], None], tries: int = MAX_OVERTAKEN) -> None:
         # Nothing is younger than new: where it seems so, the wall clock was set back since the response came.
@@ -204,13 +202,13 @@ class Writer:
         self._pending_bytes -= size
         self._outdate(key)  # what was read while the store was at it may be from before
         over()
-        self._key_queue.over(key)
+        self._key_state.end_turn(key)
 
     def _discard(self, entry: CacheEntry, over: Callable[[], None] = _nothing) -> None:
         """Until the store has forgotten it, nothing that old is believed from there."""
-        tombstone = self._leases.open(entry.key)
+        tombstone = self._key_state.open(entry.key)
         tombstone.void(entry.received_at)
-        self._key_queue.take(entry.key, self._take_out, entry, tombstone, over)
+        self._key_state.in_turn(entry.key, self._take_out, entry, tombstone, over)
 
     def _take_out(self, entry: CacheEntry, tombstone: Lease, over: Callable[[], None]) -> None:
         def ended(_: None) -> None:

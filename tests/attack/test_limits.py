@@ -67,7 +67,7 @@ def test_sizes(make_whole, environment, good, bad, expected):
     seen = len(whole.backend.requests)
     client = whole.client()
     assert status(client.ask(bad)) == [expected]
-    assert client.closed
+    assert client.closed or whole.over_h2  # there only the stream ends
     assert len(whole.backend.requests) == seen
 
 

@@ -28,7 +28,8 @@ def test_each_client_is_told_its_own_name_for_the_proxy(redirecting):
             expected = "HOT_HIT"
     assert redirecting.get("/x", method=b"HEAD").get("location") == b"http://proxy.test/there?x"
     assert len(redirecting.backend.requests) == 1
-    assert b"backend" not in redirecting.client().send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+    if not redirecting.over_h2:
+        assert b"backend" not in redirecting.client().send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
 
 
 def test_without_a_host_the_path_alone_says_it(redirecting):

@@ -272,7 +272,14 @@ class WholeProxy:
 
     # -- clients ---------------------------------------------------------------------------------
 
+    over_h2 = False
+    """Whether clients speak HTTP/2."""
+
     def client(self, host: str = "192.0.2.1", admin: bool = False) -> Client:
+        if self.over_h2:
+            from support.whole_over_h2 import HTTP2Client  # which imports this module
+
+            return HTTP2Client(self, host, admin)  # type: ignore[return-value]
         return Client(self, host, admin)
 
     def ask(self, data: bytes, host: str = "192.0.2.1", head: bool = False) -> list[Message]:

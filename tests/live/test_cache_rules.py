@@ -14,6 +14,7 @@ from support.proxy_process import ProxyProcess, StartProxy, wait_for
 from support.redis_server import RedisServer
 
 pytestmark = pytest.mark.live
+OVER_H2 = True
 
 SECRET = "s" * 32
 RULES: list[dict[str, object]] = [

@@ -14,6 +14,7 @@ from support.live_backend import Exchange, LiveBackend, answer
 from support.proxy_process import ProxyProcess, Response, StartProxy, wait_for
 
 pytestmark = pytest.mark.live
+OVER_H2 = True
 
 SECRET = "a secret that is long enough for HS256"
 

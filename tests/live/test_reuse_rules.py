@@ -13,6 +13,7 @@ from support.live_backend import Exchange, Handler, LiveBackend, answer
 from support.proxy_process import ProxyProcess, Response, StartProxy, wait_for
 
 pytestmark = pytest.mark.live
+OVER_H2 = True
 
 FRESH = ("Cache-Control", "max-age=900")
 TAG = ("ETag", '"a"')

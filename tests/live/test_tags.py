@@ -13,6 +13,7 @@ from support.redis_server import RedisServer
 from support.workers import Line, lines, wait_for_workers
 
 pytestmark = pytest.mark.live
+OVER_H2 = True
 
 JSON = {"Content-Type": "application/json"}
 FRESH = ("Cache-Control", "max-age=900, stale-while-revalidate=60")

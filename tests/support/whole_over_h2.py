@@ -11,7 +11,6 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded
 from support.whole_proxy import ClientWire, Message, Reader, Unclear
-from twisted.internet.address import IPv4Address
 
 from caching_proxy.server.http2.connection import HTTP2Channel
 from caching_proxy.testing import ByteRecorder

@@ -12,7 +12,6 @@ from support.live_backend import LiveBackend
 from support.proxy_over_h2 import ProxyOverHTTP2
 from support.proxy_process import ProxyProcess, StartProxy, free_port
 
-
 ONLY_HTTP1 = {
     "test_a_leader_that_leaves_does_not_take_the_others_along": "writes to a socket by hand",
     "test_B17_a_body_cut_short_is_not_stored": "writes to a socket by hand",

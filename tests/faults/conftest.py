@@ -7,11 +7,8 @@ was never late for long, and its open files and memory are back where they were.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,17 +16,18 @@ from pathlib import Path
 
 import attrs
 import pytest
+from support.faults_helper import Helper, Report
 from support.faults_oracle import SECRET
-from support.proxy_process import ProxyProcess, StartProxy
+from support.proxy_process import ProxyProcess, StartProxy, wait_for
 from support.redis_server import RedisServer
 
-TESTS = Path(__file__).resolve().parents[1]
 SLACK = float(os.environ.get("FAULTS_SLACK", "5"))
 """How many times a promised time may be taken by a machine that has other things to do."""
 
 LAG = 0.05
 MEMORY = 64 << 20
 FILES = 40
+SIGNS = ("Traceback", "Unhandled", "Error in Deferred")
 SETTINGS = {
     "JWT_SECRET": SECRET,
     "HOT_CACHE_MAX_ENTRIES": "400",  # of 900 objects and readers: the rest are hits in Redis
@@ -42,63 +40,13 @@ SETTINGS = {
 }
 
 
-class Helper:
-    """A process beside the daemon that answers each line of JSON with another."""
-
-    def __init__(self, module: str, port: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", f"support.{module}", str(port)],
-            cwd=TESTS,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.first = self._line().strip()
-
-    def ask(self, **words: object) -> dict[str, object]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(words) + "\n")
-        self._process.stdin.flush()
-        told: dict[str, object] = json.loads(self._line())
-        return told
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "a helper process ended"
-        return line
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait(10)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
 @attrs.frozen
-class Report:
-    """What the load saw since the last report; times in milliseconds."""
+class Base:
+    """What the daemon held, in files and bytes, and had counted before anything broke."""
 
-    asked: int
-    broken: int
-    statuses: dict[str, int]
-    caches: dict[str, int]
-    wrong: list[str]
-    p50: float
-    p99: float
-    lag: float
-    """How late the load's own event loop is, in seconds (99 of 100 times): what the machine itself costs."""
-
-    def share(self, *caches: str) -> float:
-        return sum(self.caches.get(cache, 0) for cache in caches) / max(1, self.asked)
-
-    def hold(self, statuses: tuple[str, ...] = ("200",), broken: int = 0) -> Report:
-        """No wrong byte, no other status, no broken connection."""
-        assert self.wrong == []
-        assert set(self.statuses) <= set(statuses), self
-        assert self.broken <= broken, self
-        return self
+    files: int
+    memory: int
+    lag: Counter[float]
 
 
 class World:
@@ -113,16 +61,20 @@ class World:
         self.around = around
         self.ended = False
         """Set where the daemon is meant to be gone."""
-        self.load: Helper
+        self.memory = MEMORY
+        """Bytes that may be held at the end beyond those at the start: what a test fills the caches with."""
+        self.load: Helper | None = None
         self.proxy: ProxyProcess
+        self.base: Base | None = None
         self._start = start
 
+    # -- beginning
+
     def run(self, backend_port: int | None = None, cache_url: str | None = None, **settings: str) -> World:
-        """Start the daemon."""
-        port = backend_port or int(self.backend.first)
-        self.proxy = self._start(
-            BACKEND_URL=f"http://127.0.0.1:{port}", CACHE_URL=cache_url or self.redis.url, **{**SETTINGS, **settings}
-        )
+        """Start the daemon; it is warm after its first answers."""
+        where = {"BACKEND_URL": f"http://127.0.0.1:{backend_port or self.backend.first}"}
+        self.proxy = self._start(**{"CACHE_URL": cache_url or self.redis.url, **where, **SETTINGS, **settings})
+        self.rest()
         return self
 
     def busy(self) -> World:
@@ -134,8 +86,14 @@ class World:
         healthy = self.watch(1).hold()
         assert healthy.share("HOT_HIT", "HIT") > 0.8, healthy
         self.healthy = healthy
-        self.base = (self.files(), self.resident(), self.lags())
+        self.rest()
         return self
+
+    def rest(self) -> None:
+        """What is held now is what is to be held at the end."""
+        self.base = Base(self.files(), self.resident(), self.lags())
+
+    # -- looking
 
     def watch(self, seconds: float, **words: object) -> Report:
         """What the load sees in the next ``seconds``."""
@@ -146,6 +104,7 @@ class World:
         return report
 
     def seen(self, **words: object) -> Report:
+        assert self.load is not None
         return Report(**self.load.ask(**words))  # type: ignore[arg-type]
 
     def note(self, what: str) -> None:
@@ -173,12 +132,16 @@ class World:
         lines = self.proxy.log_lines_so_far()
         return [str(line["msg"]) for line in lines if line["level"] in ("warn", "error") and word in str(line["msg"])]
 
+    def pids(self) -> list[int]:
+        """The daemon, and its workers if it has any."""
+        children = Path(f"/proc/{self.proxy.pid}/task/{self.proxy.pid}/children").read_text()
+        return [self.proxy.pid, *map(int, children.split())]
+
     def files(self) -> int:
-        return len(list(Path(f"/proc/{self.proxy.pid}/fd").iterdir()))
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.pids())
 
     def resident(self) -> int:
-        status = Path(f"/proc/{self.proxy.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+        return sum(_resident(pid) for pid in self.pids())
 
     def lags(self) -> Counter[float]:
         """How often the daemon's event loop was late, by at most how many seconds."""
@@ -186,18 +149,32 @@ class World:
         found = re.findall(r'^event_loop_lag_seconds_bucket{.*?le="(\S+?)".*?} (\S+)$', text, re.MULTILINE)
         return Counter({float(bound): int(float(count)) for bound, count in found})
 
+    def lag_since_base(self) -> Counter[float]:
+        assert self.base is not None
+        return Counter({bound: count - self.base.lag[bound] for bound, count in self.lags().items()})
+
+    # -- ending
+
     def settle(self) -> None:
         """What holds after every test."""
         if not self.ended:
             assert self.proxy.process.poll() is None, f"the daemon died:\n{self.proxy.log[-3000:]}"
-        for sign in ("Traceback", "Unhandled", "Error in Deferred"):
+        for sign in SIGNS:
             assert sign not in self.proxy.log, self.proxy.log[-3000:]
-        if hasattr(self, "base") and not self.ended:
-            files, memory, before = self.base
-            lag, usual = _quantile(self.lags() - before, 0.95), self.seen().lag
-            assert lag <= LAG + 3 * usual, f"the event loop was {lag} s late; the load's, which does little, {usual} s"
-            assert self.files() <= files + FILES
-            assert self.resident() <= memory + MEMORY
+        if self.base is not None and not self.ended:
+            self._was_not_late()
+            files, memory = self.base.files + FILES, self.base.memory + self.memory
+            wait_for(lambda: self.files() <= files, f"at most {files} open files")
+            assert self.resident() <= memory, f"{self.resident() >> 20} MiB, {self.base.memory >> 20} before"
+
+    def _was_not_late(self) -> None:
+        """99 of 100 looks at the event loop came in time, but for two: a short test takes few."""
+        lag = self.lag_since_base()
+        total = lag[float("inf")]
+        usual = 0.0 if self.load is None else self.seen().lag
+        most = LAG + 3 * usual if usual else LAG * SLACK
+        late = total - max((count for bound, count in lag.items() if bound <= max(most, LAG)), default=0)
+        assert late <= 0.01 * total + 2, f"late by more than {most:.3f} s {late} times of {total}: {lag}"
 
 
 REPORT: list[str] = []
@@ -209,10 +186,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("\n".join(("| fault | measured |", "| --- | --- |", *REPORT)))
 
 
-def _quantile(counts: Counter[float], share: float) -> float:
-    """The bound below which ``share`` of what a histogram's buckets counted lies."""
-    total = counts[float("inf")]
-    return next(bound for bound in sorted(counts) if counts[bound] >= share * total)
+def _resident(pid: int) -> int:
+    """Bytes in memory; none if the process has ended."""
+    with contextlib.suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) * 1024
+    return 0
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import time
 from collections import Counter
 
 import pytest
-from faults.conftest import SLACK, Helper, World
+from faults.conftest import SLACK, World
+from support.faults_helper import Helper
 from support.faults_oracle import answer_of
 from support.faulty_link import FaultyLink
 from support.proxy_process import wait_for

@@ -29,6 +29,7 @@ from caching_proxy.workers.frames import Frame, pieces
 from caching_proxy.workers.output import Relay
 from caching_proxy.workers.process import FIRST_SOCKET, OnEnded, Process
 from caching_proxy.workers.sockets import SharedPort, share
+from caching_proxy.workers.spares import Spares
 from caching_proxy.workers.supervisor import LAST_SECONDS, Supervisor, Worker
 
 MODULE = "caching_proxy.app.worker"
@@ -69,7 +70,8 @@ class SupervisorService(Service):
         self._lifeline, self._hold = os.pipe()
         archive = Archive(lambda: metrics.snapshot("supervisor", 0))
         self._notify = notify
-        self._supervisor = Supervisor(reactor, settings.workers, self._spawn, end, archive, notify.ready)
+        self._supervisor = Supervisor(reactor, settings.workers, self._spawn, end, archive, self._settled)
+        self._spares: Spares[Process] = Spares(reactor, settings.spare_workers, self._launch)
 
     def privilegedStartService(self) -> None:
         Service.privilegedStartService(self)
@@ -113,6 +115,25 @@ class SupervisorService(Service):
         self, worker: Worker, sources: object, on_frame: Callable[[Frame], object], on_ended: OnEnded
     ) -> Process:
         assert isinstance(sources, Sources)
+        process = self._spares.take() or self._launch(on_ended)
+        process.hand_over(on_frame, on_ended)
+        for piece in pieces(_json(sources.to_json())):
+            process.send({"do": "sources"}, piece)
+        _, shared = self._sockets()
+        place = {"number": worker.number, "slot": worker.slot, "sockets": shared}
+        process.send({"do": "begin", "log": self._writer.path, **place})
+        return process
+
+    def _launch(self, on_ended: OnEnded) -> Process:
+        """A process that loads what a worker needs, and then waits to be told which one it is."""
+        sockets, _ = self._sockets()
+        process = Process(self._reactor, lambda frame: None, on_ended)
+        process.start(MODULE, self._lifeline, sockets, self._relay().take if self._relay is not None else None)
+        process.send({"do": "load", "reactor": type(self._reactor).__module__})
+        return process
+
+    def _sockets(self) -> tuple[list[socket.socket], dict[str, list[list[int]]]]:
+        """All that listen, once each, and for each port the descriptors that a worker has of them, by slot."""
         numbers: dict[int, int] = {}  # descriptor here → there
         sockets: list[socket.socket] = []
         for port in self._ports.values():
@@ -124,14 +145,12 @@ class SupervisorService(Service):
             prefix: [[numbers[one.fileno()] for one in some] for some in port.slots]
             for prefix, port in self._ports.items()
         }
-        process = Process(self._reactor, on_frame, on_ended)
-        process.start(MODULE, self._lifeline, sockets, self._relay().take if self._relay is not None else None)
-        for piece in pieces(_json(sources.to_json())):
-            process.send({"do": "sources"}, piece)
-        kind = type(self._reactor).__module__
-        place = {"number": worker.number, "slot": worker.slot, "sockets": shared}
-        process.send({"do": "begin", "reactor": kind, "log": self._writer.path, **place})
-        return process
+        return sockets, shared
+
+    def _settled(self) -> None:
+        """Every slot is served."""
+        self._notify.ready()
+        self._spares.fill()
 
     def _reload(self) -> None:
         """New workers with what ``.env`` and the files say now; nothing happens if that cannot be."""
@@ -162,6 +181,7 @@ class SupervisorService(Service):
             self._log.info("draining: serving for {n} seconds more", n=settings.drain_delay_seconds)
             await deferLater(self._reactor, settings.drain_delay_seconds)
         await DeferredList(self._opening)
+        await self._spares.stop()  # they have the sockets too
         await supervisor.concentrate()
         await DeferredList([port.close() for port in self._ports.values()])
         await supervisor.stop(settings.shutdown_grace_seconds + LAST_SECONDS)

@@ -34,6 +34,7 @@ from caching_proxy.workers.supervisor import LAST_SECONDS
 def main() -> int:
     """The whole life of a worker; its exit status."""
     ignore_rotation()
+    _heed_few_signals()
     control = socket.socket(fileno=CONTROL)
     begin, sources = _told(control)
     try:
@@ -49,15 +50,23 @@ def _told(control: socket.socket) -> tuple[dict[str, Any], Sources]:
     text, reader = bytearray(), FrameReader()
     while data := control.recv(65536):
         for frame in reader.feed(data):
-            if frame.words["do"] == "sources":
+            if frame.words["do"] == "load":
+                _load(frame.words["reactor"])
+            elif frame.words["do"] == "sources":
                 text += frame.blob
             elif frame.words["do"] == "begin":
                 return frame.words, Sources.from_json(json.loads(text))
     raise SystemExit(0)  # the supervisor is gone already
 
 
+def _load(kind: str) -> None:
+    """Import all that a worker needs, on the reactor that it will have: nearly all that its start costs."""
+    _install(kind)
+    import caching_proxy.app.compose
+    import caching_proxy.app.worker_service  # noqa: F401
+
+
 def _run(control: socket.socket, begin: dict[str, Any], sources: Sources) -> int:
-    _install(begin["reactor"])
     from twisted.internet import reactor  # only now, as above
 
     from caching_proxy.app.clocks import WallClock, count_monotonically

@@ -31,6 +31,7 @@ class Settings:
     http2: bool
     app_env: str
     workers: int
+    spare_workers: int
     shutdown_grace_seconds: float
     drain_delay_seconds: float
     proxy_name: bytes

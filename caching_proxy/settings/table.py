@@ -114,6 +114,12 @@ TABLE: tuple[Variable, ...] = (
             p.workers,
             "processes that share the port; auto: one for each core. Memory bounds and pools are of each process",
         ),
+        V(
+            "SPARE_WORKERS",
+            "0",
+            p.whole(0, 16),
+            "with several WORKERS: processes started in advance, to take the place of one that dies at once",
+        ),
         V("SHUTDOWN_GRACE_SECONDS", "8", p.seconds(False), "time to finish requests on SIGTERM or SIGINT"),
         V(
             "DRAIN_DELAY_SECONDS",

@@ -44,9 +44,10 @@ class Process:
 
     def __init__(self, reactor: Any, on_frame: Callable[[Frame], object], on_ended: OnEnded) -> None:
         self._reactor = reactor
+        self._on_frame = on_frame
         self._on_ended = on_ended
         self._transport: Any = None
-        self._channel = Channel(on_frame, self._channel_lost)
+        self._channel = Channel(lambda frame: self._on_frame(frame), self._channel_lost)
         self._ended: str | None = None
         self._open = True
         self._patience = 0.0
@@ -70,6 +71,10 @@ class Process:
             )
         self.pid = self._transport.pid
         attach(self._reactor, ours, self._channel)
+
+    def hand_over(self, on_frame: Callable[[Frame], object], on_ended: OnEnded) -> None:
+        """From now on others hear of it."""
+        self._on_frame, self._on_ended = on_frame, on_ended
 
     def send(self, words: dict[str, Any], blob: bytes = b"") -> None:
         self._channel.send(Frame(words, blob))

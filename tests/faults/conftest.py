@@ -149,6 +149,11 @@ class World:
         found = re.findall(r'^event_loop_lag_seconds_bucket{.*?le="(\S+?)".*?} (\S+)$', text, re.MULTILINE)
         return Counter({float(bound): int(float(count)) for bound, count in found})
 
+    def forget_lag(self) -> None:
+        """Count anew: a worker that was killed took along what it had counted."""
+        assert self.base is not None
+        self.base = attrs.evolve(self.base, lag=self.lags())
+
     def lag_since_base(self) -> Counter[float]:
         assert self.base is not None
         return Counter({bound: count - self.base.lag[bound] for bound, count in self.lags().items()})

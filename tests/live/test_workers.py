@@ -81,6 +81,24 @@ def test_a_killed_worker_costs_its_own_connections_and_nothing_else(
     assert "killed by SIGKILL; another one starts in 0.00 s" in str(line["msg"])
 
 
+def test_a_spare_takes_a_dead_worker_s_place(start_proxy: StartProxy, backend: LiveBackend) -> None:
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2", SPARE_WORKERS="1")
+    wait_for_workers(proxy, 2)
+    wait_for(lambda: len(worker_pids(proxy)) == 3, "a worker in waiting")
+    first, second, spare = worker_pids(proxy)
+    os.kill(first, signal.SIGKILL)
+    assert wait_for_workers(proxy, 3)[:2] == [second, spare]
+    wait_for(lambda: said(proxy, f"worker 3 (pid {spare}) serves"), "the spare to serve")
+    wait_for(lambda: len(worker_pids(proxy)) == 3, "another spare")
+    assert {proxy.get(f"/{n}").status for n in range(20)} == {200}
+    os.kill(worker_pids(proxy)[-1], signal.SIGKILL)
+    wait_for(lambda: said(proxy, "in waiting"), "a line about it")
+    pids = worker_pids(proxy)
+    assert proxy.stop() == 0
+    assert not any(map(alive, pids))
+    assert listeners(proxy.port) == 0
+
+
 def test_while_a_slot_is_empty_the_other_worker_answers_there(start_proxy: StartProxy, backend: LiveBackend) -> None:
     proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="2")
     pids = wait_for_workers(proxy, 2)
@@ -106,8 +124,10 @@ def test_sigterm_under_load_loses_no_request(start_proxy: StartProxy, backend: L
 
 
 def test_a_killed_supervisor_leaves_nothing(start_proxy: StartProxy, backend: LiveBackend) -> None:
-    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="3")
-    pids = wait_for_workers(proxy, 3)
+    proxy = start_proxy(BACKEND_URL=backend.url, WORKERS="3", SPARE_WORKERS="1")
+    wait_for_workers(proxy, 3)
+    wait_for(lambda: len(worker_pids(proxy)) == 4, "a worker in waiting")
+    pids = worker_pids(proxy)
     proxy.signal(signal.SIGKILL)
     proxy.wait()
     wait_for(lambda: not any(map(alive, pids)), "the workers to end")

@@ -16,7 +16,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,8 +139,8 @@ def main() -> int:
         to_backend = around.enter_context(FaultyLink(int(backend.first)))
         clock = ShiftedClock(Path(directory))
 
-        def start(**settings: str) -> ProxyProcess:
-            proxy = ProxyProcess(Path(directory), {"PORT": str(free_port()), "HOST": "127.0.0.1", **settings})
+        def start(more: Mapping[str, Any], **settings: str) -> ProxyProcess:
+            proxy = ProxyProcess(Path(directory), {"PORT": str(free_port()), "HOST": "127.0.0.1", **settings}, **more)
             around.callback(proxy.stop)
             proxy.wait_until_serving()
             return proxy
@@ -156,6 +158,8 @@ def main() -> int:
         if (grown := growth(soak.samples)) > GROWTH_BYTES:
             problems.append(f"memory grew by {grown >> 20} MiB from the second third to the last")
         whole = Whole(soak.samples, dict(soak.statuses), dict(soak.invalidations), world.lag_since_base(), problems)
+        if problems:
+            asked.plot.with_suffix(".log").write_text(world.proxy.log)
     print(written(whole))
     print(f"plot: {asked.plot}" if draw(soak.samples, asked.plot) else "no plot: matplotlib is not installed")
     return 1 if problems else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from statistics import median
 
@@ -99,7 +100,7 @@ def draw(samples: Sequence[Sample], path: Path) -> bool:
         return False
     at = [each.at for each in samples]
     rows = (
-        ("p99 of hot hits, ms", [each.p99 for each in samples]),
+        ("p99 of hot hits, ms", [each.p99 or nan for each in samples]),
         ("resident, MiB", [each.memory / (1 << 20) for each in samples]),
         ("from the cache", [each.hits for each in samples]),
         ("breaker (2: open)", [each.breaker for each in samples]),

@@ -13,7 +13,6 @@ from faults.conftest import SLACK, World
 from support.faults_helper import Helper
 from support.faults_oracle import answer_of
 from support.faulty_link import FaultyLink
-from support.proxy_process import wait_for
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.faults]
 
@@ -113,6 +112,16 @@ def test_restarted_between_two_requests(world: World) -> None:
             link.cut()
 
 
+def test_only_idempotent_requests_are_sent_again(world: World) -> None:
+    """The backend resets a connection that it had kept open, when the next request has come."""
+    world.run()
+    for method, most in (("POST", 1), ("GET", 2)):
+        assert ask(world, f"/before/{method}") == right(f"/before/{method}")
+        world.backend.ask(fault="reset", at=0)
+        assert world.proxy.request(method, "/again", {}, b"x" if method == "POST" else None).status == 502
+        assert int(str(world.backend.ask(fault=None)["requests"])) <= most
+
+
 # -- the one whose fetch many wait for
 
 CROWD = 500
@@ -165,23 +174,22 @@ def test_a_crowd_whose_leader_dies_or_is_slow(world: World, then: str | None) ->
     assert ask(world, target) == right(target)
 
 
+def test_a_crowd_whose_leader_is_never_answered(world: World) -> None:
+    """All of them are told when the time for the one fetch is over."""
+    world.run()
+    world.backend.ask(fault="hang")
+    found = crowd(world, "/crowd/never", threading.Event())
+    assert {status for status, _, _ in found} == {504}
+    assert max(seconds for _, _, seconds in found) < 2 + 2 * SLACK
+    assert int(str(world.backend.ask(fault=None)["requests"])) <= 2
+    assert ask(world, "/crowd/never") == right("/crowd/never")
+
+
 def test_a_crowd_whose_answer_turns_out_uncacheable_does_not_queue(world: World) -> None:
     world.run()
+    world.kept_files += 100  # connections to the backend, by default
     world.backend.ask(fault="uncacheable", seconds=0.2)
     found = crowd(world, "/crowd/own", threading.Event())
     assert {status for status, _, _ in found} == {200}
     assert max(seconds for _, _, seconds in found) < 0.2 * CROWD / 10, "not one after another"
     assert int(str(world.backend.ask(fault=None)["most"])) > 10
-
-
-@pytest.mark.long
-def test_clients_leave_within_a_download_thousands_of_times(world: World) -> None:
-    world.run().busy()
-    large = next(f"/large/{n}" for n in range(5000) if len(answer_of(f"/large/{n}", "anonymous")) == 64 * 1024)
-    for n in range(2000):
-        with socket.create_connection(("127.0.0.1", world.proxy.port), 10) as client:
-            client.sendall(f"GET {large}?{n % 3} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-            client.recv(100)
-    world.seen()
-    world.watch(1).hold()
-    wait_for(lambda: world.files() <= world.base[0] + 40, "their descriptors")

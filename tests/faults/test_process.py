@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from faults.conftest import SLACK, World
+from support.proxy_process import wait_for
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.faults]
 
@@ -32,7 +34,7 @@ def test_descriptors_run_out(world: World) -> None:
     world.run()
     world.proxy.get("/object/1")
     limit = world.files() + 40
-    os.system(f"prlimit --pid {world.proxy.pid} --nofile={limit}:{limit} 2>/dev/null")
+    resource.prlimit(world.proxy.pid, resource.RLIMIT_NOFILE, (limit, limit))
     idle = [socket.create_connection(("127.0.0.1", world.proxy.port), 5) for _ in range(150)]
     spent = _cpu(world.proxy.pid)
     time.sleep(2)
@@ -46,6 +48,23 @@ def test_descriptors_run_out(world: World) -> None:
             break
         except OSError:
             assert time.monotonic() - start < 2 * SLACK, "no answer after the crowd had left"
+
+
+def test_a_limit_of_256_files_under_load(world: World) -> None:
+    """What the daemon knows of from its start: idle clients wait, whoever was there before is served as ever."""
+    world.more["files"] = 256
+    world.run().busy()
+    idle = [socket.create_connection(("127.0.0.1", world.proxy.port), 5) for _ in range(400)]
+    spent = _cpu(world.proxy.pid)
+    world.seen()
+    world.watch(2).hold()
+    world.note(f"no descriptors left: {_cpu(world.proxy.pid) - spent:.1f} s of processor time in 2 s, under load")
+    for client in idle:
+        client.close()
+    start = time.monotonic()
+    assert world.proxy.get("/object/1").status == 200
+    assert time.monotonic() - start < 2 * SLACK
+    world.note(f"another client is answered after {time.monotonic() - start:.2f} s")
 
 
 def _cpu(pid: int) -> float:
@@ -70,3 +89,19 @@ def test_rules_that_cannot_be_read_leave_the_old_ones(world: World) -> None:
     world.until(lambda report: report.share("MISS") > 0.2, "the old rules at work")
     time.sleep(0.3)
     world.watch(1, oldest=1).hold()
+
+
+@pytest.mark.long
+def test_cache_rules_that_cannot_be_read_leave_the_old_ones(world: World) -> None:
+    world.run().busy()
+    rules = world.proxy.directory / "cache_rules.json"
+    rules.write_text(json.dumps([{"match": "^/private/", "share": "none"}]))
+    world.proxy.signal(signal.SIGHUP)
+    wait_for(lambda: world.proxy.get("/private/1").cache == "BYPASS", "the rules")
+    for broken in ("[{", '[{"match": "("}]', '[{"match": "^/private/", "share": "nobody"}]', "\0"):
+        before = len(world.warnings("cache_rules.json"))
+        rules.write_text(broken)
+        world.proxy.signal(signal.SIGHUP)
+        wait_for(lambda before=before: len(world.warnings("cache_rules.json")) > before, "a line about it")  # type: ignore[misc]
+        assert world.proxy.get("/private/1").cache == "BYPASS"
+    world.seen().hold()

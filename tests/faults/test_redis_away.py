@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -61,6 +62,21 @@ def test_slow(world: World) -> None:
         assert world.metric("redis_pool_waiting") <= 1000
         link.delay = 0.0
         world.until(hits, "hits in Redis at its old speed")
+
+
+@pytest.mark.long
+def test_replies_come_too_late(world: World) -> None:
+    """Some just before the time for a command is over and some just after: nobody gets what another asked for."""
+    chance = random.Random(3)
+    with FaultyLink(world.redis.port) as link:
+        world.run(cache_url=f"redis://127.0.0.1:{link.port}", BREAKER_FAILURE_THRESHOLD="1000000").busy()
+        asked = 0
+        for _ in range(40):
+            link.delay = chance.choice((0.0, 0.1, 0.27, 0.29, 0.3, 0.31, 0.33, 0.6))
+            asked += world.watch(0.25).hold().asked
+        world.note(f"{asked} requests with replies of Redis around their time limit, no wrong answer")
+        link.delay = 0.0
+        world.until(hits, "hits in Redis again")
 
 
 @pytest.mark.long

@@ -69,9 +69,11 @@ class FaultyLink:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delayed: int) -> None:
         try:
+            due = 0.0
             while data := await reader.read(65536):
                 await self._speaking.wait()
-                self._loop.call_later(self.delay * delayed, writer.write, data)
+                due = max(due + 1e-6, self._loop.time() + self.delay * delayed)  # a shorter delay overtakes nothing
+                self._loop.call_at(due, writer.write, data)
             await self._speaking.wait()
         finally:
             writer.transport.close()

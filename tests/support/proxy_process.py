@@ -17,8 +17,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -166,14 +167,14 @@ StartProxy = Callable[..., ProxyProcess]
 
 @pytest.fixture
 def start_proxy(tmp_path: Path) -> Iterator[StartProxy]:
-    """A function from settings to a serving :class:`ProxyProcess`."""
+    """A function from settings to a serving :class:`ProxyProcess`; ``more`` are further arguments of that."""
     running: list[ProxyProcess] = []
 
-    def start(*, wait: bool = True, **environment: str) -> ProxyProcess:
+    def start(*, wait: bool = True, more: Mapping[str, Any] = {}, **environment: str) -> ProxyProcess:
         directory = tmp_path / f"proxy{len(running)}"
         directory.mkdir()
         settings = {"PORT": str(free_port()), "HOST": "127.0.0.1", **environment}
-        proxy = ProxyProcess(directory, settings)
+        proxy = ProxyProcess(directory, settings, **more)
         running.append(proxy)
         if wait:
             proxy.wait_until_serving()

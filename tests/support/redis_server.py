@@ -90,8 +90,8 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> RedisServer:
-        """Start and wait until it answers."""
+    def start(self, wait: bool = True) -> RedisServer:
+        """Start and wait until it answers, or do not wait: it may have a file to load."""
         assert self._process is None
         command = [redis_binary(), "--dir", str(self.directory), "--unixsocket", self.socket_path, "--save", ""]
         command += ["--appendonly", "no", "--bind", "127.0.0.1", "--loglevel", "warning", "--logfile", ""]
@@ -108,11 +108,17 @@ class RedisServer:
         for name, value in self.options.items():
             command += [f"--{name.replace('_', '-')}", value]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if wait:
+            self._wait()
+        return self
+
+    def _wait(self) -> None:
+        assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 self.cli("PING")
-                return self
+                return
             except RedisError as error:
                 if "LOADING" not in str(error):
                     raise

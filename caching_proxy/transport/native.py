@@ -12,7 +12,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from twisted.internet import error
 from twisted.internet.abstract import FileDescriptor
@@ -30,9 +30,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.transport.read_turns import MUCH, read_turns
+from caching_proxy.transport.small_reads import SmallReads, Trust
 
 UNSENT_BYTES = 64 * 1024
-"""Bytes waiting to be sent at which producers are paused; they resume at a quarter of it."""
+"""Small messages of many streams are made until so much waits to be sent."""
+
+CHOKED_BYTES = 16 * 1024
+"""Bytes waiting to be sent at which producers are paused; they resume at a quarter of it. The system's own buffer is
+full then, and large: more here would only be memory for whoever does not read."""
 
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER that makes closing a reset, as Twisted's own transports do when they abort."""
@@ -118,7 +123,9 @@ class NativeTransport:
         "_peer",
         "_producer",
         "_reading",
+        "_small",
         "_together",
+        "_trust",
         "_write_closing",
         "_yielding",
         "connected",
@@ -137,13 +144,15 @@ class NativeTransport:
         self._together: list[bytes] = []
         self._write_closing = False
         self._yielding = False  # others have their turn to read
+        self._trust: Trust | None = None  # once it has read much
+        self._small = False
         self._peer: IAddress | None = None
         self._host: IAddress | None = None
         self.connected = True
         self.disconnected = False
         self.disconnecting = False
         self.protocol: BytesProtocol | None = None
-        native.set_write_buffer_limits(UNSENT_BYTES)
+        native.set_write_buffer_limits(CHOKED_BYTES)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -258,12 +267,16 @@ class NativeTransport:
         """Stop delivering data; a chunk that was already read may still come."""
         if self._reading:
             self._reading = False
+            if self._trust is not None:
+                self._trust.stopped()
             if not self._yielding and not self._native.is_closing():
                 self._native.pause_reading()
 
     def resumeProducing(self) -> None:
         if not self._reading:
             self._reading = True
+            if self._trust is not None:
+                self._trust.goes_on()
             if not self._yielding and not self._native.is_closing():
                 self._native.resume_reading()
 
@@ -271,9 +284,28 @@ class NativeTransport:
         self.loseConnection()
 
     def read_much(self, size: int) -> None:
-        """``size`` bytes came at once: perhaps others have their turn now."""
-        if not self._yielding and self.connected:
+        """``size`` bytes came at once: perhaps others have their turn now, and what follows comes in smaller pieces."""
+        if not self.connected:
+            return
+        if self._trust is None:
+            self._trust = Trust(self._loop.time)
+        self._trust.passed(size)
+        if self._small is self._trust.earned:
+            self._read_small(not self._small)
+        if not self._yielding:
             read_turns(self._loop).took(self, size)
+
+    def _read_small(self, small: bool) -> None:
+        """Read little at once, or as much as there is; the loop asks how when it begins to read."""
+        native, protocol = self._native, self.protocol
+        if protocol is None or native.is_closing():
+            return
+        self._small = small
+        native.pause_reading()
+        current = cast("Any", native.get_protocol())
+        native.set_protocol(SmallReads(current, protocol.dataReceived) if small else current.outer)
+        if self._reading and not self._yielding:
+            native.resume_reading()
 
     def yield_reading(self) -> None:
         self._yielding = True

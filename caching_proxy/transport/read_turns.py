@@ -18,7 +18,7 @@ TOGETHER_BYTES = 2 * 1024 * 1024
 RESUMED = 8
 """How many of those that wait go on in each turn; the loop reads a quarter of a megabyte at once from each."""
 
-MUCH = 32 * 1024
+MUCH = 16 * 1024
 """Bytes of one read from which on it counts."""
 
 

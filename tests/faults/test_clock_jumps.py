@@ -25,5 +25,5 @@ def test_nothing_lives_longer_than_its_lifetime(world: World, tmp_path: Path, ho
         world.watch(1).hold()
         clock.by(seconds)
         world.seen()
-        world.watch(LIFETIME + 1 - (time.monotonic() - changed)).hold()
+        world.watch(LIFETIME + 2 - (time.monotonic() - changed)).hold()
         world.watch(1, oldest=version).hold()

@@ -43,9 +43,11 @@ def test_nothing_lives_longer_than_its_lifetime(
     backend.on("/short", answer(b"x", 200, ("Cache-Control", "max-age=3")))
     url = "memory:" if store == "memory" else redis_server.url
     proxy: ProxyProcess = start_proxy(BACKEND_URL=backend.url, CACHE_URL=url, **shifted.environment)
-    begun = time.monotonic()
     assert proxy.get("/short").cache == "MISS"
     assert proxy.get("/short").cache == "HOT_HIT"
+    if store == "redis":  # which counts from when it has the entry
+        wait_for(lambda: redis_server.cli("EXISTS", "cache:GET:anonymous:/short") == 1, "it stored")
+    begun = time.monotonic()
     shifted.by(-3600)
     wait_for(lambda: time.monotonic() - begun > 3.2, "the end of its lifetime")
     assert proxy.get("/short").cache not in ("HOT_HIT", "HIT")

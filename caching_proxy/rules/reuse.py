@@ -21,6 +21,7 @@ from caching_proxy.rules.outcome import CacheStatus, Forward, Ground
 from caching_proxy.rules.ranges import can_answer_part
 from caching_proxy.rules.scope import PLAIN_VIEW, View
 from caching_proxy.rules.validation import can_validate
+from caching_proxy.rules.variance import alike
 from caching_proxy.rules.variants import Variants
 
 
@@ -41,6 +42,10 @@ ANSWERS: Mapping[Use, CacheStatus] = {
     Use.STALE_WHILE_REVALIDATE: CacheStatus.STALE,
 }
 """Uses that answer from what is stored, and what the answer is called."""
+
+NOT_TOLD_BY_TAGS = frozenset({b"accept-encoding", b"origin"})
+"""Request fields whose variants may have one entity tag: a weak one says nothing about the content coding, and none
+says anything about which origin a response names. A 304 does not mean that this client may have the other variant."""
 
 MAX_CANDIDATES = 16
 """Entity tags of other variants that are offered to the backend: the latest."""
@@ -136,7 +141,7 @@ def _decide(
     variants = entries if isinstance(entries, Variants) else Variants(entries)
     matching = [entry for entry in variants.matching(request.fields, view) if now < entry.gone_at]
     if not matching:
-        return _nothing_matches(variants, now, view)
+        return _nothing_matches(request, variants, now, view)
     entry = _newest([entry for entry in matching if _can_answer(request, entry)], now)
     if entry is None:
         part = _newest([entry for entry in matching if entry.fresh(now)], now)
@@ -151,11 +156,12 @@ def _decide(
     return Lookup(use, entry, forward, ground=ground)
 
 
-def _nothing_matches(variants: Variants, now: float, view: View) -> Lookup:
+def _nothing_matches(request: RequestHead, variants: Variants, now: float, view: View) -> Lookup:
     live = [entry for entry in variants.within(view) if now < entry.gone_at]
     if not live:
         return _UNKNOWN
     candidates = [entry for entry in live if Flag.PARTIAL not in entry.flags and _has_tag(entry)]
+    candidates = [entry for entry in candidates if alike(entry, request.fields, NOT_TOLD_BY_TAGS)]
     latest = tuple(candidates[-MAX_CANDIDATES:])
     return Lookup(Use.FETCH, forward=Forward.VARY_MISS, candidates=latest, ground=Ground.OTHER_VARIANTS)
 

@@ -25,6 +25,7 @@ from caching_proxy.rules.entry import Asked, CacheEntry, Flag, Selecting
 
 __all__ = [
     "PLAIN_VARIANT",
+    "alike",
     "asked_of",
     "language_asked",
     "language_of",
@@ -87,6 +88,12 @@ def matches(entry: CacheEntry, request: RequestHead) -> bool:
         return True
     language = language_of(entry)
     return bool(language) and language == language_asked(fields, names, scope)
+
+
+def alike(entry: CacheEntry, fields: Fields, names: Collection[bytes]) -> bool:
+    """Whether ``fields`` equal what selected ``entry`` in those of ``names`` that its ``Vary`` names."""
+    ours = [(name, value) for name, value in entry.selecting if name in names]
+    return all(normal == normal_value(fields, name) for name, normal in _normal_forms(tuple(ours)))
 
 
 def names_of(entry: CacheEntry) -> Names:

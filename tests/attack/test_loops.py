@@ -361,6 +361,7 @@ BOUNDED_FUNCTIONS = {
     "rules/overriding.py:_overridden": "the operator's rules, of which one holds",
     "rules/terms_by_target.py:TermsByTarget._first": "the operator's rules, at most MAX_RULES",
     "rules/terms_by_target.py:TermsByTarget.use": FILES,
+    "rules/variance.py:alike": "at most MAX_NAMES names",
     "server/channel.py:HTTPChannel._past_empty_lines": "at most EMPTY_LINES",
     "server/channel.py:HTTPChannel.writeHeaders": "for resources of other programs",
     "server/request.py:ProxyRequest.connectionLost": "who asked to be told",

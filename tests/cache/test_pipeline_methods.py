@@ -86,6 +86,16 @@ def test_Y11_tags_of_other_variants_are_offered(proxy: MemoryProxy) -> None:
     assert proxy.count == 3
 
 
+def test_Y11_no_other_coding_for_one_weak_tag(proxy: MemoryProxy) -> None:
+    same = ("Vary: Accept-Encoding", 'ETag: W/"1"', FRESH)
+    proxy.says(*same, "Content-Encoding: br", body=b"in br")
+    proxy.get("/x", "Accept-Encoding: br")
+    proxy.says(*same, body=b"plain")
+    assert proxy.get("/x").body == b"plain"
+    assert proxy.sent("If-None-Match") is None  # the backend would have said 304: to it, all three are the same
+    assert proxy.get("/x", "Accept-Encoding: identity").body == b"plain"
+
+
 def test_Y11_not_in_place_of_the_clients_conditions(proxy: MemoryProxy) -> None:
     proxy.says(FRESH, "Vary: Foo", 'ETag: "1"')
     proxy.get("/x", "Foo: 1")

@@ -211,6 +211,14 @@ def test_Y11_tags_of_other_variants_are_candidates() -> None:
     assert found == Lookup(Use.FETCH, None, Forward.VARY_MISS, (tagged,))
 
 
+@pytest.mark.parametrize("name", [b"accept-encoding", b"origin"])
+def test_Y11_one_tag_may_stand_for_several_codings(name: bytes) -> None:
+    other = entry((b"ETag", b'W/"a"'), selecting=((name, b"br"), (b"foo", b"1")))
+    same = entry((b"ETag", b'W/"a"'), selecting=((name, b"gzip"), (b"foo", b"1")))
+    found = ask(other, same, fields=((name, b" gzip"), (b"Foo", b"2")))
+    assert found == Lookup(Use.FETCH, None, Forward.VARY_MISS, (same,))
+
+
 # -- parts ---------------------------------------------------------------------------------------
 
 PART = (b"Content-Range", b"bytes 0-4/10")

@@ -26,6 +26,9 @@ MARKED = b": /./"
 
 _REFERENCE = re.compile(rb"(?:([A-Za-z][A-Za-z0-9+.\-]*):)?//([^/?#\\]*)(.*)", re.DOTALL)
 _HOST = re.compile(rb"(?:[A-Za-z0-9](?:[A-Za-z0-9._~-]*)|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_PORT = re.compile(rb"[1-9][0-9]{0,4}")
+_HAS_PORT = re.compile(rb":[0-9]*\Z")
+_WELL_KNOWN = (b"80", b"443")
 
 
 @attrs.frozen(slots=True)
@@ -85,14 +88,22 @@ def _told(value: bytes, origin: bytes) -> bytes:
 def client_origin(fields: Fields, scheme: bytes, trusted: bool) -> tuple[bytes, bytes]:
     """Scheme and host by which the client came, as a ``trusted`` peer tells or else as it reached us.
 
-    The host is empty where none was given that could stand in a URI.
+    The host is empty where none was given that could stand in a URI. A port that is told stands in for one that the
+    host does not have (``proxy_set_header Host $host`` drops it); that of http or https never needs to be said.
     """
     host = fields.first(b"host") or b""
     if trusted:
         told = (_first(fields, b"x-forwarded-proto") or _forwarded(fields, b"proto")).lower()
         scheme = told if told in (b"http", b"https") else scheme
         host = _first(fields, b"x-forwarded-host") or _forwarded(fields, b"host") or host
+        host = _with_port(host, _first(fields, b"x-forwarded-port"))
     return scheme, host if _HOST.fullmatch(host) else b""
+
+
+def _with_port(host: bytes, port: bytes) -> bytes:
+    if not _PORT.fullmatch(port) or int(port) > 65535 or port in _WELL_KNOWN or _HAS_PORT.search(host):
+        return host
+    return b"%b:%b" % (host, port)
 
 
 def _first(fields: Fields, name: bytes) -> bytes:

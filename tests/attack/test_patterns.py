@@ -79,6 +79,8 @@ ROWS: dict[str, Row] = {
     "rules.listing._CURSOR": row(b"s1", b"m1.", b"s1-", b"s1-1-"),
     "rules.locations._REFERENCE": row(b"a", b"a://", b"//a", b"http://a/", pumps=(b"a.", b"a:a")),
     "rules.locations._HOST": row(b"a", b"[", b"a:", b"[::1]:"),
+    "rules.locations._PORT": row(b"1"),
+    "rules.locations._HAS_PORT": row(b":", b"a:", b"a:1"),
     "rules.own_prefix._SEPARATORS": row(b"a/"),
     "rules.ranges._SPEC": row(b"1", b"1-", b"-"),
     "rules.ranges._CONTENT_RANGE": row(b"bytes ", b"bytes 1-", b"bytes 1-2/"),

@@ -126,6 +126,14 @@ def test_any_value_will_do(value: bytes) -> None:
         (((b"Host", b"a"), (b"Forwarded", b'for=1;host="b:1";Proto=https, host=c')), True, (b"https", b"b:1")),
         (((b"Host", b"a"), (b"X-Forwarded-Proto", b"javascript")), True, (b"http", b"a")),
         (((b"Host", b"a"), (b"X-Forwarded-Host", b"b/evil")), True, (b"http", b"")),
+        (((b"Host", b"a"), (b"X-Forwarded-Port", b"8443")), False, (b"http", b"a")),
+        (((b"Host", b"a"), (b"X-Forwarded-Port", b"8443, 80")), True, (b"http", b"a:8443")),
+        (((b"Host", b"[::1]"), (b"X-Forwarded-Port", b"8443")), True, (b"http", b"[::1]:8443")),
+        (((b"Host", b"a:1"), (b"X-Forwarded-Port", b"8443")), True, (b"http", b"a:1")),
+        (((b"Host", b"a"), (b"X-Forwarded-Port", b"443")), True, (b"http", b"a")),
+        (((b"Host", b"a"), (b"X-Forwarded-Port", b"99999")), True, (b"http", b"a")),
+        (((b"Host", b"a"), (b"X-Forwarded-Port", b"1@evil")), True, (b"http", b"a")),
+        (((b"X-Forwarded-Port", b"8443"),), True, (b"http", b"")),
     ],
 )
 def test_where_a_client_came_in(lines: tuple[Field, ...], trusted: bool, expected: tuple[bytes, bytes]) -> None:

@@ -14,14 +14,16 @@ LIMIT = 1024 * 1024
 
 # JavaScript's \s, so that the same characters separate here as there.
 _SPACE = r"[\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]"
-_BLANK = _SPACE.replace(r"\t-\r", r"\t\v-\r")  # all but the line end: a run of empty lines is walked once
+# All but line ends, which for JavaScript are U+2028 and U+2029 too: a run of empty lines is walked once.
+_BLANK = _SPACE.replace(r"\t-\r", r"\t\v-\r").replace(r"\u2028\u2029", "")
+_BEGIN, _END = r"(?:^|(?<=[\u2028\u2029]))", r"(?:$|(?=[\u2028\u2029]))"
 _ASSIGNMENT = re.compile(
-    rf"^{_BLANK}*(?:export{_SPACE}+)?([A-Za-z0-9_.-]+)(?:{_SPACE}*={_SPACE}*?|:{_SPACE}+?)"
+    rf"{_BEGIN}{_BLANK}*(?:export{_SPACE}+)?([A-Za-z0-9_.-]+)(?:{_SPACE}*={_SPACE}*?|:{_SPACE}+?)"
     rf"({_SPACE}*'(?:\\'|[^'])*'|{_SPACE}*\"(?:\\\"|[^\"])*\"|{_SPACE}*`(?:\\`|[^`])*`|[^#\r\n]+)?"
-    rf"{_SPACE}*(?:#.*)?$",
+    rf"{_SPACE}*(?:#[^\n\u2028\u2029]*)?{_END}",
     re.MULTILINE,
 )
-_QUOTED = re.compile(r"^(['\"`])([\s\S]*)\1$", re.MULTILINE)
+_QUOTED = re.compile(rf"{_BEGIN}(['\"`])([\s\S]*)\1{_END}", re.MULTILINE)
 _BLANKS = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
 
 

@@ -40,6 +40,8 @@ class Backend:
             raise ValueError("a user name or password in the URL is not supported")
         if "?" in url or "#" in url:
             raise ValueError("the URL must not have a query or fragment")
+        if parts.netloc.endswith(":"):  # "http://$HOST:$PORT" with an empty PORT
+            raise ValueError("the port after ':' is missing")
         if port == 0:
             raise ValueError("port 0 is not a port to connect to")
         if not _PATH.fullmatch(parts.path):

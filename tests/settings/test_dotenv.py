@@ -89,6 +89,9 @@ NODE = [
     ("A=#b", {"A": ""}),
     ('A={"b": "c"}', {"A": '{"b": "c"}'}),
     ("A=ä\xa0", {"A": "ä"}),
+    ("A='b'\u2028B=c", {"A": "b", "B": "c"}),
+    ("A=b # c\u2029B=c", {"A": "b", "B": "c"}),
+    ("A=b\u2028B=c", {"A": "b\u2028B=c"}),
 ]
 """Forms, with what Node's dotenv 16 makes of them."""
 

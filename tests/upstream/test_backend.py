@@ -42,6 +42,8 @@ def test_urls(url: str, expected: Backend) -> None:
         ("http://u@api", "user name or password"),
         ("http://@api", "user name or password"),
         ("http://api:0", "port 0"),
+        ("http://127.0.0.1:", "port after ':' is missing"),
+        ("http://[::1]:/base", "port after ':' is missing"),
         ("http://api:99999", "not a URL"),
         ("http://api:x", "not a URL"),
         ("http://[::1", "not a URL"),

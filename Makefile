@@ -1,6 +1,6 @@
 # Everything that is done with the project; each target builds what it needs in $(VENV).
 #   make install | run | test | test-bounds | test-faults | soak | test-fast | test-all | lint | docs | changelog | lock | fuzz | audit | clean
-#   make test-openapi | docs-site | release
+#   make test-openapi | test-apps | docs-site | release
 
 VENV ?= .venv
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] < (3, 11))
@@ -49,7 +49,7 @@ lint: $(VENV)/.installed $(VENV)/.test
 	$(BIN)/mypy --strict $(CHECKED)
 
 test: lint
-	$(BIN)/python -m pytest --ignore=tests/bounds -m "not long" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --ignore=tests/bounds --ignore=tests/apps -m "not long" $(PYTEST_ARGS)
 
 # The real daemon under load while Redis, the backend or the machine fails, the long cases too. FAULTS_SLACK is how many
 # times a promised time a busy machine may take.
@@ -98,9 +98,10 @@ lock: $(VENV)/.created
 	$(COMPILE) -o requirements/run.lock setup.cfg
 	$(COMPILE) --extra test -c requirements/run.lock -o requirements/test.lock setup.cfg
 	$(COMPILE) --extra bench -c requirements/test.lock -o requirements/bench.lock setup.cfg
+	$(COMPILE) -o requirements/apps.lock requirements/apps.in
 
 clean:
-	rm -rf $(VENV) .venv-3.1* .venv-tools build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-3.1* .venv-tools .venv-apps build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find caching_proxy examples tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Tools that only these targets need; none is in a lock, and any may be missing from an index.
@@ -122,6 +123,22 @@ test-openapi: $(VENV)/.installed $(VENV)/.test
 	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install schemathesis \
 		|| { echo "test-openapi: skipped, schemathesis cannot be installed from this index" >&2; exit 0; }; \
 	$(BIN)/python -m pytest tests/live/test_openapi_live.py $(PYTEST_ARGS)
+
+# Real applications behind the daemon, driven by real clients; each answer is held against the direct one. What they need is
+# in environments of their own: .venv-apps from requirements/apps.lock, .venv-apps/node by npm. What is absent is skipped.
+APPS := .venv-apps
+test-apps: $(VENV)/.installed $(VENV)/.test $(APPS)/.installed $(APPS)/.node
+	$(BIN)/python -m pytest tests/apps $(PYTEST_ARGS)
+
+$(APPS)/.installed: requirements/apps.lock | $(VENV)/.created
+	@test -x $(APPS)/bin/python || $(BIN)/python -c 'import venv; venv.create("$(APPS)", with_pip=True)'
+	$(APPS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/apps.lock
+	@touch $@
+
+$(APPS)/.node: tests/apps/node/package.json tests/apps/node/package-lock.json | $(APPS)/.installed
+	@mkdir -p $(APPS)/node && cp tests/apps/node/package*.json $(APPS)/node/
+	@command -v npm >/dev/null || { echo "test-apps: Express, Socket.IO, undici and axios are skipped, there is no npm" >&2; exit 0; }; \
+	cd $(APPS)/node && npm ci --silent --no-audit --no-fund && touch ../.node
 
 # Known vulnerabilities in what is installed for production.
 audit: $(VENV)/.created
@@ -148,7 +165,7 @@ changelog: $(VENV)/.created
 	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install towncrier
 	@$(TOOLS)/bin/towncrier build --yes --version $(VERSION)
 
-.PHONY: fuzz audit changelog docs-site release test-openapi
+.PHONY: fuzz audit changelog docs-site release test-openapi test-apps
 
 $(VENV)/.bench: $(VENV)/.created requirements/bench.lock
 	$(PIP) --require-hashes -r requirements/bench.lock

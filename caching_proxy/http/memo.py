@@ -17,10 +17,6 @@ _NOTHING: Mapping[object, object] = MappingProxyType({})
 _ONCE = 8192  # keys that came once, of which the hashes are known
 
 
-def _one(_: object) -> int:
-    return 1
-
-
 class Memo(dict[K, V | None]):
     """The last values by key. ``memo[key]`` is None where nothing is known, so None is no value.
 
@@ -34,7 +30,7 @@ class Memo(dict[K, V | None]):
 
     __slots__ = ("_bound", "_free", "_older", "_seen", "_weigh")
 
-    def __init__(self, bound: int, weigh: Callable[[K], int] = _one) -> None:
+    def __init__(self, bound: int, weigh: Callable[[K], int] | None = None) -> None:
         super().__init__()
         self._bound = self._free = bound
         self._weigh = weigh
@@ -49,7 +45,7 @@ class Memo(dict[K, V | None]):
 
     def keep(self, key: K, value: V) -> None:
         """Remember ``value``, unless it weighs more than a generation may."""
-        weight = self._weigh(key)
+        weight = 1 if self._weigh is None else self._weigh(key)
         if weight > self._free:
             if weight > self._bound:
                 return

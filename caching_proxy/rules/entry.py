@@ -147,7 +147,7 @@ class CacheEntry:
     @property
     def weight(self) -> int:
         """Bytes that the entry accounts for in a bounded tier: its size, and what selects it."""
-        weight = self.size
+        weight = len(self.key) + len(self.head) + len(self.body)
         for name, value in self.selecting:
             weight += len(name) + len(value or b"") + SELECTING_OVERHEAD
         for tag in self.tags:

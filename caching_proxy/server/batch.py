@@ -32,11 +32,11 @@ HotAnswer = bytes | LargeAnswer
 class Answers:
     """What one connection has been answered and not yet been sent, and how much it had of this turn."""
 
-    __slots__ = ("_channel", "_parts", "_since", "_size", "served")
+    __slots__ = ("_channel", "parts", "_since", "_size", "served")
 
     def __init__(self, channel: SendingHalf) -> None:
         self._channel = channel
-        self._parts: list[bytes] = []
+        self.parts: list[bytes] = []
         self._size = 0
         self._since = -1.0
         self.served = 0
@@ -45,12 +45,12 @@ class Answers:
         """Queue one more; False when the client has to read first, or others have to be served."""
         served = self.served = self.served + 1
         if type(answer) is bytes:
-            self._parts.append(answer)
+            self.parts.append(answer)
             self._size += len(answer)
             if self._size >= UNSENT_BYTES:
                 self.send()
         elif isinstance(answer, LargeAnswer):
-            self._parts.append(answer.head)
+            self.parts.append(answer.head)
             self.send(answer.body)
         return served < BATCH and not self._channel.full
 
@@ -64,9 +64,9 @@ class Answers:
 
     def send(self, body: Content = b"") -> None:
         """Write what is queued, and ``body`` behind it."""
-        parts = self._parts
+        parts = self.parts
         if parts:
-            self._parts, self._size = [], 0
+            self.parts, self._size = [], 0
             head = parts[0] if len(parts) == 1 else b"".join(parts)
             if body:
                 self._channel.write_content(head, body)

@@ -162,7 +162,8 @@ class HTTPChannel(SendingHalf):
                 if not answers.passed():
                     return self._rest_later(data)
         finally:
-            answers.send()
+            if answers.parts:
+                answers.send()
 
     def _past_empty_lines(self, data: bytes, at: int) -> int:
         while self._skipped < EMPTY_LINES and data.startswith(_EMPTY_LINE, at):  # RFC 9112 §2.2
@@ -189,7 +190,7 @@ class HTTPChannel(SendingHalf):
         """``rest`` follows the last answered head: nothing, or the beginning of the next one."""
         self._buffer = rest
         if not rest:
-            self.due = self.seconds() + self.limits.idle_seconds
+            self.due = self.clock.seconds() + self.limits.idle_seconds
         elif not self.full:
             if not seen:
                 self.due = self.seconds() + self.limits.head_seconds
@@ -339,7 +340,7 @@ class HTTPChannel(SendingHalf):
         if self._buffer and not self.full:
             self._serve(self._buffer, 0)
         else:
-            self.due = self.seconds() + self.limits.idle_seconds
+            self.due = self.clock.seconds() + self.limits.idle_seconds
 
     def refuse(self, problem: BadMessage, *, lingers: bool = True) -> None:
         """Answer an error of the channel's own, and close."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from twisted.internet.interfaces import IAddress, ISSLTransport, ITransport
 from twisted.internet.protocol import Protocol
 
@@ -12,7 +14,6 @@ class PeerProtocol(Protocol):
     transport: ITransport
     _peer: IAddress | None = None
     _peer_host: bytes | None = None
-    _scheme: bytes | None = None
 
     def getPeer(self) -> IAddress:
         if self._peer is None:
@@ -25,12 +26,10 @@ class PeerProtocol(Protocol):
     def isSecure(self) -> bool:
         return ISSLTransport.providedBy(self.transport)
 
-    @property
+    @cached_property
     def scheme(self) -> bytes:
         """``http`` or ``https``: how the client reached us."""
-        if self._scheme is None:
-            self._scheme = b"https" if self.isSecure() else b"http"
-        return self._scheme
+        return b"https" if self.isSecure() else b"http"
 
     @property
     def peer_host(self) -> bytes:

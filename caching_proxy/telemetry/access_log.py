@@ -89,7 +89,7 @@ class AccessLog:
             return lambda now, duration, request_id: one(duration, request_id.decode("ascii"))
         shown = (target_without_secrets(target) if b"?" in target else target).decode("latin-1")
         same = _SAME % (quoted(method.decode("latin-1")), quoted(shown), status, quoted(cache_status), quoted(role))
-        most = _most(same)
+        most = min(MOST_WAITING, MOST_CHARACTERS // len(same))
 
         def log(now: float, duration: float, request_id: bytes) -> None:
             moment = int(now * 1000)
@@ -104,8 +104,10 @@ class AccessLog:
         return log
 
     def _add(self, line: str) -> None:
-        self._lines.append(line)
-        self._waiting(_most(line))
+        lines, most = self._lines, min(MOST_WAITING, MOST_CHARACTERS // len(line))
+        lines.append(line)
+        if self._timer is None or len(lines) >= most:
+            self._waiting(most)
 
     def _waiting(self, most: int) -> None:
         """Lines wait: for the timer, or no longer where there are ``most``."""
@@ -117,8 +119,9 @@ class AccessLog:
     def _json(
         self, method: str, path: str, status: int, cache_status: str, role: str, duration: float, request_id: str
     ) -> str:
+        moment = int(self._clock.seconds() * 1000)
         return _JSON % (
-            self._now(),
+            self._shown if moment == self._moment else self._show(moment),
             quoted(method),
             quoted(path),
             status,
@@ -134,10 +137,6 @@ class AccessLog:
         start = coloured(self._clock.seconds(), "info")
         shown = quoted(f"{method} {path}")[1:-1]  # control characters must not reach a terminal
         return f"{start} access: {shown} {status} {cache_status} {role} {duration * 1000:.1f}ms {request_id}\n"
-
-    def _now(self) -> str:
-        moment = int(self._clock.seconds() * 1000)
-        return self._shown if moment == self._moment else self._show(moment)
 
     def _show(self, moment: int) -> str:
         """``moment`` in thousandths of a second as text, remembered."""
@@ -167,11 +166,6 @@ class AccessLog:
             self._timer.cancel()
             self._timer = None
         self.flush()
-
-
-def _most(line: str) -> int:
-    """How many lines as long as ``line`` may wait."""
-    return min(MOST_WAITING, MOST_CHARACTERS // len(line))
 
 
 def make_access_log(settings: Settings, sink: Sink, clock: IReactorTime) -> AccessLog:

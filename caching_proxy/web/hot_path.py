@@ -109,7 +109,8 @@ class HotPath:
         shown = self._shown(parsed, bearing, key, record, view, now)
         if shown is None:
             return None
-        rendering = shown.whole if not bearing.particular and parsed.line.method == _GET else None
+        ready = shown.conditional(parsed.own, bearing.condition) if bearing.particular else shown.whole
+        rendering = ready if parsed.line.method == _GET else None
         if rendering is None:
             rendering = self._rendering(parsed, bearing, shown, now)
         self._hot.hits += 1
@@ -135,7 +136,9 @@ class HotPath:
         if self._hits is None or not channel.waits or view is None or (bearing.ranged and several_parts(parsed)):
             return None
         told = request_id(parsed) if trusted and bearing.request_id else None
-        return Visit(self._hits, channel, parsed, self._asking(parsed, bearing), key, view, identity.label, told)
+        return Visit(
+            self._hits, channel, parsed, self._asking(parsed, bearing), key, view, bearing.ranged, identity.label, told
+        )
 
     # -- once for each record, and each second of an entry's age ---------------------------------
 
@@ -209,7 +212,8 @@ class HotPath:
         if not bearing.particular:
             return self._kept(method, self._asking(parsed, bearing), shown, now)
         asked = conditions(parsed)
-        rendering = shown.find((method, asked))
+        form: object = asked[0] if method == _GET and len(asked) == 1 else (method, asked)
+        rendering = shown.find(form)
         if rendering is not None:
             return rendering
         head = self._asking(parsed, bearing)
@@ -217,7 +221,7 @@ class HotPath:
             return self._made(head, shown.entry, now)
         rendering = self._kept(304 if not_modified(head, shown.entry, now) else method, head, shown, now)
         if sum(len(value) for _, value in asked) <= MAX_REMEMBERED:
-            shown.keep((method, asked), rendering)
+            shown.keep(form, rendering)
         return rendering
 
     def _kept(self, form: object, head: RequestHead, shown: Shown, now: float) -> Rendering:

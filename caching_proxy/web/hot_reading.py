@@ -14,7 +14,7 @@ from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.interfaces import Identity, ITokenVerifier
 from caching_proxy.rules.climbing import climbs
 from caching_proxy.rules.cookies import names_session
-from caching_proxy.rules.key import build_key
+from caching_proxy.rules.key import build_key, target_of
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, traits_under
 from caching_proxy.rules.scope import View, scope_of, view_of
@@ -28,6 +28,8 @@ from caching_proxy.web.recorder import HotMeter
 _NOT_IN_TERMS = frozenset((b"cookie", b"x-request-id", b"forwarded"))  # judged for each request, or said by no rule
 
 _DECIDING = NOTABLE | {b"authorization"}  # an operator may have these taken away before anybody looks
+
+_NO_FIELDS = Fields()
 
 NAMED = 512
 """Combinations of names in ``Vary`` of which a generation is remembered, and whether they are steered."""
@@ -76,7 +78,8 @@ class Bearing:
 
     ``identity`` is that of a request without credentials. ``cookies``, ``credentials``, ``request_id``, ``forwarded``:
     there are such lines, to be looked at in each request. ``particular``: it asks for a part, or only for what has
-    changed; ``ranged``: for a part. ``personal``: there are cookies or credentials to be judged.
+    changed; ``ranged``: for a part. ``condition``: where in ``own`` of each such head the one line stands that asks
+    for what has changed; None with several or a part. ``personal``: there are cookies or credentials to be judged.
     """
 
     declined: bool
@@ -87,6 +90,7 @@ class Bearing:
     request_id: bool
     forwarded: bool
     particular: bool
+    condition: int | None
     ranged: bool
     personal: bool
     views: Memo[tuple[bytes, bytes, bool], View]
@@ -118,9 +122,9 @@ class Reading:
         """Where the request line leads, the first time."""
         target = parsed.line.target
         terms = self._terms(target)
-        of_key = None if terms.keys.host_in_key else terms.target(target)
+        of_key = None if terms.keys.host_in_key else target_of(target, terms.keys)
         declined = terms.closed(target) is not None or climbs(target)
-        route = Route(declined, of_key, view_of(scope_of(target, Fields()), False))
+        route = Route(declined, of_key, view_of(scope_of(target, _NO_FIELDS), False))
         if terms.share is not Share.ROLE:
             route = SharingRoute(route.declined, of_key, route.view, share=terms.share)
         parsed.line.room = route
@@ -140,6 +144,7 @@ class Reading:
         fields = Fields([*shared.pairs, *(pair for pair in own if pair[0] not in _NOT_IN_TERMS)])
         head = RequestHead(parsed.line.method, parsed.line.target, fields)
         identity = None if b"authorization" in names else self._identity(head)
+        asking = [at for at, (name, _) in enumerate(own) if name in PARTICULAR]
         cookies = b"cookie" in names and self._policy.cookie_bypass
         credentials = b"authorization" in names
         bearing = Bearing(
@@ -150,7 +155,8 @@ class Reading:
             credentials=credentials,
             request_id=b"x-request-id" in names,
             forwarded=b"forwarded" in names,
-            particular=not PARTICULAR.isdisjoint(names),
+            particular=bool(asking),
+            condition=asking[0] if len(asking) == 1 and b"range" not in names else None,
             ranged=b"range" in names,
             personal=cookies or credentials,
             views=Memo(VIEWS),

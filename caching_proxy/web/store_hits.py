@@ -13,14 +13,14 @@ from twisted.logger import Logger
 
 from caching_proxy.cache.tiers.hot import HotTier, named_by
 from caching_proxy.cache.tiers.store_reader import Found, StoreReader
-from caching_proxy.cache.tiers.variants import VaryNames
+from caching_proxy.cache.tiers.variants import PLAIN_GUESS, VaryNames
 from caching_proxy.http.messages import RequestHead
 from caching_proxy.http.pieces import SHARED_BYTES
 from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.rules.locations import MARKED
 from caching_proxy.rules.outcome import CacheStatus
 from caching_proxy.rules.reuse import Use, choose
-from caching_proxy.rules.scope import View
+from caching_proxy.rules.scope import PLAIN_VIEW, View
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.refusal import CLIENT_LEFT
@@ -60,7 +60,7 @@ class Visit:
     """
 
     __slots__ = (
-        "_channel", "_head", "_hits", "_key", "_left", "_parsed", "_request_id", "_role", "_view", "_wanted",
+        "_channel", "_head", "_hits", "_key", "_left", "_parsed", "_ranged", "_request_id", "_role", "_view", "_wanted",
         "received_at",
     )  # fmt: skip
     _log = Logger()
@@ -73,6 +73,7 @@ class Visit:
         head: RequestHead,
         key: bytes,
         view: View,
+        ranged: bool,
         role: str,
         request_id: bytes | None,
     ) -> None:
@@ -83,15 +84,17 @@ class Visit:
         self._head = head
         self._key = key
         self._view = view
+        self._ranged = ranged
         self._role = role
         self._request_id = request_id
         self._left = False
 
     def start(self) -> None:
         """Look the key up; the channel hears of what comes of it, at once or later."""
-        hits, varying = self._hits, self._hits.varying
-        fields = self._head.fields if varying.none_known(self._key) else self._parsed.head.fields
-        self._wanted = wanted = varying.guess(self._key, fields, self._view.scope)
+        hits, wanted = self._hits, PLAIN_GUESS
+        if self._ranged or self._view is not PLAIN_VIEW or not hits.varying.none_known(self._key):
+            wanted = hits.varying.guess(self._key, self._parsed.head.fields, self._view.scope)
+        self._wanted = wanted
         found = hits.reader.read(self._key, wanted, self.found)
         if found is not None:
             self.found(found)

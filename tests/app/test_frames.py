@@ -18,7 +18,9 @@ from support.whole_proxy import Client
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
-ROW = re.compile(r"^\| (miss|hit in Redis|POST|hot hit, full path|hot hit) \| (\d+) \| (\d+) \|$", re.MULTILINE)
+ROW = re.compile(
+    r"^\| (miss|hit in Redis|POST|hot hit, full path|hot hit|hot hit, 304) \| (\d+) \| (\d+) \|$", re.MULTILINE
+)
 
 NUMBER = 20
 BROWSER = (
@@ -35,9 +37,9 @@ class Asking:
         self.client = client
         self.count = 0
 
-    def get(self, target: bytes, expected: str) -> Callable[[], None]:
+    def get(self, target: bytes, expected: str, line: bytes = b"") -> Callable[[], None]:
         self.count += 1
-        head = b"GET %b HTTP/1.1\r\n%bX-Request-ID: %d\r\n\r\n" % (target, BROWSER, self.count)
+        head = b"GET %b HTTP/1.1\r\n%b%bX-Request-ID: %d\r\n\r\n" % (target, BROWSER, line, self.count)
         return lambda: self._ask(head, expected)
 
     def post(self, target: bytes) -> Callable[[], None]:
@@ -91,6 +93,10 @@ def _measured() -> Iterator[dict[str, Counts]]:
     for target in targets[-NUMBER:] * 2:
         asking.get(target, "HOT_HIT")()
     counts["hot hit"] = counts_of([asking.get(target, "HOT_HIT") for target in targets[-NUMBER:]])
+    unchanged = b"If-None-Match: *\r\n"
+    for target in targets[-NUMBER:] * 2:
+        asking.get(target, "HOT_HIT", unchanged)()
+    counts["hot hit, 304"] = counts_of([asking.get(target, "HOT_HIT", unchanged) for target in targets[-NUMBER:]])
     yield counts
     for proxy in (first, second):
         redis.clock = proxy.clock
@@ -111,7 +117,7 @@ def test_all_kinds_are_in_the_document(measured: dict[str, Counts]) -> None:
     assert set(told()) == set(measured)
 
 
-@pytest.mark.parametrize("kind", ["miss", "hit in Redis", "POST", "hot hit, full path", "hot hit"])
+@pytest.mark.parametrize("kind", ["miss", "hit in Redis", "POST", "hot hit, full path", "hot hit", "hot hit, 304"])
 def test_a_request_costs_at_most_a_tenth_more_than_the_document_says(measured: dict[str, Counts], kind: str) -> None:
     now, then = measured[kind], told()[kind]
     assert now.frames <= 1.1 * then.frames

@@ -177,7 +177,8 @@ class HotTier:
 
     def put_all(self, key: bytes, entries: Iterable[CacheEntry], now: float, ends: float = inf) -> bool:
         """Make ``entries`` the only variants of ``key``, until ``ends`` at the latest, if they fit; whether they do."""
-        self._remove(key)
+        if key in self._records:
+            self._remove(key)
         for sweep in self.sweeps:
             sweep.spared.add(key)
         kept = tuple(entries)
@@ -187,8 +188,9 @@ class HotTier:
             return False
         ends = min(ends, now + self._ttl)
         for entry in kept:
-            if entry.gone_at < ends:
-                ends = entry.gone_at
+            gone_at = entry.received_at + entry.keep
+            if gone_at < ends:
+                ends = gone_at
         record = HotRecord(arranged(kept), ends)
         if self.compression is not None and any(map(self.compression.negotiates, kept)):
             record.named = tuple(sorted({*record.named, ACCEPT_ENCODING}))
@@ -200,7 +202,8 @@ class HotTier:
             self._tags.add(key, record.tags)
         self.entries += record.whole
         self.bytes += record.size
-        self._make_room()
+        if self.entries > self._max_entries or self.bytes > self._max_bytes:
+            self._make_room()
         return True
 
     def _make_room(self) -> None:

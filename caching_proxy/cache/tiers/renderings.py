@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
+from caching_proxy.http.messages import Field
 from caching_proxy.http.pieces import Content
 from caching_proxy.rules.entry import CacheEntry
 
@@ -35,6 +38,7 @@ class Shown:
     age: int = -1
     whole: Rendering | None = None
     _others: dict[object, Rendering] | None = None
+    """By form. That of a GET with a single condition is the condition's name and value."""
 
     def renew(self, age: int) -> None:
         """A second has passed: ``Age`` and its like say something else."""
@@ -46,6 +50,10 @@ class Shown:
         if form == _GET:
             return self.whole
         return None if self._others is None else self._others.get(form)
+
+    def conditional(self, lines: Sequence[Field], at: int | None) -> Rendering | None:
+        """The answer to a GET whose one condition stands ``at`` that place of ``lines``."""
+        return None if at is None or self._others is None else self._others.get(lines[at])
 
     def keep(self, form: object, rendering: Rendering) -> None:
         """Keep an answer for the rest of the second."""

@@ -47,7 +47,8 @@ def _rank(entry: CacheEntry) -> tuple[float, int, bool]:
 
 
 _ONLY_PLAIN: tuple[Names, ...] = ((),)
-_PLAIN_GUESS = (PLAIN_VARIANT,)
+PLAIN_GUESS: tuple[bytes, ...] = (PLAIN_VARIANT,)
+"""What is asked for where no field of a request matters."""
 
 
 class VaryNames:
@@ -73,14 +74,14 @@ class VaryNames:
         return self._worth
 
     def none_known(self, key: bytes) -> bool:
-        """Whether no field of a request matters to what is asked for, but for ``Range``."""
+        """Whether no field of a request matters to what is asked for, but for ``Range`` and what makes a scope."""
         return ((self._by_key and self._by_key.get(key)) or self._recent) is _ONLY_PLAIN
 
     def guess(self, key: bytes, fields: Fields, scope: bytes) -> tuple[bytes, ...]:
         """The variants to ask for: of a key that is not known, those that others like it would have."""
         sets = (self._by_key and self._by_key.get(key)) or self._recent
         if sets is _ONLY_PLAIN and not scope and b"range" not in fields.index:
-            return _PLAIN_GUESS
+            return PLAIN_GUESS
         guesses = [variant_asked(fields, names, scope) for names in sets]
         if b"range" in fields.index:
             guesses += [part_of(guess) for guess in guesses]

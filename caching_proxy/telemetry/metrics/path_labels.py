@@ -67,14 +67,14 @@ class PathLabels:
         """The label for ``path``, which may carry a query."""
         label = self._recent[path]
         if label is None:
-            label = self._admitted(normalise_path(path))
+            label = normalise_path(path)
+            if label not in self._labels:
+                label = self._admitted(label)
             if len(path) <= self._MAX_REMEMBERED:
                 self._recent.keep(path, label)
         return label
 
     def _admitted(self, label: str) -> str:
-        if label in self._labels:
-            return label
         if len(self._labels) >= self.limit:
             return OTHER_PATH
         self._labels.add(label)

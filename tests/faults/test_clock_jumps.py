@@ -9,12 +9,12 @@ import pytest
 from faults.conftest import World
 from support.shifted_clock import ShiftedClock
 
-pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.faults]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.faults, pytest.mark.long]
 
 LIFETIME = 5
 
 
-@pytest.mark.parametrize("hours", [pytest.param(1, marks=pytest.mark.long), -1])
+@pytest.mark.parametrize("hours", [1, -1])
 def test_nothing_lives_longer_than_its_lifetime(world: World, tmp_path: Path, hours: int) -> None:
     clock = ShiftedClock(tmp_path)
     world.backend.ask(age=LIFETIME)

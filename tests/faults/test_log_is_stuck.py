@@ -11,7 +11,7 @@ import pytest
 from faults.conftest import World
 from support.own_files import mounted
 
-pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.faults]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.faults, pytest.mark.long]
 
 
 def unaffected(world: World, seconds: float) -> None:
@@ -27,7 +27,6 @@ def unread() -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
-@pytest.mark.long
 def test_a_stdout_that_nobody_reads(world: World, unread: tuple[int, int]) -> None:
     """More comes than may wait; when somebody reads again, the log says how much is missing."""
     reader, writer = unread

@@ -50,6 +50,7 @@ def test_descriptors_run_out(world: World) -> None:
             assert time.monotonic() - start < 2 * SLACK, "no answer after the crowd had left"
 
 
+@pytest.mark.long
 def test_a_limit_of_256_files_under_load(world: World) -> None:
     """What the daemon knows of from its start: idle clients wait, whoever was there before is served as ever."""
     world.more["files"] = 256

@@ -92,6 +92,7 @@ def test_half_open(world: World) -> None:
         world.until(hits, "hits in Redis again")
 
 
+@pytest.mark.long
 def test_cut_again_and_again(world: World) -> None:
     with FaultyLink(world.redis.port) as link:
         world.run(cache_url=f"redis://127.0.0.1:{link.port}").busy()

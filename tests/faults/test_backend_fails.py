@@ -174,6 +174,7 @@ def test_a_crowd_whose_leader_dies_or_is_slow(world: World, then: str | None) ->
     assert ask(world, target) == right(target)
 
 
+@pytest.mark.long
 def test_a_crowd_whose_leader_is_never_answered(world: World) -> None:
     """All of them are told when the time for the one fetch is over."""
     world.run()

@@ -38,11 +38,11 @@ def make_insight(
     """``front``, ``parts`` and ``burst`` are those that requests of clients meet; ``team`` are the other workers."""
     own = frozenset[bytes]() if settings.admin_port is not None else OWN_PATHS
     why = Why(front, Explainer(parts, burst).explain, own, _roles_from(settings), wall.seconds)
-    look: Look = partial(_alone, statistics) if team is None else team.look(statistics, happenings)
+    look: Look = partial(_alone, statistics) if team is None else team.look(statistics, happenings, access)
     return Insight(look, Streams(clock, look, happenings, access=access), happenings, why)
 
 
-def _alone(statistics: Statistics, since: float) -> Deferred[Seen]:
+def _alone(statistics: Statistics, since: float, lines: bool) -> Deferred[Seen]:
     return succeed(Seen(shown(statistics())))
 
 

@@ -21,6 +21,8 @@ from caching_proxy.interfaces import SCAN_ENDS, ISiblings, StoreError
 from caching_proxy.rules.codec import CodecError, decode
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.listing import MEMORY, STORE, Cursor, Page, parse_cursor
+from caching_proxy.telemetry.access_log import AccessLog
+from caching_proxy.telemetry.fetched_lines import FetchedLines
 from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics.snapshot import Snapshot
 from caching_proxy.web.admin.services import AdminServices, ReadyReport, Workers
@@ -66,9 +68,10 @@ class Team:
         self._number = number
         self._slot = slot
 
-    def look(self, statistics: Callable[[], Figures], happenings: Happenings) -> Look:
-        """Looks at all workers; ``statistics`` and ``happenings`` are those of this one."""
-        watch = TeamWatch(self._channel, statistics, happenings)
+    def look(self, statistics: Callable[[], Figures], happenings: Happenings, access: AccessLog) -> Look:
+        """Looks at all workers; ``statistics``, ``happenings`` and ``access`` are those of this one."""
+        lines = FetchedLines(access, self._clock)
+        watch = TeamWatch(self._channel, f"{self._slot}.{self._number}", statistics, happenings, lines)
         return _deferred(watch.look)
 
     def share(self, services: AdminServices) -> AdminServices:

@@ -37,8 +37,7 @@ class AccessLog:
 
     def __init__(self, sink: Sink, enabled: bool, clock: IReactorTime, development: bool = False) -> None:
         self.enabled = enabled
-        self.watcher: Callable[[list[str]], object] | None = None
-        """Sees the lines too, together, as they are handed over."""
+        self._watchers: tuple[Callable[[list[str]], object], ...] = ()
         self._sink = sink
         self._clock = clock
         self._format = self._development if development else self._json
@@ -157,8 +156,17 @@ class AccessLog:
         lines, self._lines = self._lines, []
         if lines:
             self._sink.write("".join(lines))
-            if self.watcher is not None:
-                self.watcher(lines)
+            for watcher in self._watchers:
+                watcher(lines)
+
+    def watch(self, watcher: Callable[[list[str]], object]) -> Callable[[], None]:
+        """Let ``watcher`` see the lines too, together, as they are handed over; call what comes back to end that."""
+        self._watchers = (*self._watchers, watcher)
+
+        def unwatch() -> None:
+            self._watchers = tuple(each for each in self._watchers if each is not watcher)
+
+        return unwatch
 
     def stop(self) -> None:
         """Hand over what waits and leave no timer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -165,6 +166,29 @@ def test_a_large_entry_comes_whole(each: list[Line], backend: LiveBackend) -> No
     for line in each:
         entry = line.ask("POST", "/key", b'{"key": "cache:GET:anonymous:/large"}', **JSON).json()
         assert entry["cacheEntry"]["body"] == body  # type: ignore[index]
+
+
+def test_requests_are_watched_in_all_workers(each: list[Line]) -> None:
+    """A stream of one worker tells of what the others answered, and why."""
+    watched, asked = each[0], each[1:]
+    watched.request("GET", "/_cache/events?requests=on")
+    answer = watched.getresponse()
+    assert _next(answer, "stats")
+    for number, line in enumerate(asked):
+        assert line.ask("GET", f"/watched/{number}", Cookie="sid=1").status == 200
+    told = {_next(answer, "request")["path"] for _ in asked}
+    assert told == {f"/watched/{number}" for number in range(len(asked))}
+    watched.close()
+
+
+def _next(answer: http.client.HTTPResponse, wanted: str) -> dict[str, object]:
+    """The data of the next event of this name about what this file asks for."""
+    while True:
+        name = answer.readline().decode().strip().removeprefix("event: ")
+        data = answer.readline().decode() if name and not name.startswith(":") else ""
+        if name == wanted and (name != "request" or "/watched/" in data):
+            told: dict[str, object] = json.loads(data.removeprefix("data: "))
+            return told
 
 
 def test_deleted_keys_count_once(each: list[Line]) -> None:

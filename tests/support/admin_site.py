@@ -118,7 +118,7 @@ class Cache:
         self.happenings = Happenings(self.clock.seconds)
         self.insight = Insight(self.look, Streams(self.clock, self.look, self.happenings), self.happenings, self.why)
 
-    def look(self, since):
+    def look(self, since, lines):
         return succeed(Seen({}))
 
     async def why(self, question, client_ip):

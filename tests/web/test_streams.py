@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 from support.admin_site import BEARER, Cache, Request, Site
 from twisted.internet.defer import Deferred, succeed
@@ -28,20 +29,24 @@ class Watched:
         self.made = 0
         self.happenings = Happenings(self.clock.seconds)
         self.elsewhere, self.held, self.since = [], None, []
+        self.lines, self.left_out, self.wanted = [], 0, []
         self.streams = Streams(self.clock, self.look, self.happenings)
         self.site = Site(insight=Insight(self.look, self.streams, self.happenings, Cache.why))
 
-    def look(self, since):
+    def look(self, since, lines):
         self.made += 1
+        self.wanted.append(lines)
         self.since.append(since)
         seen = Seen({"n": self.made}, [each for each in self.elsewhere if each.time > since])
+        if lines:
+            seen = attrs.evolve(seen, lines=self.lines, left_out=self.left_out)
         if self.held is None:
             return succeed(seen)
         self.held.append((Deferred(), seen))
         return self.held[-1][0]
 
-    def watch(self, method=b"GET", fields=(BEARER,)):
-        return self.site.begin(Watcher(method, b"/_cache/events", fields))
+    def watch(self, method=b"GET", fields=(BEARER,), query=b""):
+        return self.site.begin(Watcher(method, b"/_cache/events" + query, fields))
 
 
 @pytest.fixture
@@ -133,6 +138,22 @@ def test_what_happened_elsewhere_comes_with_the_next_look_and_once(watched):
         told = [data["what"] for name, data in events(watcher) if name == "invalidation"]
         assert told == ["old", "new", "newer"]
     watched.streams.close()
+
+
+def test_requests_that_others_answered_come_to_who_wants_them(watched):
+    watched.lines, watched.left_out = ['{"path":"/x"}\n'], 7
+    one = watched.watch()
+    watched.clock.advance(1)
+    other = watched.watch(query=b"?requests=on")
+    watched.clock.advance(1)
+    assert watched.wanted == [False, False, True, True]
+    assert "request" not in [name for name, _ in events(one)]
+    assert [data for name, data in events(other) if name == "request"] == [{"path": "/x"}] * 2
+    assert other.written.count(b": 7 requests were left out\n\n") == 2
+    other.leave()
+    watched.clock.advance(1)
+    assert watched.wanted[-1] is False
+    one.leave()
 
 
 def test_a_look_that_takes_long_is_not_begun_again(watched):

@@ -42,7 +42,7 @@ class StatsResource(InsightResource):
     """The statistics of now."""
 
     async def act(self, request: AdminRequest) -> JsonAnswer:
-        return json_reply((await self.insight.look(inf)).stats)
+        return json_reply((await self.insight.look(inf, False)).stats)
 
 
 class WhyResource(InsightResource):

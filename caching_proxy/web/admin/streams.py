@@ -4,7 +4,8 @@ Nothing waits for a watcher: while its connection has enough to send, events for
 comment says how many when it reads again. Statistics are made once a second however many watch, and not at all if
 nobody does.
 
-Where several workers serve, each look asks the others too, so what happens elsewhere comes with the next statistics.
+Where several workers serve, each look asks the others too, so what happens elsewhere comes with the next statistics,
+and so do the requests that others answered, where somebody watches those.
 """
 
 from __future__ import annotations
@@ -40,14 +41,18 @@ _log = Logger()
 
 @attrs.frozen(slots=True)
 class Seen:
-    """What a look gives: the data of a ``stats`` event, and what happened in other workers since."""
+    """What a look gives: the data of a ``stats`` event, and what happened in other workers since: happenings, and
+    access lines, ``left_out`` of which are too many to tell."""
 
     stats: dict[str, object]
     happenings: Sequence[Happening] = ()
+    lines: Sequence[str] = ()
+    left_out: int = 0
 
 
-Look = Callable[[float], Deferred[Seen]]
-"""Takes the POSIX seconds after which what happened elsewhere is news; never fails but by a bug."""
+Look = Callable[[float, bool], Deferred[Seen]]
+"""Takes the POSIX seconds after which what happened elsewhere is news, and whether access lines are wanted: then each
+look gives those since the one before. Never fails but by a bug."""
 
 
 class Streams:
@@ -70,6 +75,7 @@ class Streams:
         self._access = access
         self._open: list[Stream] = []
         self._unlisten: Callable[[], None] | None = None
+        self._unwatch: Callable[[], None] | None = None
         self._timer: IDelayedCall | None = None
         self._over = False
 
@@ -84,18 +90,18 @@ class Streams:
     def begin(self, request: AdminRequest) -> None:
         """Write events to ``request``, whose head is on its way, until either side ends it.
 
-        Requests that this process answered are told of too where the query says ``requests=on``.
+        Requests that were answered are told of too where the query says ``requests=on``.
         """
         stream = Stream(request, self._left, b"requests=on" in request.head.target.partition(b"?")[2].split(b"&"))
         self._open.append(stream)
         if self._unlisten is None:
             self._unlisten = self._happenings.listen(self._happened)
             if self._access is not None:
-                self._access.watcher = self._answered
+                self._unwatch = self._access.watch(self._answered)
             self._timer = self._clock.callLater(SECOND, self._tick)
             self._seen = self._happenings.now()
         recent = self._happenings.recent()
-        _later(self._look(0.0).addCallback(self._welcome, stream, recent, self._seen))
+        _later(self._look(0.0, self._wanted()).addCallback(self._welcome, stream, recent, self._seen))
 
     def close(self) -> None:
         """End every stream, and begin none any more."""
@@ -114,8 +120,9 @@ class Streams:
         if self._unlisten is not None:
             self._unlisten()
             self._unlisten = None
-            if self._access is not None:
-                self._access.watcher = None
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -126,18 +133,20 @@ class Streams:
         for happening in sorted((*recent, *elsewhere), key=lambda happening: happening.time)[-MOST_RECENT:]:
             stream.send(_of(happening))
         stream.send(event("stats", seen.stats))
+        self._tell_requests(seen.lines, seen.left_out)
 
     def _tick(self) -> None:
         self._timer = self._clock.callLater(SECOND, self._tick)
         if not self._looking:  # siblings may be slow
             self._looking = True
-            _later(self._look(self._seen).addCallback(self._tell).addBoth(self._looked))
+            _later(self._look(self._seen, self._wanted()).addCallback(self._tell).addBoth(self._looked))
 
     def _tell(self, seen: Seen) -> None:
         for happening in seen.happenings:
             self._seen = max(self._seen, happening.time)
             self._send(_of(happening))
         self._send(event("stats", seen.stats))
+        self._tell_requests(seen.lines, seen.left_out)
 
     def _looked(self, result: T) -> T:
         self._looking = False
@@ -148,13 +157,18 @@ class Streams:
 
     def _answered(self, lines: list[str]) -> None:
         """Access lines; where there are many, the first ones of each moment, and how many more there were."""
-        watching = [stream for stream in self._open if stream.requests]
-        if not watching:
-            return
-        data = b"".join(_line_event(line) for line in lines[:MOST_LINES])
-        if len(lines) > MOST_LINES:
-            data += b": %d requests were left out\n\n" % (len(lines) - MOST_LINES)
-        for stream in watching:
+        if self._wanted():
+            self._tell_requests(lines[:MOST_LINES], max(0, len(lines) - MOST_LINES))
+
+    def _wanted(self) -> bool:
+        """Whether somebody watches requests."""
+        return any(stream.requests for stream in self._open)
+
+    def _tell_requests(self, lines: Sequence[str], left_out: int) -> None:
+        data = b"".join(map(_line_event, lines))
+        if left_out:
+            data += b": %d requests were left out\n\n" % left_out
+        for stream in [stream for stream in self._open if stream.requests and data]:
             stream.send(data)
 
     def _send(self, data: bytes) -> None:

@@ -159,7 +159,7 @@ def keys(context: Context, role: str | None, match: str | None) -> None:
     cursor: str | None = None
     count = 0
     while True:
-        page = context.client.get("/keys", match=match, cursor=cursor)
+        page = context.client.get("/keys", match=match, cursor=cursor, limit="10000")
         wanted = page["keysByRole"].get(role, []) if role is not None else page["keys"]
         for key in wanted:
             count += 1

@@ -85,7 +85,7 @@ def test_keys_with_bad_parameters(query):
     assert Site().ask(b"GET", b"/keys?" + query, [BEARER]).status == 400
 
 
-@pytest.mark.parametrize(("query", "cursor"), [(b"?match=x", None), (b"?cursor=s1", None), (b"", b"s1")])
+@pytest.mark.parametrize(("query", "cursor"), [(b"?match=x", None), (b"?cursor=s1", None), (b"?limit=9", b"s1")])
 def test_a_partial_listing_does_not_count_the_keys(query, cursor):
     site = Site()
     site.cache.listed, site.cache.cursor = list(KEYS), cursor
@@ -96,8 +96,9 @@ def test_a_partial_listing_does_not_count_the_keys(query, cursor):
 def test_a_page_says_where_the_next_begins():
     site = Site()
     site.cache.listed, site.cache.cursor = list(KEYS), b"s17.00112233aabbccdd"
-    answer = site.ask(b"GET", b"/keys", [BEARER]).json
-    assert (answer["keyCount"], answer["cursor"]) == (4, "s17.00112233aabbccdd")
+    for query in (b"?limit=4", b"?cursor=s1"):
+        answer = site.ask(b"GET", b"/keys" + query, [BEARER]).json
+        assert (answer["keyCount"], answer["cursor"]) == (4, "s17.00112233aabbccdd")
 
 
 def test_a_long_listing_is_made_in_pieces():

@@ -6,15 +6,21 @@ from collections.abc import Awaitable
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.defer import Deferred
+
 from caching_proxy.interfaces import StoreError
 from caching_proxy.rules.key import key_bytes, key_text
-from caching_proxy.rules.listing import Cursor, parse_cursor
+from caching_proxy.rules.listing import Cursor, Page, parse_cursor
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, RequestRefused, json_object, json_reply
 from caching_proxy.web.admin.key_listing import PIECE, listing
+from caching_proxy.web.admin.key_stream import KeyStream
 from caching_proxy.web.admin.presentation import cache_entry, entry_facts
 from caching_proxy.web.admin.services import AdminResource
 
 MAX_PATTERN_BYTES = 4096
+
+PAGE = 10_000
+"""Keys that are asked for at a time."""
 
 FAILED = "the store could not do this"
 
@@ -22,20 +28,34 @@ T = TypeVar("T")
 
 
 class KeysResource(AdminResource):
-    """The keys in the store, grouped by role, a page at a time.
+    """The keys in the store, also by role: all of them, or a page at a time.
 
-    ``?match=`` is a glob, ``?limit=`` the number of keys on a page, ``?cursor=`` what the page before gave.
+    ``?match=`` is a glob, ``?limit=`` the number of keys on a page, ``?cursor=`` what the page before gave; a page
+    that goes on from there has :data:`PAGE` unless it is said.
     """
 
     guarded = True
 
     async def act(self, request: AdminRequest) -> JsonAnswer:
         match, limit, cursor = _listing(request.head.target)
-        page = await stored(self.services.keys(match, limit, cursor))
-        if match is None and cursor is None and page.cursor is None:
-            self.services.metrics.gauge("cache_keys_total").set(len(page.keys))
+        page = await stored(self.services.keys(match, limit and min(limit, PAGE), cursor))
+        whole = match is None and cursor is None
+        if page.cursor is not None and (cursor is None if limit is None else limit > PAGE):
+            return JsonAnswer(200, self._stream(match, limit, page, whole))
+        if whole and page.cursor is None:
+            self._counted(len(page.keys))
         pieces = listing(page.keys, page.cursor)
         return JsonAnswer(200, b"".join(pieces) if len(page.keys) <= PIECE else pieces)
+
+    def _stream(self, match: bytes | None, limit: int | None, first: Page, whole: bool) -> KeyStream:
+        def next_page(size: int, cursor: Cursor) -> Deferred[Page]:
+            return self.services.keys(match, size, cursor)
+
+        counted = self._counted if whole else _uncounted
+        return KeyStream(self.services.clock, first, next_page, limit, PAGE, counted)
+
+    def _counted(self, count: int) -> None:
+        self.services.metrics.gauge("cache_keys_total").set(count)
 
 
 class KeyResource(AdminResource):
@@ -54,6 +74,10 @@ class KeyResource(AdminResource):
             raise RequestRefused(404, f"there is no key {key_text(key)}")
         shown = (cache_entry if body else entry_facts)(entries, self.services.clock.seconds())
         return json_reply({"message": f"found {key_text(key)}", "cacheEntry": shown})
+
+
+def _uncounted(count: int) -> None:
+    """These are not all keys."""
 
 
 async def stored(asking: Awaitable[T]) -> T:

@@ -21,7 +21,7 @@ from caching_proxy.cache.flights import Flight, FlightResult, Result, Shared
 from caching_proxy.cache.key_state import KeyState
 from caching_proxy.cache.pass_through import PassThrough
 from caching_proxy.cache.plan import Way, resolve
-from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest
+from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest, Plan
 from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.tiers.hot import HotTier
 from caching_proxy.cache.tiers.store_reader import Found, StoreReader
@@ -79,7 +79,9 @@ class Pipeline:
 
     def handle(self, client_request: ClientRequest) -> CacheResponse | Deferred[CacheResponse]:
         """The answer to ``client_request``. Fails with nothing but a cancellation."""
-        p = self._p
+        p, plan = self._p, client_request.plan
+        if plan is not None:
+            return self._through_cache(CacheRequest(client_request, plan))
         traits = self._traits(client_request.head.fields)
         if traits.loop:
             return p.responses.loop()
@@ -93,8 +95,8 @@ class Pipeline:
     ) -> CacheResponse | Deferred[CacheResponse]:
         p = self._p
         plan = resolve(client_request, identity, traits, p.terms)
-        if isinstance(plan, CacheRequest):
-            return self._through_cache(plan)
+        if isinstance(plan, Plan):
+            return self._through_cache(CacheRequest(client_request, plan))
         return self._pass(client_request, identity, plan)
 
     def _pass(
@@ -116,10 +118,12 @@ class Pipeline:
                 return p.responses.stored(cache_request, form, CacheStatus.HOT_HIT, now)
             wanted = tuple(map(field_name, lookup.lacking))
         p.hot.misses += 1
-        visit = PendingRequest(self, cache_request)
-        if not wanted:
-            wanted = p.varying.guess(cache_request.key, cache_request.head.fields, cache_request.view.scope)
-        found = p.reader.read(cache_request.key, wanted, visit.found)
+        visit, plan = PendingRequest(self, cache_request), cache_request.plan
+        found, plan.found = plan.found, None
+        if found is None or not found.current or (wanted and wanted != plan.wanted):
+            if not wanted:
+                wanted = p.varying.guess(cache_request.key, cache_request.head.fields, cache_request.view.scope)
+            found = p.reader.read(cache_request.key, wanted, visit.found)
         if found is not None:
             visit.found(found)
         return visit.answer

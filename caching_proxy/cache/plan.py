@@ -1,15 +1,17 @@
-"""What a request is to the cache, before anything is looked up: a request on its way through it, or why it is none.
+"""The resolver: from a request's head to what it is to the cache, or why it is nothing to it.
 
-Pure: the pipeline acts on it, and whoever explains a request asks the same.
+Pure: the pipeline acts on it, whoever explains a request and whoever keeps a POST's answer ask the same. The hot path
+keeps what it is made of with the lines of heads (``web/hot_reading.py``) and hands on the plan of a head that it
+declines; a property test holds that against this one.
 """
 
 from __future__ import annotations
 
-from caching_proxy.cache.requests import CacheRequest, ClientRequest, shared
-from caching_proxy.http.messages import RequestHead
+from caching_proxy.cache.requests import ClientRequest, Plan, shared
 from caching_proxy.interfaces import Identity
 from caching_proxy.rules.outcome import Bypass, Detour
 from caching_proxy.rules.request_traits import RequestTraits
+from caching_proxy.rules.scope import view_of
 from caching_proxy.rules.terms import Terms
 from caching_proxy.rules.terms_by_target import TermsByTarget
 
@@ -21,8 +23,8 @@ CACHEABLE_METHODS = frozenset({b"GET", b"HEAD"})
 
 def resolve(
     client_request: ClientRequest, identity: Identity, traits: RequestTraits, terms: TermsByTarget
-) -> CacheRequest | Way:
-    """The request with its key, or why the cache is passed by.
+) -> Plan | Way:
+    """The plan, or why the cache is passed by.
 
     Without a role nobody knows who may share the answer; a body makes a GET more than its key (RFC 9110 §9.3.1).
     """
@@ -39,11 +41,12 @@ def resolve(
     closed = held.closed(head.target)
     if closed is not None:
         return closed
-    seen, key = placed(head, identity, held)
-    return CacheRequest(client_request, seen, key, traits, held)
+    return planned(client_request, identity, traits, held)
 
 
-def placed(head: RequestHead, identity: Identity, terms: Terms) -> tuple[Identity, bytes]:
-    """Whose eyes the request with this ``head`` has under ``terms``, and the key of what they see."""
+def planned(client_request: ClientRequest, identity: Identity, traits: RequestTraits, terms: Terms) -> Plan:
+    """The plan of a request that has one, or whose answer is kept for those that have."""
+    head = client_request.head
     seen = shared(identity, terms.share, head)
-    return seen, terms.key(seen.role or b"", head.target, head.fields.first(b"host") or b"")
+    key = terms.key(seen.role or b"", head.target, head.fields.first(b"host") or b"")
+    return Plan(traits, seen, terms, key, view_of(client_request.scope, not seen.established))

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.backend.tee import Fills
 from caching_proxy.cache.key_state import KeyState, Lease
-from caching_proxy.cache.plan import placed
+from caching_proxy.cache.plan import planned
 from caching_proxy.cache.requests import ClientRequest
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.http.body import Body
@@ -24,6 +24,7 @@ from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.make_entry import make_entry
 from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.references import describes_target, origin_of
+from caching_proxy.rules.request_traits import ORDINARY
 from caching_proxy.rules.storability import judge_post
 from caching_proxy.rules.terms_by_target import TermsByTarget
 
@@ -107,21 +108,21 @@ class PostKeeper:
         terms = self._terms(head.target)
         if terms.closed(head.target) is not None:
             return None
-        identity, key = placed(head, identity, terms)
+        plan = planned(client_request, identity, ORDINARY, terms)
         request = RequestHead(head.method, head.target, end_to_end(head.fields), head.minor)
         host, now = request.fields.first(b"host") or b"", self._now()
         verdict = judge_post(
             request,
             response.head,
             policy=terms.policy,
-            established=identity.established,
+            established=plan.identity.established,
             describes_target=self._describes(request, response, client_request.scheme, host),
             requested_at=asked_at,
             received_at=now,
         )
         if verdict.refusal is not None or (response.length is not None and response.length > self._max_body):
             return None
-        return make_entry(key, request, response.head, b"", verdict, terms.policy, now, client_request.scope)
+        return make_entry(plan.key, request, response.head, b"", verdict, terms.policy, now, plan.view.scope)
 
     def _describes(self, request: RequestHead, response: UpstreamResponse, scheme: bytes, host: bytes) -> bool:
         return describes_target(request, response.head, {origin_of(scheme, host), self._origin})

@@ -8,6 +8,7 @@ import attrs
 
 from caching_proxy.cache.flights import Flight
 from caching_proxy.cache.key_state import KeyState, Lease
+from caching_proxy.cache.tiers.store_reader import Found
 from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import end_to_end
 from caching_proxy.http.messages import RequestHead, ResponseHead
@@ -19,9 +20,27 @@ from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.outcome import CacheStatus, Trouble
 from caching_proxy.rules.reasons import Reason
 from caching_proxy.rules.request_traits import PARTICULAR, RequestTraits
-from caching_proxy.rules.scope import scope_of, view_of
+from caching_proxy.rules.scope import View, scope_of, view_of
 from caching_proxy.rules.terms import Share, Terms, shared_role
 from caching_proxy.rules.validation import vary_fields
+
+
+@attrs.define(slots=True, eq=False)
+class Plan:
+    """What a request is to the cache, before anything is looked up: what ``cache.plan.resolve`` makes of its head.
+
+    ``identity`` is whose eyes it has, ``key`` that of what they see, ``view`` which of the key's variants may answer.
+    ``terms`` are what the operator says of its target, ``traits`` what its fields say. ``found``, for whoever looked
+    already to set, is what the tiers below the hot one have for variants called ``wanted``.
+    """
+
+    traits: RequestTraits
+    identity: Identity
+    terms: Terms
+    key: bytes
+    view: View
+    wanted: tuple[bytes, ...] = ()
+    found: Found | None = None
 
 
 @transient(slots=True, eq=False)
@@ -32,7 +51,7 @@ class ClientRequest:
     ``trusted`` says that the peer is one of ``TRUSTED_PROXIES``; ``scheme`` is how it reached us. ``on_interim`` takes
     each 1xx on its way to the client. ``port`` is that of the client's Host, as ``:8080``, where the backend gets to
     see it beside the head's Host. ``steered`` is what a trusted peer says in fields of ``STEERING_FIELDS``. ``trace``
-    is kept here by who follows the request from outside.
+    is kept here by who follows the request from outside, ``plan`` where it was worked out before.
     """
 
     head: RequestHead
@@ -46,6 +65,7 @@ class ClientRequest:
     port: bytes = b""
     steered: bytes = b""
     trace: object | None = None
+    plan: Plan | None = None
 
     @property
     def scope(self) -> bytes:
@@ -99,9 +119,11 @@ class CacheRequest:
         "head",
         "identity",
         "client_request",
+        "crowd",
         "key",
         "known",
         "plain",
+        "plan",
         "reread",
         "stale",
         "terms",
@@ -112,21 +134,20 @@ class CacheRequest:
         "view",
     )
 
-    def __init__(
-        self, client_request: ClientRequest, identity: Identity, key: bytes, traits: RequestTraits, terms: Terms
-    ) -> None:
+    def __init__(self, client_request: ClientRequest, plan: Plan) -> None:
         self.client_request = client_request
-        head = client_request.head
+        self.plan = plan
+        head, traits = client_request.head, plan.traits
         if traits.passing is not None:
             head = RequestHead(head.method, head.target, traits.passing, head.minor)
         self.head = head
         """What decisions look at: a field that ends at this hop must not select a variant."""
-        self.identity = identity
-        self.key = key
-        self.view = view_of(client_request.scope, not identity.established)
-        """Which of the key's variants may answer."""
-        self.terms = terms
-        """What the operator says of the target."""
+        self.identity = plan.identity
+        self.key = key = plan.key
+        self.view = view = plan.view
+        self.crowd = b"credentials " + key if view.credentials else key
+        """Whose concurrent fetches are alike: all that have the key, apart from those with credentials."""
+        self.terms = plan.terms
         self.traits = traits
         self.control = traits.control
         self.plain = traits.plain
@@ -151,11 +172,6 @@ class CacheRequest:
         """Whether the result of somebody else's fetch under way may answer: not if a fresh one was asked for, or if
         the operator wants none shared."""
         return self.head.method == b"GET" and not self.control.refresh and self.terms.collapse
-
-    @property
-    def crowd(self) -> bytes:
-        """Whose concurrent fetches are alike: all that have the key, apart from those with credentials."""
-        return b"credentials " + self.key if self.view.credentials else self.key
 
     @property
     def outdated(self) -> bool:
@@ -209,7 +225,8 @@ class CacheRequest:
             plain=True,
             passing=None if passing is fields else passing,
         )
-        behind = CacheRequest(client_request, self.identity, self.key, traits, self.terms)
+        view = view_of(client_request.scope, self.view.credentials)
+        behind = CacheRequest(client_request, Plan(traits, self.identity, self.terms, self.key, view))
         behind.known = self.known
         behind.unattended = True
         return behind

@@ -27,6 +27,8 @@ class TracedPipeline(Pipeline):
 
     def handle(self, client_request: ClientRequest) -> Reply:
         self._tell(Step.RECEIVE, client_request)
+        if client_request.plan is not None:
+            self._tell(Step.PLAN, client_request)
         reply = super().handle(client_request)
         if isinstance(reply, Deferred):
             return reply.addCallback(self._answered, client_request)

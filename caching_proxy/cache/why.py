@@ -14,7 +14,7 @@ from caching_proxy.cache.backend.conditional_fill import fills
 from caching_proxy.cache.backend.request import BackendRequest, Purpose
 from caching_proxy.cache.pipeline import Parts
 from caching_proxy.cache.plan import resolve
-from caching_proxy.cache.requests import CacheRequest, ClientRequest
+from caching_proxy.cache.requests import CacheRequest, ClientRequest, Plan
 from caching_proxy.cache.tiers.burst import BurstTier
 from caching_proxy.cache.tiers.variants import field_name, latest_of_each
 from caching_proxy.http.messages import Fields, ResponseHead
@@ -82,10 +82,10 @@ class Explainer:
         if not isinstance(identity, Identity):
             identity = await identity
         plan = resolve(client_request, identity, traits, self._p.terms)
-        if not isinstance(plan, CacheRequest):
+        if not isinstance(plan, Plan):
             status = CacheStatus.NOT_APPLICABLE if plan is Detour.METHOD else CacheStatus.BYPASS
             return Explanation(identity=identity, status=status, reasons=(why_not(plan),))
-        return await self._looked_up(plan)
+        return await self._looked_up(CacheRequest(client_request, plan))
 
     async def _looked_up(self, request: CacheRequest) -> Explanation:
         now = self._now()

@@ -212,12 +212,12 @@ class HTTPChannel(SendingHalf):
             self.write(answer)
         self._next()
 
-    def walk(self, parsed: AnyHead) -> None:
-        """Nothing was found that answers without more ado; called by the look-up."""
+    def walk(self, parsed: AnyHead, plan: object) -> None:
+        """Nothing was found that answers without more ado; called by the look-up. The request gets its ``plan``."""
         self._look_up = None
-        self._begin(parsed)
+        self._begin(parsed, plan)
 
-    def _begin(self, parsed: AnyHead) -> None:
+    def _begin(self, parsed: AnyHead, plan: object | None = None) -> None:
         """Build the request, give it the part of its body that is here, and have it processed."""
         framing, limit = parsed.framing, self.limits.body_bytes
         if limit is not None and framing.length is not None and framing.length > limit:
@@ -233,6 +233,7 @@ class HTTPChannel(SendingHalf):
                 inbound = self._await_body(framing, parsed.expects)
                 body = inbound.body
         self.request = request = self.site.requestFactory(self, parsed, body, inbound)
+        request.plan = plan
         if inbound is not None and inbound.keeping:
             inbound.on_ready = request.process
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, ITransport
@@ -44,6 +45,8 @@ class ProxyRequest(server.Request):
     site: Site  # type: ignore[assignment]
     _log = Logger()
     _interim = 0  # responses before the final one so far
+    plan: Any = None
+    """What the hot path found out of the head before it declined it."""
 
     def __init__(self, channel: Channel, parsed: AnyHead, body: Body | None, inbound: Inbound | None = None) -> None:
         # Not the base's __init__: it builds header objects and addresses that most requests never look at.

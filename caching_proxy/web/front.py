@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
-from caching_proxy.cache.requests import ClientRequest
+from caching_proxy.cache.requests import ClientRequest, Plan
 from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import incoming_request_id
 from caching_proxy.http.messages import RequestHead, ResponseHead
@@ -41,8 +41,9 @@ class Front:
         client_ip: bytes,
         scheme: bytes,
         on_interim: Callable[[ResponseHead], None] | None = None,
+        plan: Plan | None = None,
     ) -> ClientRequest | Refused:
-        """The request as the cache sees it, sent by the peer ``client_ip``."""
+        """The request as the cache sees it, sent by the peer ``client_ip``; ``plan`` is the hot path's."""
         port = b""
         if climbs(head.target):
             return Refused.CLIMBS
@@ -64,4 +65,5 @@ class Front:
             self._peers.client_behind(client_ip, head.fields) if trusted else client_ip,
             port,
             self._steering.told(head.fields) if trusted else b"",
+            plan=plan,
         )

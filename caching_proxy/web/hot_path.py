@@ -11,6 +11,7 @@ age, and kept with the hot tier's record, so that it goes when the record goes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from caching_proxy.cache.tiers.hot import HotRecord, HotTier
 from caching_proxy.cache.tiers.renderings import Rendering, Shown
@@ -40,7 +41,7 @@ from caching_proxy.web.hot_reading import Bearing, Head, Reading, conditions, re
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.rendered import rendered
-from caching_proxy.web.store_hits import StoreHits, Visit
+from caching_proxy.web.store_hits import Declined, StoreHits, Visit
 
 MAX_REMEMBERED = 128
 """Bytes of a request's values beyond which no choice or form is remembered under them."""
@@ -108,7 +109,7 @@ class HotPath:
             return self._visit(parsed, channel, bearing, identity, key, view, trusted)
         shown = self._shown(parsed, bearing, key, record, view, now)
         if shown is None:
-            return None
+            return self._declined(parsed, channel, bearing, identity, key, view)
         ready = shown.conditional(parsed.own, bearing.condition) if bearing.particular else shown.whole
         rendering = ready if parsed.line.method == _GET else None
         if rendering is None:
@@ -134,11 +135,19 @@ class HotPath:
     ) -> LookUp | None:
         """What looks in the tiers below; None where that is for the full path to do."""
         if self._hits is None or not channel.waits or view is None or (bearing.ranged and several_parts(parsed)):
-            return None
+            return self._declined(parsed, channel, bearing, identity, key, view)
         told = request_id(parsed) if trusted and bearing.request_id else None
-        return Visit(
-            self._hits, channel, parsed, self._asking(parsed, bearing), key, view, bearing.ranged, identity.label, told
-        )
+        plan = partial(self._reading.plan, parsed, bearing, identity, key, view)
+        asking, ranged = self._asking(parsed, bearing), bearing.ranged
+        return Visit(self._hits, channel, parsed, asking, key, view, ranged, identity.label, told, plan)
+
+    def _declined(
+        self, parsed: Head, channel: HTTPChannel, bearing: Bearing, identity: Identity, key: bytes, view: View | None
+    ) -> LookUp | None:
+        """What hands the request on to the full path, which need not work out again what was found out here."""
+        if view is None or not channel.waits:
+            return None
+        return Declined(channel, parsed, self._reading.plan(parsed, bearing, identity, key, view))
 
     # -- once for each record, and each second of an entry's age ---------------------------------
 

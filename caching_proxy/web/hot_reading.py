@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import attrs
 
+from caching_proxy.cache.requests import Plan, shared
 from caching_proxy.http.hop_by_hop import incoming_request_id
 from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import Field, Fields, RequestHead
@@ -16,7 +17,7 @@ from caching_proxy.rules.climbing import climbs
 from caching_proxy.rules.cookies import names_session
 from caching_proxy.rules.key import build_key, target_of
 from caching_proxy.rules.policy import CachePolicy
-from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, traits_under
+from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, RequestTraits, traits_under
 from caching_proxy.rules.scope import View, scope_of, view_of
 from caching_proxy.rules.steering import Steering
 from caching_proxy.rules.terms import Share, shared_role
@@ -93,6 +94,7 @@ class Bearing:
     condition: int | None
     ranged: bool
     personal: bool
+    traits: RequestTraits
     views: Memo[tuple[bytes, bytes, bool], View]
 
 
@@ -147,8 +149,9 @@ class Reading:
         asking = [at for at, (name, _) in enumerate(own) if name in PARTICULAR]
         cookies = b"cookie" in names and self._policy.cookie_bypass
         credentials = b"authorization" in names
+        traits = self._traits(fields)
         bearing = Bearing(
-            declined=self._declines(fields) or not (credentials or identity is not None),
+            declined=self._declines(fields, traits) or not (credentials or identity is not None),
             host=fields.first(b"host") or b"",
             identity=identity,
             cookies=cookies,
@@ -159,14 +162,14 @@ class Reading:
             condition=asking[0] if len(asking) == 1 and b"range" not in names else None,
             ranged=b"range" in names,
             personal=cookies or credentials,
+            traits=traits,
             views=Memo(VIEWS),
         )
         parsed.meaning.room = bearing
         return bearing
 
-    def _declines(self, fields: Fields) -> bool:
+    def _declines(self, fields: Fields, traits: RequestTraits) -> bool:
         """Whether something in ``fields`` is for the full path to deal with."""
-        traits = self._traits(fields)
         return (
             traits.loop
             or traits.bypass is not None
@@ -200,6 +203,12 @@ class Reading:
             return bearing.identity
         identity = self._verifier.remembered(credentials_in(parsed)[0])
         return identity if identity is not None and _establishes(identity) else None
+
+    def plan(self, parsed: Head, bearing: Bearing, identity: Identity, key: bytes, view: View) -> Plan:
+        """What ``cache.plan.resolve`` would say of the request, for whom this was found out already."""
+        terms = self._terms(parsed.line.target)
+        seen = identity if terms.share is Share.ROLE else shared(identity, terms.share, parsed.head)
+        return Plan(bearing.traits, seen, terms, key, view)
 
     def view(self, parsed: Head, bearing: Bearing, route: Route, scheme: bytes, trusted: bool) -> View | None:
         """What the request may see, where a trusted proxy or TLS has a say in that.

@@ -69,7 +69,7 @@ class ProxyResource(Resource):
 
     def render(self, request: ProxyRequest) -> int:
         client_request = self.front.admitted(
-            request.head, request.body, request.client_ip, request.scheme, request.write_interim
+            request.head, request.body, request.client_ip, request.scheme, request.write_interim, request.plan
         )
         if not isinstance(client_request, ClientRequest):
             self._refuse(request, *_REFUSALS[client_request])

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
+from caching_proxy.cache.requests import Plan
 from caching_proxy.cache.tiers.hot import HotTier, named_by
 from caching_proxy.cache.tiers.store_reader import Found, StoreReader
 from caching_proxy.cache.tiers.variants import PLAIN_GUESS, VaryNames
@@ -53,15 +54,33 @@ class StoreHits:
         self.steered = steered
 
 
-class Visit:
-    """One request for ``key`` on its way there and back.
+class Declined:
+    """A request that is for the full path: nothing to look for, but its plan is known."""
 
-    ``head`` is the request as far as its answer depends on it, ``request_id`` what a trusted proxy calls it.
+    __slots__ = ("_channel", "_parsed", "_plan")
+
+    def __init__(self, channel: HTTPChannel, parsed: Head, plan: Plan) -> None:
+        self._channel = channel
+        self._parsed = parsed
+        self._plan = plan
+
+    def start(self) -> None:
+        self._channel.walk(self._parsed, self._plan)
+
+    def client_left(self) -> None:
+        """It has been handed on."""
+
+
+class Visit:
+    """One request on its way there and back.
+
+    ``head`` is the request as far as its answer depends on it, ``request_id`` what a trusted proxy calls
+    it. ``plan`` makes the plan for the full path.
     """
 
     __slots__ = (
-        "_channel", "_head", "_hits", "_key", "_left", "_parsed", "_ranged", "_request_id", "_role", "_view", "_wanted",
-        "received_at",
+        "_channel", "_head", "_hits", "_key", "_left", "_parsed", "_plan", "_ranged", "_request_id", "_role",
+        "_view", "_wanted", "received_at",
     )  # fmt: skip
     _log = Logger()
 
@@ -76,12 +95,14 @@ class Visit:
         ranged: bool,
         role: str,
         request_id: bytes | None,
+        plan: Callable[[], Plan],
     ) -> None:
         self.received_at = channel.clock.seconds()
         self._hits = hits
         self._channel = channel
         self._parsed = parsed
         self._head = head
+        self._plan = plan
         self._key = key
         self._view = view
         self._ranged = ranged
@@ -113,12 +134,9 @@ class Visit:
         if answer is not None:
             channel.answered(answer)
             return
-        reader = self._hits.reader
-        reader.handed = (self._key, self._wanted, found)
-        try:
-            channel.walk(self._parsed)
-        finally:
-            reader.handed = None
+        plan = self._plan()
+        plan.wanted, plan.found = self._wanted, found
+        channel.walk(self._parsed, plan)
 
     def _answer(self, found: Found) -> HotAnswer | None:
         """The bytes of a hit, which is hot from now on; None where the full path has to decide."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caching_proxy.cache.requests import CacheRequest, ClientRequest
+from caching_proxy.cache.requests import CacheRequest, ClientRequest, Plan
 from caching_proxy.cache.responses import Responses
 from caching_proxy.http.body import Body
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
@@ -18,6 +18,7 @@ from caching_proxy.rules.outcome import CacheStatus, Forward
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import traits_under
 from caching_proxy.rules.reuse import Lookup, Use
+from caching_proxy.rules.scope import PLAIN_VIEW
 from caching_proxy.rules.storability import judge
 from caching_proxy.rules.stored_response import answer
 from caching_proxy.rules.terms import Terms
@@ -54,7 +55,8 @@ LINES: list[Field] = [
 def cache_request() -> CacheRequest:
     client_request = ClientRequest(REQUEST, Body.of(b""), b"", b"id")
     traits, terms = traits_under(POLICY)(REQUEST.fields), Terms(POLICY, KeyPolicy())
-    return CacheRequest(client_request, Identity(b"anonymous", "anonymous"), KEY, traits, terms)
+    plan = Plan(traits, Identity(b"anonymous", "anonymous"), terms, KEY, PLAIN_VIEW)
+    return CacheRequest(client_request, plan)
 
 
 def by_name(fields: Fields) -> dict[bytes, list[bytes]]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hot_and_full import Served
 from support.many_requests import ANSWERS, CODINGS, LINES
+from twisted.internet.defer import Deferred
 
+from caching_proxy.cache.plan import resolve
+from caching_proxy.cache.requests import CacheResponse, ClientRequest, Plan
+from caching_proxy.rules.request_traits import traits_under
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.peers import TrustedPeers
 
@@ -48,6 +53,30 @@ def reads(served: Served) -> tuple[object, ...]:
     return hot.hits, hot.misses, burst.hits, burst.misses, reader.asked, reader.found, served.proxy.lookups
 
 
+def plans_of(served: Served) -> list[Plan]:
+    """Those that the hot path hands on from now on; each is what the resolver says of the same request."""
+    pipeline, plans = served.proxy.pipeline, list[Plan]()
+    traits, handle = traits_under(served.proxy.policy), pipeline.handle
+
+    def checked(client_request: ClientRequest) -> CacheResponse | Deferred[CacheResponse]:
+        if client_request.plan is not None:
+            head = client_request.head
+            identity = pipeline.parts.verifier.identify(head)
+            expected = resolve(client_request, identity, traits(head.fields), served.proxy.terms)
+            assert attrs.asdict(client_request.plan, recurse=False, filter=_resolved) == attrs.asdict(
+                expected, recurse=False, filter=_resolved
+            )
+            plans.append(client_request.plan)
+        return handle(client_request)
+
+    pipeline.handle = checked  # type: ignore[method-assign]
+    return plans
+
+
+def _resolved(attribute: attrs.Attribute[object], value: object) -> bool:
+    return attribute.name not in ("wanted", "found")
+
+
 def text(method: str, target: str, *lines: str) -> str:
     return "\r\n".join((f"{method} {target} HTTP/1.1", *lines, "", ""))
 
@@ -80,6 +109,7 @@ def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies, rules, l
     for served in pair:
         served.proxy.says(*answer, body=b"0123456789" * (30 if codings else 1))
         served.ruled(*rules)
+    plans_of(pair[0])
     for at, (method, target, host, lines, wait, forgotten) in enumerate(sent):
         if at == len(sent) // 2:
             for served in pair:
@@ -98,6 +128,19 @@ def test_hot_and_full_are_alike(sent, answer, trusting, hosts, cookies, rules, l
     assert reads(pair[0]) == reads(pair[1])
     for served in pair:
         served.close()
+
+
+def test_a_head_that_is_declined_is_not_worked_out_again():
+    served = Served(True)
+    plans = plans_of(served)
+    served.proxy.says("Cache-Control: max-age=1, stale-while-revalidate=9")
+    for wait in (2, 2, 0):  # a miss, then something stale
+        served.send(text("GET", "/x", "Host: a"))
+        served.proxy.advance(wait)
+    served.send(text("GET", "/y", "Host: a", "Range: bytes=0-1,3-4"))
+    served.send(text("GET", "/x", "Host: a", "Cache-Control: no-cache"))
+    assert [plan.key[-2:] for plan in plans] == [b"/x", b"/x", b"/x", b"/y"]
+    served.close()
 
 
 def test_what_differs_in_every_request_does_not_decline():

@@ -78,8 +78,6 @@ class StoreReader:
         """Lookups that the store answered or failed."""
         self.found = 0
         """Those among them that brought something usable or stale."""
-        self.handed: tuple[bytes, tuple[bytes, ...], Found] | None = None
-        """What was found for variants of a key by who hands the request on in the same turn: the next reader's."""
 
     def read(self, key: bytes, fields: tuple[bytes, ...], receiver: Receiver, burst: bool = True) -> Found | None:
         """What is stored for ``key`` if it is known; else ``receiver`` is called with it once.
@@ -87,9 +85,6 @@ class StoreReader:
         Variants called ``fields`` are read, others may be outlines. ``burst`` False asks the store in any case.
         Concurrent reads share one round trip, which goes on for the others and the burst tier whoever leaves.
         """
-        handed, self.handed = self.handed, None
-        if handed is not None and handed[0] == key and handed[1] == fields and handed[2].current:
-            return handed[2]
         remembered = self._burst.get(key, self._clock.seconds()) if burst else None
         if remembered is not None:
             return remembered

@@ -152,6 +152,8 @@ audit: $(VENV)/.created
 docs-site: $(VENV)/.created
 	@$(BIN)/python -c 'import venv; venv.create("$(TOOLS)", with_pip=True)'
 	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install 'mkdocs<2' mkdocs-material
+	@test -e $(TOOLS)/package/dist/mermaid.min.js || { cd $(TOOLS) && npm pack --silent mermaid@11 && tar xzf mermaid-11*.tgz; } >/dev/null 2>&1 \
+		|| echo "docs-site: diagrams stay text, mermaid cannot be fetched: there is no npm, or its index has none" >&2
 	@NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs build --strict --quiet
 
 # sdist and wheel in dist/, checked, installed in a bare environment and removed again; nothing is uploaded.

@@ -143,7 +143,8 @@ def start_world(start_proxy: StartProxy) -> Iterator[StartWorld]:
         proxy = start_proxy(BACKEND_URL=f"http://127.0.0.1:{backend.words[0]}", **settings)
         with contextlib.suppress(ValueError):
             resource.prlimit(proxy.pid, resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-        probe = Around("bounds_probe", str(proxy.port), "/probe?cc=max-age=3600&size=1000")
+        tls = ("tls",) if "TLS_CERT_FILE" in settings else ()
+        probe = Around("bounds_probe", str(proxy.port), "/probe?cc=max-age=3600&size=1000", *tls)
         around.append(probe)
         return World(proxy, backend, probe)
 

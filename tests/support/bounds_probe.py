@@ -1,7 +1,7 @@
 """Another client, in a process of its own: asks for a hot entry again and again, and tells how long it had to wait.
 
-``python -m support.bounds_probe PORT TARGET`` prints ``ready`` after the first hits. Each line on its standard input is
-answered with a line of JSON about the time since the last one: requests, failures, and the longest wait in seconds.
+``python -m support.bounds_probe PORT TARGET [tls]`` prints ``ready`` after the first hits. Each line on its standard input
+is answered with a line of JSON about the time since the last one: requests, failures, and the longest wait in seconds.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import sys
 import time
+
+from support.tls_client import client_context
 
 PAUSE = 0.002
 
 
 class Probe:
-    def __init__(self, port: int, target: str) -> None:
+    def __init__(self, port: int, target: str, tls: ssl.SSLContext | None) -> None:
         self._port = port
+        self._tls = tls
         self._request = f"GET {target} HTTP/1.1\r\nHost: probe\r\n\r\n".encode()
         self.asked = 0
         self.failed = 0
@@ -36,7 +40,7 @@ class Probe:
     async def run(self) -> None:
         while True:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls)
                 try:
                     while True:
                         await self._one(reader, writer)
@@ -62,7 +66,7 @@ class Probe:
 
 
 async def main() -> None:
-    probe = Probe(int(sys.argv[1]), sys.argv[2])
+    probe = Probe(int(sys.argv[1]), sys.argv[2], client_context() if "tls" in sys.argv[3:] else None)
     running = asyncio.create_task(probe.run())
     await probe.warm.wait()
     probe.report()

@@ -1,7 +1,8 @@
 """Another client, in a process of its own: asks for a hot entry again and again, and tells how long it had to wait.
 
-``python -m support.bounds_probe PORT TARGET [tls]`` prints ``ready`` after the first hits. Each line on its standard input
-is answered with a line of JSON about the time since the last one: requests, failures, and the longest wait in seconds.
+``python -m support.bounds_probe PORT TARGET [tls]`` prints ``ready`` after the first hits. Each line on its standard
+input is answered with a line of JSON about the time since the last one: requests, failures, and the longest wait in
+seconds.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream
 
 from caching_proxy.server.http2.bounds import FRAME_BYTES
+from caching_proxy.server.http2.fields import StaticEncoder
 
 STREAMS = 100
 STREAM_WINDOW = 128 * 1024
@@ -43,6 +44,7 @@ class Machine(H2Connection):
                 SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
             },
         )
+        self.encoder = StaticEncoder()
         self.max_inbound_frame_size = FRAME_BYTES
         self.decoder.max_header_list_size = 2 * head_bytes  # past ours there is an answer, past this there is none
 

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from caching_proxy.interfaces import StoreError
 from caching_proxy.rules.store_topology import Address, ClusterTopology, RedisTopology
 from caching_proxy.store.redis.cluster_map import PAUSE_SECONDS, ClusterMap
+from caching_proxy.store.redis.slots import STEP
 
 SEED, A, B = ("seed", 1), ("a", 1), ("b", 1)
 
@@ -147,3 +148,18 @@ def test_one_that_is_read_anew_is_not_of_before() -> None:
     net.settle()
     assert done == [None]
     assert net.map.slots.owners[0] == B
+
+
+def test_a_map_in_pieces_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net()
+    net.say(slots(*(A, B) * 8192))
+    later, turns = net.clock.callLater, list[float]()
+
+    def counted(delay: float, *call: Any, **named: Any) -> Any:
+        turns.append(delay)
+        return later(delay, *call, **named)
+
+    monkeypatch.setattr(net.clock, "callLater", counted)
+    assert net.refresh() == [None]
+    assert turns.count(0) > 16384 // STEP
+    assert net.map.slots.owners[:4] == (A, B, A, B)

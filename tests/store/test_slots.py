@@ -11,11 +11,13 @@ from support.redis_server import RedisServer, redis_binary
 from caching_proxy.rules.store_topology import Address
 from caching_proxy.store.redis.slots import (
     SLOTS,
+    STEP,
     key_in,
     name_of,
     parse_redirection,
     parse_slots,
     slot_of,
+    slots_in_steps,
     tag_of,
 )
 from caching_proxy.store.redis.target_index import INDEX_PREFIX, KNOWN_PREFIXES, indexed
@@ -90,6 +92,13 @@ def test_a_map() -> None:
     assert slots.owners[:4] == (A, A, None, B)
     assert len(slots.owners) == SLOTS
     assert (slots.masters, slots.replicas) == ((A, B), (C,))
+
+
+def test_a_map_in_pieces_is_read_in_steps() -> None:
+    reply = [[nth, nth, node(b"ab"[nth % 2 : nth % 2 + 1], 1 + nth % 2)] for nth in range(SLOTS)]
+    steps = sum(1 for _ in slots_in_steps(reply, A))
+    assert steps == SLOTS // STEP + 1
+    assert parse_slots(reply, A).owners == (A, B) * (SLOTS // 2)
 
 
 @pytest.mark.parametrize("host", [None, b"", b"?"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -14,7 +16,7 @@ from caching_proxy.interfaces import StoreError, StoreUnavailable
 from caching_proxy.rules.store_topology import Address, ClusterTopology, shown
 from caching_proxy.store.redis.endpoint import Endpoints
 from caching_proxy.store.redis.one_shot import ask_once
-from caching_proxy.store.redis.slots import SLOTS, SlotMap, parse_slots
+from caching_proxy.store.redis.slots import SLOTS, STEP, SlotMap, slots_in_steps
 
 PAUSE_SECONDS = 0.25
 """The map is not asked for again sooner than that after an answer."""
@@ -81,7 +83,7 @@ class ClusterMap:
             server = self._topology.node(address)
             try:
                 reply = await ask_once(self._clock, self._endpoints, server, self._each_seconds, b"CLUSTER", b"SLOTS")
-                slots = parse_slots(reply, address)
+                slots = await self._read(reply, address)
                 if not slots.masters:
                     raise ValueError("serves no slots")
             except ValueError as problem:
@@ -92,6 +94,17 @@ class ClusterMap:
                 self._learn(slots)
                 return
         raise StoreError(f"cannot read the slots of {self._topology.describe()}: " + "; ".join(problems))
+
+    async def _read(self, reply: object, asked: Address) -> SlotMap:
+        """The map in ``reply``; others have their turn in between where it is a long one."""
+        steps = slots_in_steps(reply, asked)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return cast("SlotMap", end.value)
+            if isinstance(reply, list) and len(reply) >= STEP:
+                await deferLater(self._clock, 0)
 
     def _candidates(self, first: Address | None) -> list[Address]:
         """Whom to ask, in order: another of the masters each time, then replicas, then those that we were given."""

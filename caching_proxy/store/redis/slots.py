@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from binascii import crc_hqx
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import cast
 from zlib import crc32
 
@@ -68,17 +68,31 @@ class SlotMap:
         return (*self.masters, *self.replicas)
 
 
+STEP = 512
+"""Ranges of slots that are read in one go: a map in pieces may have 16384 of them, which take a tenth of a second."""
+
+
 def parse_slots(reply: object, asked: Address) -> SlotMap:
     """The reply to CLUSTER SLOTS; a node that does not know its own address has that of who was ``asked``.
 
     Raises ValueError for what is none.
     """
+    steps = slots_in_steps(reply, asked)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("SlotMap", end.value)
+
+
+def slots_in_steps(reply: object, asked: Address) -> Generator[None, None, SlotMap]:
+    """:func:`parse_slots`, with a pause after each :data:`STEP` ranges."""
     owners: list[Address | None] = [None] * SLOTS
     addresses: dict[tuple[object, object], Address] = {}
     masters: dict[Address, None] = {}
     replicas: dict[Address, None] = {}
     try:
-        for first, last, *nodes in cast("list[list[int]]", reply):
+        for nth, (first, last, *nodes) in enumerate(cast("list[list[int]]", reply), 1):
             master, *others = [_address(cast("list[object]", node), asked, addresses) for node in nodes]
             if not 0 <= first <= last < SLOTS:
                 raise ValueError("slots out of range")
@@ -86,8 +100,11 @@ def parse_slots(reply: object, asked: Address) -> SlotMap:
             masters[master] = None
             for other in others:
                 replicas[other] = None
+            if nth % STEP == 0:
+                yield
     except (TypeError, IndexError, AttributeError, KeyError) as problem:
         raise ValueError("no map of slots") from problem
+    yield
     order = tuple(sorted(masters))
     return SlotMap(tuple(owners), order, tuple(sorted(replicas)), _mark(owners, order))
 

@@ -141,16 +141,20 @@ class Contest:
         if first:
             asked, seconds = 0, max(1.0, path.load.count / 4000)
             while asked < path.load.count:
-                asked += self._run(self.servers[name], path.load, seconds, unique=False).requests
+                asked += self._run(self.servers[name], path.load, seconds, priming=True).requests
         elif path.load.count < MANY_URLS:  # many URLs must not come from the memory that priming has filled
-            self._run(self.servers[name], path.load, 1.0, unique=False)
+            self._run(self.servers[name], path.load, 1.0, priming=True)
 
-    def _run(self, server: Server, load: Load, seconds: float, *, unique: bool) -> Sample:
+    def _run(
+        self, server: Server, load: Load, seconds: float, *, unique: bool = False, priming: bool = False
+    ) -> Sample:
         prefix = f"{next(self._runs)}-" if unique else ""
         first = self._sent.get((server.port, load), 0)
         going_on = attrs.evolve(load, first=first)
         sample = wrk.run(server.url(), going_on, seconds, self._lab.cores.load, prefix, self._lab.directory)
-        self._sent[server.port, load] = first + sample.requests + load.connections  # some were sent and not answered
+        # Each connection has asked for one more that was not answered: in priming that is asked for again, or nobody
+        # would have it; in a run it would come from memory.
+        self._sent[server.port, load] = first + sample.requests + (0 if priming else load.connections)
         return sample
 
 

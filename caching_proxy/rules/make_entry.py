@@ -49,7 +49,7 @@ def make_entry(
     return CacheEntry(
         key,
         response.status,
-        response.reason,
+        _REASONS.get(response.reason, response.reason),
         _fields(response.fields, verdict.drop, received_at).encoded(),
         body,
         received_at,
@@ -65,6 +65,10 @@ def make_entry(
         None if verdict.selecting else asked_of(request.fields, worth),
         tags=tags_of(response.fields, policy.tags) or (),
     )
+
+
+_REASONS = {reason: reason for reason in (b"", b"OK", b"Not Found", b"Moved Permanently", b"Found", b"Gone")}
+"""One object each for those that thousands of entries have."""
 
 
 def _fields(fields: Fields, drop: frozenset[bytes], received_at: float) -> Fields:

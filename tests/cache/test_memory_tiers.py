@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -48,6 +50,21 @@ def size(*entries: CacheEntry) -> int:
 
 
 # -- hot
+
+
+def test_a_hot_entry_costs_no_more_than_it_is_counted_with() -> None:
+    tier, count = HotTier(5000, 1 << 30, 30), 2000
+    tier.put(entry(b"cache:GET:anonymous:/warm"), NOW)
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            one = entry(b"cache:GET:anonymous:/items/%d" % number, body=b"%d" % number, at=NOW + number / 10)
+            tier.put(one, NOW + number / 1e6)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert tier.entries == count + 1
+    assert held < tier.bytes
 
 
 def test_hot_least_recently_used_go_first() -> None:

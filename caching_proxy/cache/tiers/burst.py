@@ -47,7 +47,7 @@ class BurstTier:
 
     def __init__(self, max_entries: int, max_bytes: int, ttl: float) -> None:
         self._answers: OrderedDict[bytes, Remembered] = OrderedDict()
-        self._targets = ByTarget()
+        self._targets = ByTarget(self._answers)
         self._tags = ByTag()
         self._max_entries = max_entries
         self._max_bytes = max_bytes

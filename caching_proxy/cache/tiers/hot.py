@@ -106,7 +106,7 @@ class HotTier:
         max_variant_bytes: int = MAX_VARIANT_BYTES,
     ) -> None:
         self._records: OrderedDict[bytes, HotRecord] = OrderedDict()
-        self._targets = ByTarget()
+        self._targets = ByTarget(self._records)
         self._tags = ByTag()
         self._max_entries = max_entries
         self._max_bytes = max_bytes

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from caching_proxy.rules.key import target_in
+from collections.abc import Container
+
+from caching_proxy.rules.key import build_key, target_in
+from caching_proxy.rules.role import ADMIN, ANONYMOUS, AUTHENTICATED, OPAQUE
+
+_PREFIXES = tuple(build_key(role.identifier, b"") for role in (ANONYMOUS, AUTHENTICATED, ADMIN, OPAQUE))
 
 
 class ByTarget:
-    """Keys by target; most targets have one key, which then stands for itself."""
+    """Keys by target, of those in ``held``.
 
-    __slots__ = ("_keys",)
+    Most keys are of the built-in roles: these are found by their names, and cost no room here. Of other roles most
+    targets have one key, which then stands for itself.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_held", "_keys")
+
+    def __init__(self, held: Container[bytes]) -> None:
+        self._held = held
         self._keys: dict[bytes, bytes | set[bytes]] = {}
 
     def add(self, key: bytes) -> None:
         """Note ``key``; a second time changes nothing."""
+        if key.startswith(_PREFIXES):
+            return
         target = target_in(key)
         held = self._keys.setdefault(target, key)
         if held is key:
@@ -26,6 +38,8 @@ class ByTarget:
 
     def discard(self, key: bytes) -> None:
         """Forget ``key``, if it was noted."""
+        if key.startswith(_PREFIXES):
+            return
         target = target_in(key)
         held = self._keys.get(target)
         if held == key:
@@ -37,10 +51,15 @@ class ByTarget:
 
     def of(self, target: bytes) -> list[bytes]:
         """The keys of ``target``, in any order."""
-        held = self._keys.get(target)
-        if held is None:
-            return []
-        return list(held) if isinstance(held, set) else [held]
+        found = []
+        for prefix in _PREFIXES:
+            key = prefix + target
+            if key in self._held:
+                found.append(key)
+        others = self._keys.get(target)
+        if others is not None:
+            found += others if isinstance(others, set) else (others,)
+        return found
 
     def clear(self) -> None:
         """Forget everything."""

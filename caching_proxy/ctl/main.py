@@ -75,9 +75,12 @@ JSON = click.Option(["--json", "late_json"], is_flag=True, expose_value=False, c
 
 
 def command(
-    name: str | None = None, anywhere: tuple[click.Option, ...] = (URL, TOKEN, JSON)
+    name: str | None = None, anywhere: tuple[click.Option, ...] = (URL, TOKEN, JSON), *, endless: bool = False
 ) -> Callable[[Callable[P, None]], click.Command]:
-    """A command whose errors become one line and an exit status; the options ``anywhere`` may stand behind it too."""
+    """A command whose errors become one line and an exit status; the options ``anywhere`` may stand behind it too.
+
+    An ``endless`` one is ended with Ctrl-C, and has then done what it was to do.
+    """
 
     def decorate(function: Callable[P, None]) -> click.Command:
         @wraps(function)
@@ -88,6 +91,9 @@ def command(
                 _fail(str(problem), problem.status)
             except (KeyError, TypeError, AttributeError) as problem:  # a document that is not what it should be
                 _fail(f"what answers is not this version's admin port ({type(problem).__name__}: {problem})", 3)
+            except KeyboardInterrupt:
+                if not endless:
+                    raise
 
         made: click.Command = main.command(name)(run)
         made.params.extend(anywhere)
@@ -136,7 +142,7 @@ def status(context: Context) -> None:
     context.show({"ready": ready, "stats": stats}, lambda: tables.status(ready, stats))
 
 
-@command()
+@command(endless=True)
 @pass_context
 def top(context: Context) -> None:
     """The statistics, live, until Ctrl-C."""
@@ -226,7 +232,7 @@ def invalidate(context: Context, pattern: str | None, tags: tuple[str, ...], sof
         click.echo(f"  {safe(key).plain}")
 
 
-@command()
+@command(endless=True)
 @click.option("--status", "cache_status", help="Only requests with this X-Cache-Status, or this status code.")
 @click.option("--path", help="Only requests whose target matches this glob.")
 @pass_context
@@ -340,7 +346,4 @@ def completion(shell: str) -> None:
 
 def run() -> None:
     """The console script."""
-    try:
-        main(prog_name="cachingproxyctl", standalone_mode=True)
-    except KeyboardInterrupt:  # within a stream: the way to end it
-        sys.exit(0)
+    main(prog_name="cachingproxyctl", standalone_mode=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -107,7 +108,8 @@ def test_tail_and_top_follow_what_happens(ctl: Ctl, proxy: ProxyProcess) -> None
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "ADMIN_TOKEN": TOKEN, "PORT": str(proxy.port)}
     for words, sign in ((("tail", "--path", "/tailed*"), '"/tailed"'), (("top",), '"uptimeSeconds"')):
         command = [sys.executable, "-c", PROGRAM, "--json", *words]
-        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as running:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, env=environ, text=True, **pipes) as running:
             assert running.stdout is not None
             os.set_blocking(running.stdout.fileno(), True)
             found = ""
@@ -117,7 +119,9 @@ def test_tail_and_top_follow_what_happens(ctl: Ctl, proxy: ProxyProcess) -> None
                 if words[0] == "top" or _readable(running.stdout.fileno()):
                     found = running.stdout.readline()
                     break
-            running.terminate()
+            running.send_signal(signal.SIGINT)  # Ctrl-C
+            _, complaints = running.communicate(timeout=60)
+        assert (running.returncode, complaints) == (0, "")
         assert sign in found
         assert json.loads(found)
 

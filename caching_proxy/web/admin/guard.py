@@ -53,7 +53,8 @@ class Guard:
             return
         if presented is not None:
             self._failures.count(peer)
-        raise RequestRefused(401, "the admin token is needed", [(b"WWW-Authenticate", b'Bearer realm="admin"')])
+        text = "the admin token is needed" if presented is None else "this is not the admin token"
+        raise RequestRefused(401, text, [(b"WWW-Authenticate", b'Bearer realm="admin"')])
 
 
 def _bearer(head: RequestHead) -> bytes | None:

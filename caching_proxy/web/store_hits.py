@@ -131,12 +131,16 @@ class Visit:
                 answer = self._answer(found)
             except Exception:  # noqa: BLE001 a bug, which must not stop the others who wait for this read
                 self._log.failure("answering {key} failed", key=self._key.decode("latin-1"))
-        if answer is not None:
-            channel.answered(answer)
-            return
-        plan = self._plan()
-        plan.wanted, plan.found = self._wanted, found
-        channel.walk(self._parsed, plan)
+        try:
+            if answer is not None:
+                channel.answered(answer)
+            else:
+                plan = self._plan()
+                plan.wanted, plan.found = self._wanted, found
+                channel.walk(self._parsed, plan)
+        except Exception:  # noqa: BLE001 the same; what was sent ahead is served from here as well
+            self._log.failure("a connection failed")
+            channel.abort()
 
     def _answer(self, found: Found) -> HotAnswer | None:
         """The bytes of a hit, which is hot from now on; None where the full path has to decide."""

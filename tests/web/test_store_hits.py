@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from support.hot_and_full import Served, request
 from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import StoreError
@@ -121,6 +122,26 @@ def test_while_the_proxy_drains_the_client_hears_that_the_connection_ends(served
     data = told(served)
     assert statuses(data) == [b"HIT"]
     assert b"Connection: close\r\n" in data
+
+
+def test_a_bug_ends_its_own_connection_alone(served, logged_errors):
+    served.proxy.store.hold("lookup")
+    other, transport = served.site.buildProtocol(None), StringTransport()
+    other.makeConnection(transport)
+    served.send(request() + request(target="/y"))
+    other.dataReceived(request().encode())
+
+    def broken(parsed, channel):
+        raise RuntimeError("a bug")
+
+    served.site.hot = broken
+    served.proxy.store.release()
+    assert statuses(told(served)) == [b"HIT"]
+    assert served.transport.disconnected
+    assert statuses(transport.value()) == [b"HOT_HIT"]
+    assert served.proxy.quiet
+    assert ["a bug" in error for error in logged_errors.flush()] == [True]
+    other.connectionLost(Failure(ConnectionDone()))
 
 
 def test_a_head_takes_no_body_with_it(served):

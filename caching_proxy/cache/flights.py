@@ -84,7 +84,8 @@ class Flight:
         if self.on_landed is not None:
             self.on_landed(result)
         self._off(self)
-        self._release(result)
+        if self._waiters:
+            self._release(result)
 
     def _release(self, result: Result) -> None:
         if self._timer is not None:

@@ -15,34 +15,35 @@ class HitForMiss:
     """Keys with the moment until which they count as uncacheable; at most ``limit`` of them, ``ttl`` in seconds."""
 
     def __init__(self, limit: int = 10_000, ttl: float = 120.0) -> None:
-        self._until: OrderedDict[bytes, tuple[float, Refusal | None]] = OrderedDict()
+        self.until: OrderedDict[bytes, tuple[float, Refusal | None]] = OrderedDict()
+        """From keys to when they are forgotten, and why; empty for most, which saves asking."""
         self._limit = limit
         self._ttl = ttl
 
     def add(self, key: bytes, now: float, refusal: Refusal | None = None) -> None:
         """``refusal`` is why the response was not stored, None where it was, but serves nobody else as it is."""
-        self._until.pop(key, None)
-        self._until[key] = now + self._ttl, refusal
-        if len(self._until) > self._limit:
-            self._until.popitem(last=False)
+        self.until.pop(key, None)
+        self.until[key] = now + self._ttl, refusal
+        if len(self.until) > self._limit:
+            self.until.popitem(last=False)
 
     def discard(self, key: bytes) -> None:
         """Something was stored under ``key`` after all."""
-        self._until.pop(key, None)
+        self.until.pop(key, None)
 
     def covers(self, key: bytes, now: float) -> bool:
-        known = self._until.get(key)
+        known = self.until.get(key)
         if known is None:
             return False
         if now >= known[0]:
-            del self._until[key]
+            del self.until[key]
             return False
         return True
 
     def refusal(self, key: bytes, now: float) -> Refusal | None:
         """Why the last response was not stored, as far as it is remembered; changes nothing."""
-        until, refusal = self._until.get(key, (0.0, None))
+        until, refusal = self.until.get(key, (0.0, None))
         return refusal if now < until else None
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self.until)

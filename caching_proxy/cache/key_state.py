@@ -241,7 +241,7 @@ class KeyState:
     def begin_flight(self, key: bytes) -> Flight:
         """A new flight that the caller leads and must land."""
         flight = Flight(key, self._clock, self._patience, self._off)
-        record = self._record(key)
+        record = self.records.get(key) or self._begun(key)
         if record.flight is None:
             record.flight = flight
         return flight
@@ -259,7 +259,7 @@ class KeyState:
     def in_turn(self, key: bytes, begin: Callable[[*Ts], None], *args: *Ts) -> None:
         """Call ``begin``, which must not raise, when the store is at nothing for ``key``, now or later; whoever ends it
         calls :meth:`end_turn`."""
-        record = self._record(key)
+        record = self.records.get(key) or self._begun(key)
         if record.writes is not None:
             record.writes.append(partial(begin, *args))
             return
@@ -297,8 +297,6 @@ class KeyState:
         self.in_turn(key, fire)
         return ended
 
-    def _record(self, key: bytes) -> KeyRecord:
-        record = self.records.get(key)
-        if record is None:
-            record = self.records[key] = KeyRecord(key)
+    def _begun(self, key: bytes) -> KeyRecord:
+        record = self.records[key] = KeyRecord(key)
         return record

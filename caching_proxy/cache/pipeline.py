@@ -144,7 +144,7 @@ class Pipeline:
         stored = found.entries  # without what was invalidated meanwhile
         record = p.hot.get(cache_request.key, now)  # anew: there may have been news while the store was read
         known = cache_request.known = stored if record is None else latest_of_each(record.entries, stored)
-        lookup = self._choose(cache_request, known)
+        lookup = choose(cache_request.head, cache_request.control, known, now, cache_request.view)
         if lookup.lacking:
             if not cache_request.reread:
                 cache_request.reread = True
@@ -189,7 +189,8 @@ class Pipeline:
     ) -> CacheResponse | Deferred[CacheResponse]:
         """Join the flight for this key, or lead one, or go alone where sharing cannot help."""
         state = self._p.key_state
-        if not cache_request.shareable or not flights or state.uncacheable.covers(cache_request.crowd, self._now()):
+        alone = state.uncacheable.until and state.uncacheable.covers(cache_request.crowd, self._now())
+        if alone or not flights or not cache_request.shareable:
             return self._lead(cache_request, lookup, None)
         flight = state.flight(cache_request.key)
         if flight is None:

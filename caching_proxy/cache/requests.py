@@ -189,9 +189,10 @@ class CacheRequest:
 
     def take_lease(self, key_state: KeyState) -> Lease:
         """Open a lease for the key, in place of the one held."""
-        self.close_lease()
-        self.lease = key_state.open(self.key)
-        return self.lease
+        if self.lease is not None:
+            self.lease.close()
+        self.lease = lease = Lease(key_state, self.key)
+        return lease
 
     def spoilt(self, tags: Collection[bytes]) -> bool:
         """Whether it turns out that what is fetched carries a tag that was invalidated since the lease was opened."""

@@ -114,11 +114,11 @@ class CacheEntry:
 
     def ttl(self, now: float) -> int:
         """Freshness left in whole seconds; zero or less is stale, minus the staleness (RFC 9211 §2.4)."""
-        return self.lifetime - self.age(now)
+        return self.lifetime - self.initial_age - max(0, int(now - self.received_at))
 
     def fresh(self, now: float) -> bool:
         """Whether lifetime exceeds current age (RFC 9111 §4.2)."""
-        return self.ttl(now) > 0
+        return self.lifetime - self.initial_age > max(0, int(now - self.received_at))
 
     def sharable(self, now: float) -> bool:
         """Whether it may answer others than the client that it was fetched for, as it is."""

@@ -197,7 +197,7 @@ class Fetcher:
             cache_request.view.scope,
             self._varying.worth,
         )
-        if cache_request.spoilt(made.tags):  # who came since must not be given it
+        if made.tags and cache_request.spoilt(made.tags):  # who came since must not be given it
             backend_request.land(FlightResult.ABANDONED)
         if body is None:
             return self._collected(backend_request, response, made, now)
@@ -263,7 +263,7 @@ class Fetcher:
     def _keep(self, backend_request: BackendRequest, entry: CacheEntry) -> None:
         """Store ``entry`` in place of what it replaces, though that may have been another variant (§4.3.3)."""
         cache_request, lookup = backend_request.cache_request, backend_request.lookup
-        if cache_request.spoilt(entry.tags):
+        if entry.tags and cache_request.spoilt(entry.tags):
             backend_request.land(FlightResult.ABANDONED)
         gone: list[CacheEntry] = []
         if entry.part is None and (lookup.entry is not None or lookup.part is not None):
@@ -271,7 +271,8 @@ class Fetcher:
             gone = [each for each in old if each is not None and field_name(each) != field_name(entry)]
         self._writer.keep([entry], cache_request.give_lease(), cache_request.known, gone)
         self._revalidation.note(cache_request.crowd, entry)
-        backend_request.land(entry)
+        if backend_request.flight is not None:
+            backend_request.flight.land(entry)
 
     def _not_stored(self, backend_request: BackendRequest, reason: Refusal) -> None:
         """What looked storable ended too early or went on for too long."""

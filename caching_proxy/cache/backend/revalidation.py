@@ -75,7 +75,8 @@ class Revalidation:
         """Remember whether the clients of ``crowd`` gain by waiting for one another (:attr:`CacheRequest.crowd`)."""
         now = self._now()
         if entry is not None and entry.sharable(now):
-            self._hit_for_miss.discard(crowd)
+            if self._hit_for_miss.until:
+                self._hit_for_miss.discard(crowd)
         else:
             self._hit_for_miss.add(crowd, now)
 

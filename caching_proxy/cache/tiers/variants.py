@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from caching_proxy.http.messages import Fields
 from caching_proxy.rules.entry import CacheEntry
@@ -67,11 +67,7 @@ class VaryNames:
         self._by_key: OrderedDict[bytes, tuple[Names, ...]] = OrderedDict()
         self._recent = _ONLY_PLAIN
         self._limit = keys
-        self._worth: dict[bytes, None] = {}
-
-    @property
-    def worth(self) -> Collection[bytes]:
-        return self._worth
+        self.worth: dict[bytes, None] = {}
 
     def none_known(self, key: bytes) -> bool:
         """Whether no field of a request matters to what is asked for, but for ``Range`` and what makes a scope."""
@@ -116,10 +112,10 @@ class VaryNames:
             self._recent = ((), latest, *others)[: self.KINDS]
         for names in sets:
             for name in names:
-                if name not in self._worth:
+                if name not in self.worth:
                     self._note(name)
 
     def _note(self, name: bytes) -> None:
-        if len(self._worth) >= self.MAX_WORTH:
-            del self._worth[next(iter(self._worth))]
-        self._worth[name] = None
+        if len(self.worth) >= self.MAX_WORTH:
+            del self.worth[next(iter(self.worth))]
+        self.worth[name] = None

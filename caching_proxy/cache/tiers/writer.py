@@ -102,7 +102,7 @@ class Writer:
         if not lease.valid:
             lease.close()
             return
-        alive = [entry for entry in entries if now < entry.gone_at]
+        alive = [entry for entry in entries if now < entry.received_at + entry.keep]
         if len(alive) < len(entries):
             gone = [*gone, *(entry for entry in entries if entry not in alive)]
         if lease.current or self._hot.holds(key, now):  # else it is not known which variants the record must have
@@ -111,11 +111,12 @@ class Writer:
         if not gone and not alive:
             lease.close()
             return
-        over = _last_of(len(gone) + len(alive), lease.close)
+        over = lease.close if len(gone) + len(alive) == 1 else _last_of(len(gone) + len(alive), lease.close)
         for entry in gone:
             self._discard(entry, over)
         for entry in alive:
-            self._varying.add(entry)
+            if entry.selecting:
+                self._varying.add(entry)
             self._write(entry, lease, over)
 
     def discard(self, entry: CacheEntry) -> None:
@@ -252,8 +253,6 @@ class Writer:
 
 def _last_of(times: int, call: Callable[[], None]) -> Callable[[], None]:
     """What makes ``call`` when it is called itself for the last of so many ``times``."""
-    if times == 1:
-        return call
     left = times
 
     def called() -> None:

@@ -29,6 +29,9 @@ MAX_NAMED_BYTES = 4 * 1024 * 1024
 MAX_PATTERN_BYTES = 256 * 1024
 MAX_DIRECTORIES = 200
 
+MOST_NAMED = 100_000
+"""Names of removed keys that one invalidation keeps; a million would take more memory than all else."""
+
 TARGET, KEY, TAG = b"target ", b"key ", b"tag "
 SOFT = b"soft "
 """Stands before the name of one that makes stale instead of deleting."""
@@ -62,6 +65,29 @@ def either(one: set[bytes], other: set[bytes]) -> set[bytes]:
         one, other = other, one
     one |= other
     return one
+
+
+class Removed(set[bytes]):
+    """Keys that were removed: by name as long as they are few, so that none counts twice, beyond that by number alone.
+
+    What memory removed has to be put in first, as it may be in the store too; the store removes each but once.
+    """
+
+    __slots__ = ("more",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = 0
+
+    def note(self, keys: set[bytes]) -> None:
+        """The store removed these."""
+        if super().__len__() < MOST_NAMED:
+            self |= keys
+        else:
+            self.more += len(keys - self)
+
+    def __len__(self) -> int:
+        return super().__len__() + self.more
 
 
 class Together:
@@ -122,6 +148,8 @@ class Pending:
         """This one stands for ``other`` too."""
         self.at = max(self.at, other.at)
         self.removed |= other.removed
+        if isinstance(self.removed, Removed) and isinstance(other.removed, Removed):
+            self.removed.more += other.removed.more
         self.counted |= other.counted
         self.waiters += other.waiters
         self.sweeps += other.sweeps
@@ -139,6 +167,14 @@ class Pending:
                 self.removed = either(self.removed, swept.gone)
         self.sweeps = under_way
         return under_way[0] if under_way else None
+
+    def note(self, gone: set[bytes]) -> None:
+        """The store removed these keys."""
+        self.gather()
+        if isinstance(self.removed, Removed):
+            self.removed.note(gone)
+        else:
+            self.removed |= gone
 
     def tell(self, outcome: set[bytes] | Failure) -> None:
         """Tell everybody who waits."""
@@ -164,7 +200,7 @@ def of_tag(tag: bytes, at: float, soft: bool) -> Pending:
 
 
 def of_patterns(patterns: PatternSet, at: float, soft: bool = False) -> Pending:
-    return Pending(_named(b"\n".join(patterns.patterns), soft), patterns, at, set(), soft=soft)
+    return Pending(_named(b"\n".join(patterns.patterns), soft), patterns, at, Removed(), soft=soft)
 
 
 def _named(name: bytes, soft: bool) -> bytes:

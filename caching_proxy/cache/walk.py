@@ -93,7 +93,7 @@ class StoreWork:
                     for start in range(0, len(doomed), DELETE_BATCH):
                         gone = await _change(doomed[start : start + DELETE_BATCH], together, hits, self._store)
                         for pending, hit in zip(together, hits, strict=False):
-                            pending.removed |= gone & hit
+                            pending.note(gone & hit)
                         walk.step(0, len(gone))
                         await pace.spend(len(gone) * REMOVAL_STEPS)
                 cursor = found.cursor

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from support.memory_proxy import MemoryProxy, down
 
+from caching_proxy.cache import pending, walk
+
 Lines = list[tuple[str, str]]
 
 
@@ -97,3 +99,18 @@ def test_what_names_a_target_or_a_key_is_looked_up(patterns: list[bytes], walks:
     if b"/p/1" in patterns[0]:
         assert proxy.get("/p/1").cache == "MISS"
     assert proxy.get("/p/0").cache == ("MISS" if b"?" in patterns[0] else "HOT_HIT")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_many_removed_keys_are_counted_without_their_names(monkeypatch: pytest.MonkeyPatch, in_memory: bool) -> None:
+    monkeypatch.setattr(pending, "MOST_NAMED", 10)
+    monkeypatch.setattr(walk, "DELETE_BATCH", 4)
+    proxy = MemoryProxy()
+    filled(proxy, 50)
+    if not in_memory:
+        proxy.forget_memory()
+    gone: list[set[bytes]] = []
+    proxy.invalidator.invalidate(b"cache:GET:*:/p/*", b"cache:GET:/p/*").addCallback(gone.append)
+    assert len(gone[0]) == 50
+    assert set.__len__(gone[0]) == (50 if in_memory else 12)
+    assert proxy.invalidator.pending == 0

@@ -54,7 +54,7 @@ def proxy(start_shared: StartProxy, backend: LiveBackend, server: RedisServer) -
 
 
 def filled(server: RedisServer) -> None:
-    server.cli("FLUSHALL")
+    server.cli("FLUSHALL", "ASYNC")
     for start in range(0, KEYS, 10_000):
         server.cli("EVAL", FILL, 0, start, min(start + 10_000, KEYS) - 1, "x" * 300)
     assert 0 <= size(server) - KEYS < 10, "the proxy's own come to it"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from bench import document, flames, machine, memory, report
+from bench import document, flames, fleet, machine, memory, report
 from bench.contest import Contest
 from bench.growth import Growth
 from bench.scenarios import paths
@@ -22,7 +22,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of every path (5)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement (5)")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="TEXT", help="paths whose name contains TEXT, or memory"
+        "--only",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="paths whose name contains TEXT, or memory, or fleet",
     )
     parser.add_argument("--growth", type=Path, metavar="DIR", help="growth curves, drawn into DIR, not the comparison")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="flame graphs into DIR, not the comparison")
@@ -70,6 +74,8 @@ def compare(lab: Lab, options: argparse.Namespace) -> object:
         judged += memory.measure(lab, contest.backend)
     text = f"{machine.described()}; {options.rounds} rounds of {options.seconds:g} s"
     text = f"{text}\n\n{report.text(table, judged, in_bytes)}"
+    if not options.only or "fleet" in options.only:
+        text = f"{text}\n\n{fleet.text(fleet.measure(lab, contest.backend))}"
     print(text)
     if options.document:
         document.place(options.document, "comparison", text)

@@ -57,6 +57,10 @@ SCAN_COUNT = 1000
 REFUSED_SECONDS = 600.0
 """For how long nothing is stored that is as large as what the server refused to send."""
 
+LEAST_REFUSED = 16 * 1024
+"""Bytes of a reply that a server keeps beside its output buffer, so that no limit on that is reached: who closes
+connections over less has another reason."""
+
 DELETE_STEP = 500
 
 _PING = pack(b"PING") + pack(b"EVAL", b"return 1", b"0")
@@ -171,7 +175,7 @@ class RedisStore:
         return forgotten.addCallback(self._note_refused).addErrback(_untold)
 
     def _note_refused(self, size: int) -> None:
-        if size:
+        if size >= LEAST_REFUSED:
             known = self._refused_size if self.pool.clock.seconds() < self._refused_until else inf
             self._refused_size = min(known, size)
             self._refused_until = self.pool.clock.seconds() + REFUSED_SECONDS

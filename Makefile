@@ -1,5 +1,5 @@
 # Everything that is done with the project; each target builds what it needs in $(VENV).
-#   make install | run | test | test-bounds | test-faults | soak | test-fast | test-all | lint | docs | changelog | lock | fuzz | audit | clean
+#   make install | run | test | test-bounds | test-faults | simulate | soak | test-fast | test-all | lint | docs | changelog | lock | fuzz | audit | clean
 #   make test-openapi | test-apps | docs-site | release
 
 VENV ?= .venv
@@ -60,6 +60,14 @@ test-faults: $(VENV)/.installed $(VENV)/.test
 MINUTES ?= 30
 soak: $(VENV)/.installed $(VENV)/.bench $(VENV)/.test
 	$(BIN)/python tests/faults/soak.py $(MINUTES) $(SOAK_ARGS)
+
+# Whole proxies, and the Redis and backend that they talk to, in one process on one clock, in orders chosen by seed.
+# SEED=n tells the story of one game, event by event.
+GAMES ?= 100000
+simulate: $(VENV)/.installed $(VENV)/.test
+	@$(BIN)/python tests/simulation/run.py $(if $(SEED),--seed $(SEED),--games $(GAMES))
+
+.PHONY: simulate
 
 # What one client may cost the others: memory, the longest hit of another client, backend connections. Prints the table
 # of docs/security.md. BOUNDS_SLACK is how many times the promised 50 ms a busy machine may take.

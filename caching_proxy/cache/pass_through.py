@@ -171,7 +171,7 @@ class PassThrough:
             return (), ()
         host = request.fields.first(b"host") or b""
         targets: Collection[bytes] = (self._in_key(request.target, host),)
-        if not _NAMING.isdisjoint(response.fields.index):
+        if response.ordinary is None and not _NAMING.isdisjoint(response.fields.index):
             named = self._named(client_request.scheme, host, request, response)
             targets = {*targets, *(self._in_key(target, host) for target in named)}
         rules = self._rules()

@@ -61,7 +61,8 @@ class PostKeeper:
     def may_keep(self, client_request: ClientRequest, identity: Identity, response: UpstreamResponse) -> bool:
         """Whether :meth:`keep` is worth asking: most POSTs say nothing of the sort."""
         return (
-            client_request.head.method == b"POST"
+            response.head.ordinary is None
+            and client_request.head.method == b"POST"
             and identity.role is not None
             and b"content-location" in response.head.fields.index
         )

@@ -11,7 +11,7 @@ import attrs
 from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest
 from caching_proxy.http.body import Body
 from caching_proxy.http.framing import connection_options
-from caching_proxy.http.hop_by_hop import relayed, switching_to_client, with_date
+from caching_proxy.http.hop_by_hop import relayed, relayed_lines, switching_to_client, with_date
 from caching_proxy.http.messages import Field, Fields, ResponseHead
 from caching_proxy.interfaces import Identity, UpstreamError, UpstreamProtocolError, UpstreamResponse, UpstreamTimeout
 from caching_proxy.rules import cache_status
@@ -241,18 +241,27 @@ class Responses:
         reason: Reason | None,
     ) -> CacheResponse:
         head = response.head
-        if response.tunnel is not None:
-            fields = with_date(switching_to_client(head.fields), now)
-        else:
-            fields = relayed(head.fields, now)
         if isinstance(body, Body) and body.complete and body.length == response.length is not None:
             body = body.take()  # all here already: one write instead of a stream
         length, framed = response.length, False
         if isinstance(body, bytes):
             length = len(body)
             framed = method != b"HEAD" and _says_length(head, length)
-        head = ResponseHead(head.status, head.reason, reply.with_member(fields, added, member, head.fields))
+        fields = self._relayed(response, added, member, now)
+        head = ResponseHead(head.status, head.reason, fields)
         return CacheResponse(head, body, length, status, label, response.tunnel, framed, reason)
+
+    def _relayed(self, response: UpstreamResponse, added: bytes, member: bytes | None, now: float) -> Fields:
+        """What a client receives of the fields of ``response``, with what is ``added`` and our ``member``."""
+        head = response.head
+        lines = relayed_lines(head, now)
+        if lines is not None:
+            return Fields.decoded(lines + reply.member_lines(added, member))
+        if response.tunnel is not None:
+            fields = with_date(switching_to_client(head.fields), now)
+        else:
+            fields = relayed(head.fields, now)
+        return reply.with_member(fields, added, member, head.fields)
 
     def _fetched_member(
         self,
@@ -285,6 +294,9 @@ class Responses:
 
 def _says_length(head: ResponseHead, length: int) -> bool:
     """Whether the fields that a client receives frame a body of ``length`` bytes already (RFC 9112 §6)."""
+    ordinary = head.ordinary
+    if ordinary is not None:
+        return ordinary.length == length
     index = head.fields.index
     return (
         head.status >= 200

@@ -57,8 +57,8 @@ CLOSE = Framing(FramingKind.CLOSE)
 def connection_options(fields: Fields) -> tuple[bytes, ...]:
     """The options of every ``Connection`` line in lower case and in order, each once; what is no token is skipped
     (RFC 9110 §7.6.1)."""
-    lines = fields.index.get(b"connection")
-    if lines is None:
+    lines = fields.all(b"connection")
+    if not lines:
         return ()
     line = lines[0] if len(lines) == 1 else b",".join(lines)
     return _known_options(line) if len(line) <= _REMEMBERED else _options(line)

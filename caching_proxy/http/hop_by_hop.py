@@ -12,6 +12,7 @@ from caching_proxy.http.cache_control import delta_seconds
 from caching_proxy.http.dates import format_date, parse_date
 from caching_proxy.http.framing import connection_options
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
+from caching_proxy.http.passing_lines import PassingLines
 
 HOP_BY_HOP = frozenset(
     (
@@ -35,7 +36,7 @@ OWN_RESPONSE_FIELDS = frozenset((b"x-cache-status", b"x-cache-expires-in", b"x-c
 FORWARD_CLIENT_DROP = HOP_BY_HOP | OWN_RESPONSE_FIELDS
 """Response fields that no client ever receives as the backend sent them."""
 
-_NAMES_NO_FIELD = frozenset((b"keep-alive", b"close"))
+NAMES_NO_FIELD = frozenset((b"keep-alive", b"close"))
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _OWS = b" \t"
 
@@ -51,7 +52,7 @@ def end_to_end(fields: Fields) -> Fields:
 
     A Connection that names nothing but itself leaves all others in place, so the fields stay the same object.
     """
-    if _NAMES_NO_FIELD.issuperset(connection_options(fields)):
+    if NAMES_NO_FIELD.issuperset(connection_options(fields)):
         return fields
     return fields.without(hop_by_hop(fields))
 
@@ -90,6 +91,18 @@ def relayed(fields: Fields, received_at: float) -> Fields:
     kept = _less(fields, ending)
     said = fields if ending is HOP_BY_HOP else kept  # Connection might name Date
     return kept if dated(said, received_at) else with_date(kept, received_at)
+
+
+def relayed_lines(head: ResponseHead, received_at: float) -> bytes | None:
+    """:func:`relayed` as it stands on the wire, where that is what the lines of an ordinary ``head`` are by
+    themselves; None where it has to be worked out."""
+    ordinary, lines = head.ordinary, head.fields.lines
+    if ordinary is None or lines is None or parse_date(ordinary.date, received_at) is None:
+        return None
+    return _TO_CLIENT.together(lines)
+
+
+_TO_CLIENT = PassingLines(lambda name: name not in FORWARD_CLIENT_DROP)
 
 
 def upgrade_wish(request: RequestHead) -> bytes | None:

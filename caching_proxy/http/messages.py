@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TypeVar, cast
 
+import attrs
+
 from caching_proxy.http.values import transient
 
 _BLANK = b" \t"
@@ -24,15 +26,18 @@ class Fields:
     """An ordered sequence of ``(name, value)`` lines.
 
     It has two forms, pairs and the bytes that stand on the wire; each is made from the other when first asked for,
-    as is the index by lower-case name. Those of a request that has come in are split when somebody looks at them.
+    as is the index by lower-case name. Those of a message that has come in are split when somebody looks at them.
     """
 
-    __slots__ = ("_block", "_derived", "_index", "_lines", "_pairs")
+    __slots__ = ("_block", "_derived", "_index", "_pairs", "lines", "telling")
 
     def __init__(self, pairs: Iterable[Field] = ()) -> None:
         self._pairs: tuple[Field, ...] | None = tuple(pairs)
         self._block: bytes | None = None
-        self._lines: Sequence[bytes] = ()
+        self.lines: Sequence[bytes] | None = None
+        """The lines as they came, where that is known."""
+        self.telling: Telling | None = None
+        """Those of the fields that rules ask for by name, where many messages share them."""
         self._index: dict[bytes, list[bytes]] | None = None
         self._derived: dict[object, object] | None = None
 
@@ -45,20 +50,20 @@ class Fields:
         return fields
 
     @classmethod
-    def received(cls, lines: Sequence[bytes]) -> Fields:
+    def received(cls, lines: Sequence[bytes], telling: Telling | None = None) -> Fields:
         """The fields in ``lines``, as they stand in a head: each without its CRLF, and found well-formed."""
         fields = cls()
         fields._pairs = None
-        fields._lines = lines
+        fields.lines = lines
+        fields.telling = telling
         return fields
 
     @property
     def pairs(self) -> tuple[Field, ...]:
         pairs = self._pairs
-        if pairs is None and self._lines:
-            received = [line.partition(b":") for line in self._lines]
+        if pairs is None and self.lines is not None:
+            received = [line.partition(b":") for line in self.lines]
             pairs = self._pairs = tuple([(name, value.strip(_BLANK)) for name, _, value in received])
-            self._lines = ()
         elif pairs is None:
             lines = (self._block or b"").split(b"\r\n")
             split = [line.partition(b": ") for line in lines if line]
@@ -102,18 +107,30 @@ class Fields:
         known[rule] = _ITSELF if value is self else value  # a reference to itself would wait for the cycle collector
         return value
 
+    def told(self, rule: Callable[[Fields], T]) -> T:
+        """:meth:`derived`, for a ``rule`` that looks at no field that :class:`Telling` does not know: worked out once
+        for all messages that share it."""
+        telling = self.telling
+        return (self if telling is None else telling.fields).derived(rule)
+
     def first(self, name: bytes) -> bytes | None:
         """The value of the first line called ``name`` (lower case), or None."""
-        values = self.index.get(name)
+        index, telling = self._index, self.telling
+        if index is None:
+            index = telling.fields.index if telling is not None and name in telling.names else self.index
+        values = index.get(name)
         return values[0] if values else None
 
     def all(self, name: bytes) -> list[bytes]:
         """Every value of ``name`` (lower case), in order; not to be changed by the caller."""
-        return self.index.get(name, [])
+        index, telling = self._index, self.telling
+        if index is None:
+            index = telling.fields.index if telling is not None and name in telling.names else self.index
+        return index.get(name, [])
 
     def joined(self, name: bytes) -> bytes | None:
         """The lines of ``name`` as one list value (RFC 9110 §5.3), or None when there is no such line."""
-        values = self.index.get(name)
+        values = self.all(name)
         return b", ".join(values) if values else None
 
     def without(self, names: Container[bytes]) -> Fields:
@@ -129,6 +146,9 @@ class Fields:
         return Fields.decoded(self.encoded() + block)
 
     def __contains__(self, name: object) -> bool:
+        telling = self.telling
+        if self._index is None and telling is not None and name in telling.names:
+            return name in telling.fields.index
         return name in self.index
 
     def __iter__(self) -> Iterator[Field]:
@@ -145,6 +165,19 @@ class Fields:
 
     def __repr__(self) -> str:
         return f"Fields({list(self.pairs)!r})"
+
+
+@transient(slots=True, eq=False)
+class Telling:
+    """What of a message's fields is the same in many messages: all there is of those called ``names``."""
+
+    fields: Fields
+    names: Container[bytes]
+
+    def less(self, rule: Callable[[Fields], Fields]) -> Telling:
+        """What is left of it where ``rule`` has taken lines away by their names."""
+        fields = self.fields.derived(rule)
+        return self if fields is self.fields else Telling(fields, self.names)
 
 
 NO_FIELDS = Fields()
@@ -165,11 +198,37 @@ class RequestHead:
     minor: int = 1
 
 
+@transient(slots=True, eq=False)
+class Manner:
+    """What becomes of the connection: ``persistent``: it may serve another request, ``keep_alive``: for so many seconds
+    as the sender says, None where it does not."""
+
+    persistent: bool
+    keep_alive: int | None
+
+
+@transient(slots=True, eq=False)
+class Ordinary:
+    """A final response with content, of HTTP/1.1, that most are like.
+
+    It has one Content-Length of plain digits, ``length``, and no other framing; one Date, which may be no valid one;
+    and a Connection, if any, that names no field. It has no Location, Content-Location and Cache-Status.
+    """
+
+    length: int
+    date: bytes
+    manner: Manner
+
+
 @transient(slots=True)
 class ResponseHead:
-    """A response without its body. ``reason`` may be empty; ``minor`` is the HTTP/1 minor version."""
+    """A response without its body. ``reason`` may be empty; ``minor`` is the HTTP/1 minor version.
+
+    ``ordinary``: what is known of it as it came, None where it has to be looked at more closely.
+    """
 
     status: int
     reason: bytes = b""
     fields: Fields = NO_FIELDS
     minor: int = 1
+    ordinary: Ordinary | None = attrs.field(default=None, eq=False, repr=False)

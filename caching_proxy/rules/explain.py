@@ -90,10 +90,13 @@ def with_explanation(
 def with_member(fields: Fields, added: bytes, member: bytes | None, sent: Fields) -> Fields:
     """``fields`` of a relayed answer with the lines ``added``, and with our member at the end of the ``Cache-Status``
     list (RFC 9211 §2) unless it is None. ``sent`` is what the backend sent, where they are from."""
-    if member is None:
-        return fields.plus_lines(added)
-    existing = fields.all(b"cache-status") if b"cache-status" in sent.index else None
-    if existing:
+    existing = fields.all(b"cache-status") if member is not None and b"cache-status" in sent.index else None
+    if existing and member is not None:
         fields = fields.without((b"cache-status",))
         member = cache_status.append(existing, member)
-    return fields.plus_lines(b"%bCache-Status: %b\r\n" % (added, member))
+    return fields.plus_lines(member_lines(added, member))
+
+
+def member_lines(added: bytes, member: bytes | None) -> bytes:
+    """The lines ``added``, and one with ``member`` as the whole ``Cache-Status`` list unless that is None."""
+    return added if member is None else b"%bCache-Status: %b\r\n" % (added, member)

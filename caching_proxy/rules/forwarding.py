@@ -16,6 +16,7 @@ import attrs
 from caching_proxy.http.hop_by_hop import HOP_BY_HOP, hop_by_hop, incoming_request_id, max_forwards, upgrade_wish
 from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.http.outgoing_request import OutgoingRequest
+from caching_proxy.http.passing_lines import PassingLines
 from caching_proxy.rules.steering import steers
 
 _DROP = HOP_BY_HOP | {
@@ -132,13 +133,20 @@ def _passing_of(head: RequestHead, trusted_peer: bool) -> tuple[_Passing, int | 
 
 def _passing(fields: Fields, trusted_peer: bool, drop: frozenset[bytes] = _DROP) -> _Passing:
     ending = hop_by_hop(fields)
+    if fields.lines is not None and ending is HOP_BY_HOP and drop is _DROP:
+        lines = [line for line in map(_LINES[trusted_peer].__getitem__, fields.lines) if line]
+        return _believed(fields, trusted_peer, b"".join(lines), len(lines))
     gone = drop if ending is HOP_BY_HOP else ending | drop
     known = gone is _DROP and max(map(len, fields.index), default=0) <= _REMEMBERED
     dropped = _remembered_dropped if known else _dropped
     kept = Fields([pair for pair in fields.pairs if not dropped(pair[0], gone, trusted_peer)])
+    return _believed(fields, trusted_peer, kept.encoded(), len(kept))
+
+
+def _believed(fields: Fields, trusted_peer: bool, lines: bytes, count: int) -> _Passing:
     return _Passing(
-        lines=kept.encoded(),
-        count=len(kept),
+        lines=lines,
+        count=count,
         via=_continued(fields.joined(b"via")),
         forwarded_for=_continued(fields.joined(b"x-forwarded-for") if trusted_peer else None),
         scheme=fields.first(b"x-forwarded-proto") if trusted_peer else None,
@@ -166,6 +174,14 @@ def _dropped(name: bytes, gone: frozenset[bytes], trusted_peer: bool) -> bool:
 
 
 _remembered_dropped = lru_cache(1024)(_dropped)
+
+
+def _lines(trusted_peer: bool) -> PassingLines:
+    return PassingLines(lambda name: not _dropped(name, _DROP, trusted_peer))
+
+
+_LINES = {trusted_peer: _lines(trusted_peer) for trusted_peer in (False, True)}
+"""Lines as the backend gets them where Connection names no field that ends here."""
 
 
 def _continued(existing: bytes | None) -> bytes:

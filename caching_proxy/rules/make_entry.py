@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from caching_proxy.http.dates import parse_date
 from caching_proxy.http.hop_by_hop import HOP_BY_HOP, OWN_RESPONSE_FIELDS, hop_by_hop, with_date
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
+from caching_proxy.http.passing_lines import PassingLines
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.freshness import Freshness
 from caching_proxy.rules.policy import CachePolicy
@@ -50,7 +52,7 @@ def make_entry(
         key,
         response.status,
         _REASONS.get(response.reason, response.reason),
-        _fields(response.fields, verdict.drop, received_at).encoded(),
+        _lines(response, verdict.drop, received_at),
         body,
         received_at,
         freshness.initial_age,
@@ -69,6 +71,17 @@ def make_entry(
 
 _REASONS = {reason: reason for reason in (b"", b"OK", b"Not Found", b"Moved Permanently", b"Found", b"Gone")}
 """One object each for those that thousands of entries have."""
+
+
+def _lines(response: ResponseHead, drop: frozenset[bytes], received_at: float) -> bytes:
+    """The lines of :func:`_fields`; those of an ordinary head are known each by itself."""
+    ordinary, lines = response.ordinary, response.fields.lines
+    if ordinary is None or lines is None or drop or parse_date(ordinary.date, received_at) is None:
+        return _fields(response.fields, drop, received_at).encoded()
+    return _KEPT.together(lines)
+
+
+_KEPT = PassingLines(lambda name: name not in _USUALLY_GONE)
 
 
 def _fields(fields: Fields, drop: frozenset[bytes], received_at: float) -> Fields:

@@ -23,6 +23,9 @@ another."""
 
 _SHARED = (ABOUT_MESSAGE | NOTABLE | {b"x-forwarded-proto"}) - OWN
 
+READ = _SHARED | OWN
+"""All that is read under a name of its own."""
+
 
 def is_read(name: bytes) -> bool:
     """Whether a line called ``name`` (lower case) can matter, other than to a ``Vary``."""

@@ -76,4 +76,10 @@ def traits_under(policy: CachePolicy) -> Callable[[Fields], RequestTraits]:
         ordinary = NOTABLE.isdisjoint(fields.index) and end_to_end(fields) is fields
         return ORDINARY if ordinary else traits_of(fields, policy)
 
-    return lambda fields: fields.derived(decide)
+    def traits(fields: Fields) -> RequestTraits:
+        decided = fields.told(decide)
+        if decided.passing is None or fields.telling is None:
+            return decided
+        return fields.derived(decide)  # what passes is of all fields
+
+    return traits

@@ -62,7 +62,10 @@ def scope_of(
     in fields of ``STEERING_FIELDS`` (:meth:`~caching_proxy.rules.steering.Steering.told`).
     """
     if trusted or port or scheme != b"http":
-        return _scope(target, fields, scheme, fields.derived(_told) if trusted else b"", port, steered)
+        told = b""
+        if trusted:
+            told = fields.derived(_told) if b"forwarded" in fields else fields.told(_told)
+        return _scope(target, fields, scheme, told, port, steered)
     if target[-1:] != b"/" and b"/?" not in target:  # a glance that suffices for most
         return b""
     return b"/" if ends_in_slash(target) else b""

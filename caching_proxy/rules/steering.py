@@ -15,6 +15,7 @@ from collections.abc import Callable
 import attrs
 
 from caching_proxy.http.messages import Fields, RequestHead
+from caching_proxy.http.passing_lines import PassingLines
 from caching_proxy.rules.glob import Matcher, compile_glob
 
 _IIS = "IIS and Zend take the path from it"
@@ -239,9 +240,16 @@ def believed_under(steering: Steering, trusted: bool) -> Callable[[Fields], Fiel
 
     It gives the same object where nothing goes. Keep it, its results are remembered.
     """
+    seen = PassingLines(lambda name: not steering.unseen(name, trusted))
     passing: set[bytes] = set()  # names that are known to pass: most requests hold no others
 
     def believed(fields: Fields) -> Fields:
+        lines = fields.lines
+        if lines is not None:
+            kept = [line for line in lines if seen[line]]
+            if len(kept) == len(lines):
+                return fields
+            return Fields.received(kept, None if fields.telling is None else fields.telling.less(believed))
         names = fields.index
         if passing.issuperset(names):
             return fields

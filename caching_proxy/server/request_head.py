@@ -2,8 +2,8 @@
 
 The rules are stricter than RFC 9112 where it allows leniency: lines end in CRLF, no control bytes, no obs-fold, one
 valid Host, targets of visible ASCII. A head is split once at its line ends. Each line is understood by itself
-(:mod:`.field_lines`); what follows from the lines that some rule reads is worked out once for each combination of
-them. Nobody looks at the others unless a request walks the full path.
+(:mod:`caching_proxy.http.field_lines`); what follows from the lines that some rule reads is worked out once for each
+combination of them. Nobody looks at the others unless a request walks the full path.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
+from caching_proxy.http.field_lines import TEXT, FieldLines, Malformed
 from caching_proxy.http.framing import (
     NONE,
     BadMessage,
@@ -22,9 +23,9 @@ from caching_proxy.http.framing import (
     request_framing,
 )
 from caching_proxy.http.memo import Memo
-from caching_proxy.http.messages import Field, Fields, RequestHead
+from caching_proxy.http.messages import Field, Fields, RequestHead, Telling
 from caching_proxy.http.tokens import TCHAR
-from caching_proxy.server.field_lines import FieldLines, count_refusal
+from caching_proxy.rules.relevance import OWN, READ, is_read
 from caching_proxy.server.limits import DEFAULT_LIMITS, Limits
 from caching_proxy.server.request_line import L, RequestLine, check_request_line, parse_request_line, valid_host
 
@@ -33,6 +34,9 @@ END: Final = b"\r\n\r\n"
 _TOKEN_FIRST = re.compile(TCHAR)
 M = TypeVar("M")
 """What the hot path keeps with a combination of lines."""
+
+_DECIDE_NOTHING = frozenset((b"authorization", b"forwarded", b"x-request-id"))
+"""Names told by themselves of which no trait of a request depends."""
 
 _NOT_NOMINATED = frozenset((b"authorization", b"cookie", b"host", b"content-length", b"transfer-encoding"))
 
@@ -43,6 +47,7 @@ class Meaning(Generic[M]):
 
     ``fields`` are those lines less the ones that are told by their name alone. ``persistent``: HTTP/1.1 without body,
     Expect or Upgrade on a connection that persists. ``expects``: it waits for 100 Continue (RFC 9110 §10.1.1).
+    ``telling``: what rules need not look for in each head, None where too much is told by its name alone.
     ``room`` is for what the hot path makes of them.
     """
 
@@ -51,6 +56,7 @@ class Meaning(Generic[M]):
     keep_alive: bool
     expects: bool
     persistent: bool
+    telling: Telling | None = None
     room: M | None = None
 
 
@@ -101,8 +107,10 @@ class ParsedHead(Generic[L, M]):
         head = self._head
         if head is None:
             line = self.line
-            known = not self._news
-            fields = self._parser.all_fields(self._data, self._lines) if known else Fields.received(self._lines)
+            if self._news:
+                fields = Fields.received(self._lines, self.meaning.telling)
+            else:
+                fields = self._parser.all_fields(self._data, self._lines, self.meaning.telling)
             if line.authority is not None:
                 fields = _with_authority(fields, line.authority)
             if line.minor < 1 and b"expect" in fields:
@@ -154,7 +162,7 @@ class HeadParser(Generic[L, M]):
         self.limits = limits
         self._heads: Memo[bytes, ParsedHead[L, M]] = Memo(remembered, _weight)
         self._blocks: Memo[bytes, Fields] = Memo(remembered, _weight)
-        self._field_lines = FieldLines()
+        self._field_lines = FieldLines(OWN, is_read)
         self._request_lines: Memo[bytes, RequestLine[L]] = Memo(self.LINES_BYTES, _line_weight)
         self._meanings: Memo[tuple[bytes, ...], Meaning[M]] = Memo(self.MEANINGS)
 
@@ -172,8 +180,11 @@ class HeadParser(Generic[L, M]):
         start = lines.pop(0)
         line = self._request_lines[start] or self._new_line(start)
         if len(lines) > self.limits.field_count:
-            raise count_refusal(data)
-        counting, own = self._field_lines.read(lines)
+            raise _count_refusal(data)
+        try:
+            counting, own = self._field_lines.read(lines)
+        except Malformed:
+            raise BadMessage(400, "malformed field") from None
         meaning = self._meanings[counting] if line.minor else None
         if meaning is None:
             meaning = self._new_meaning(counting, line)
@@ -187,15 +198,15 @@ class HeadParser(Generic[L, M]):
         self._heads.clear()
         self._request_lines.clear()
 
-    def all_fields(self, data: bytes, lines: list[bytes]) -> Fields:
+    def all_fields(self, data: bytes, lines: list[bytes], telling: Telling | None) -> Fields:
         """The fields of the head ``data``, which are ``lines``: one object for the same lines if they come again, as
         that object keeps what rules have worked out."""
         if len(data) > self.MEMO_BYTES:
-            return Fields.received(lines)
+            return Fields.received(lines, telling)
         block = data[data.find(b"\n") + 1 :]
         fields = self._blocks[block]
         if fields is None:
-            fields = Fields.received(lines)
+            fields = Fields.received(lines, telling)
             self._blocks.keep_repeated(block, fields)
         return fields
 
@@ -208,6 +219,9 @@ class HeadParser(Generic[L, M]):
     def _new_meaning(self, counting: tuple[bytes, ...], line: RequestLine[L]) -> Meaning[M]:
         fields = Fields.received([one for one in counting if b":" in one])
         meaning: Meaning[M] = _meaning(RequestHead(line.method, line.target, fields, line.minor))
+        own = {one for one in counting if b":" not in one}
+        if own <= _DECIDE_NOTHING:
+            meaning.telling = Telling(fields, READ - own)
         if line.minor and sum(map(len, counting)) <= self.COUNTING_BYTES:
             self._meanings.keep(counting, meaning)
         return meaning
@@ -277,3 +291,11 @@ def _with_authority(fields: Fields, authority: bytes) -> Fields:
     if b"host" not in fields:
         return fields.plus((b"Host", authority))
     return Fields((name, authority if name.lower() == b"host" else value) for name, value in fields)
+
+
+def _count_refusal(data: bytes) -> BadMessage:
+    """What is wrong with the head ``data``, which has too many fields."""
+    residue = data.translate(None, TEXT)
+    if residue != b"\r\n" * (len(residue) // 2) or b"\r\n " in data or b"\r\n\t" in data:
+        return BadMessage(400, "malformed field")
+    return BadMessage(431, "too many fields")

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.http.body import Body
 from caching_proxy.http.chunked import ChunkedDecoder
-from caching_proxy.http.framing import NONE, BadMessage, Framing, FramingKind, response_framing
+from caching_proxy.http.framing import NONE, BadMessage, Framing, FramingKind
 from caching_proxy.http.hop_by_hop import switched
 from caching_proxy.http.messages import NO_FIELDS, Fields, ResponseHead
 from caching_proxy.interfaces import (
@@ -28,14 +28,14 @@ from caching_proxy.interfaces import (
 )
 from caching_proxy.transport.native import has_read
 from caching_proxy.upstream.exchange import Exchange, Owner, Unanswered
+from caching_proxy.upstream.head_lines import HEADS
 from caching_proxy.upstream.line import Waiting
 from caching_proxy.upstream.request_body import Upload
 from caching_proxy.upstream.response_head import (
     MAX_HEAD_BYTES,
+    delimited,
     end_of_head,
     hopeless,
-    keep_alive,
-    parse_response_head,
     settled,
 )
 from caching_proxy.upstream.tunnel import Tunnel
@@ -163,7 +163,7 @@ class UpstreamConnection(Protocol):
                 self._incomplete_head(data, max(seen - 2, 0))
                 return
             try:
-                head = parse_response_head(data[:end])
+                head = HEADS.read(data[:end])
             except UpstreamProtocolError as error:
                 self._fail(error)
                 return
@@ -192,12 +192,10 @@ class UpstreamConnection(Protocol):
 
     def _final(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
         try:
-            framing, reusable = response_framing(exchange.request.method, head)
-        except BadMessage as error:
-            self._fail(UpstreamProtocolError(error.text))
+            head, framing, reusable, self.keep_alive = delimited(exchange.request.method, head)
+        except UpstreamProtocolError as error:
+            self._fail(error)
             return
-        head = settled(head, framing)
-        self.keep_alive = keep_alive(head)
         if self._upload is not None:
             self._answered_early(head, reusable)
             reusable = False

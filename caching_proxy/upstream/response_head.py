@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import re
 
-from caching_proxy.http.framing import Framing, FramingKind
+from caching_proxy.http.framing import BadMessage, Framing, FramingKind, response_framing
 from caching_proxy.http.messages import Fields, ResponseHead
 from caching_proxy.http.tokens import TOKEN
 from caching_proxy.interfaces import UpstreamProtocolError
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_FIELDS = 256
+_LENGTH = FramingKind.LENGTH  # finding a member costs several times what a name of the module does
 
-_START = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00\r\n]*))?\r\n(?![ \t])")
+START = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00\r\n]*))?\r\n(?![ \t])")
 # A match starts at the beginning of a line and holds one LF: as many matches as LFs means that no line was missed.
 _LINE = re.compile(rb"(?<=\n)(" + TOKEN + rb"):[ \t]*+([^\x00\r\n]*+)\r\n")
 _SPACE_BEFORE_COLON = re.compile(rb"(?<=\n)(" + TOKEN + rb")[ \t]++:")
@@ -36,7 +37,7 @@ def parse_response_head(data: bytes) -> ResponseHead:
         raise UpstreamProtocolError("the response head is too large")
     if data.count(b"\n") != data.count(b"\r\n"):
         data = _BARE_LF.sub(b"\r\n", data)
-    start = _START.match(data)
+    start = START.match(data)
     if start is None or not data.endswith(b"\r\n\r\n"):
         raise UpstreamProtocolError("the response does not start with an HTTP/1 status line")
     return ResponseHead(int(start[2]), (start[3] or b"").strip(b" \t"), _fields(data, start.end()), int(start[1]))
@@ -90,6 +91,20 @@ def hopeless(data: bytes, seen: int = 0) -> bool:
     return data[: len(expected)] != expected[: len(data)] or _BARE.search(data, seen) is not None
 
 
+def delimited(method: bytes, head: ResponseHead) -> tuple[ResponseHead, Framing, bool, int | None]:
+    """``head``, the answer to ``method``, :func:`settled`; how its body ends; whether the connection may serve another
+    request after it, and :func:`keep_alive`. Raises :class:`UpstreamProtocolError`."""
+    ordinary = head.ordinary
+    if ordinary is not None and method != b"HEAD":
+        return head, Framing(_LENGTH, ordinary.length), ordinary.manner.persistent, ordinary.manner.keep_alive
+    try:
+        framing, reusable = response_framing(method, head)
+    except BadMessage as error:
+        raise UpstreamProtocolError(error.text) from None
+    head = settled(head, framing)
+    return head, framing, reusable, keep_alive(head.fields)
+
+
 def settled(head: ResponseHead, framing: Framing) -> ResponseHead:
     """The head with at most one Content-Length, and only one that is true (RFC 9112 §6.3, RFC 9110 §8.6)."""
     lengths = head.fields.index.get(b"content-length")
@@ -115,9 +130,9 @@ def _describes_a_get(head: ResponseHead) -> bool:
     return head.status >= 200 and head.status != 204 and b"transfer-encoding" not in head.fields
 
 
-def keep_alive(head: ResponseHead) -> int | None:
+def keep_alive(fields: Fields) -> int | None:
     """Seconds for which the backend says it keeps an idle connection (``Keep-Alive: timeout=…``), if it does."""
-    for line in head.fields.index.get(b"keep-alive", ()):
+    for line in fields.all(b"keep-alive"):
         for part in line.split(b","):
             name, _, value = part.strip(b" \t").partition(b"=")
             if name.lower() == b"timeout" and value.isdigit() and len(value) < 10:

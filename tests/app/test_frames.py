@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from support.frames import Counts, counts_of
 from support.scripted_redis import ProxyOnRedis, ScriptedRedis
-from support.whole_proxy import Client
+from support.whole_proxy import START, Client, Message
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+
+from caching_proxy.http.dates import format_date
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 ROW = re.compile(
@@ -28,6 +30,15 @@ BROWSER = (
     b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-GB,en;q=0.7\r\n"
     b"Accept-Encoding: gzip, deflate, br\r\nReferer: https://shop.example/\r\nConnection: keep-alive\r\nDNT: 1\r\n"
 )
+
+
+def answer(message: Message) -> bytes:
+    """What a backend sends that is asked for an object."""
+    return (
+        b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        b'Connection: keep-alive\r\nCache-Control: max-age=60\r\nETag: "1"\r\n\r\n%b'
+        % (format_date(START), len(message.target), message.target)
+    )
 
 
 class Asking:
@@ -43,7 +54,12 @@ class Asking:
         return lambda: self._ask(head, expected)
 
     def post(self, target: bytes) -> Callable[[], None]:
-        head = b"POST %b HTTP/1.1\r\n%bContent-Length: 4\r\n\r\nbody" % (target, BROWSER)
+        self.count += 1
+        head = b"POST %b HTTP/1.1\r\n%bX-Request-ID: %d\r\nContent-Length: 4\r\n\r\nbody" % (
+            target,
+            BROWSER,
+            self.count,
+        )
         return lambda: self._ask(head, "N/A")
 
     def _ask(self, data: bytes, expected: str) -> None:
@@ -68,7 +84,7 @@ def measured() -> Iterator[dict[str, Counts]]:
 
 def _measured() -> Iterator[dict[str, Counts]]:
     redis = ScriptedRedis()
-    first, second = ProxyOnRedis(redis), ProxyOnRedis(redis)
+    first, second = ProxyOnRedis(redis, answer), ProxyOnRedis(redis, answer)
     redis.clock = first.clock
     filling = Asking(first.client())
     targets = [b"/items/%d" % number for number in range(3 * NUMBER)]

@@ -129,7 +129,7 @@ ROWS: dict[str, Row] = {
     "upstream.backend._NAME": row(b"a", pumps=(b"a.", b"a_")),
     "upstream.backend._PATH": PLAIN,
     "upstream.backend._UNSEEN": PLAIN,
-    "upstream.response_head._START": row(LINE[:12], LINE[:13], LINE, pumps=(b"\r\n ", LINE)),
+    "upstream.response_head.START": row(LINE[:12], LINE[:13], LINE, pumps=(b"\r\n ", LINE)),
     "upstream.response_head._LINE": row(
         LINE, LINE + b"A:", b"\nA", b"\nA:", pumps=(b"A: b\r\n", b"\nA", b"\nA: ", b"A:\r\n")
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unittest import mock
 
 from support.redis_in_memory import Command, Server
-from support.whole_proxy import WholeProxy
+from support.whole_proxy import Script, WholeProxy, cacheable
 from twisted.internet.task import Clock
 
 
@@ -42,11 +42,11 @@ def _bulk(value: bytes | None) -> bytes:
 class ProxyOnRedis(WholeProxy):
     """A :class:`WholeProxy` whose store is ``redis``, which other proxies may use as well."""
 
-    def __init__(self, redis: ScriptedRedis, **environment: str) -> None:
+    def __init__(self, redis: ScriptedRedis, script: Script = cacheable, **environment: str) -> None:
         def endpoint(reactor: Clock, *_: object) -> ScriptedRedis:
             redis.clock = reactor
             return redis
 
         with mock.patch("caching_proxy.store.build.endpoint_for", endpoint):
-            super().__init__(CACHE_URL="redis://redis.test", **environment)
+            super().__init__(script, CACHE_URL="redis://redis.test", **environment)
         self.pump()

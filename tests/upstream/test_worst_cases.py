@@ -63,7 +63,7 @@ def _field(name: bytes) -> Callable[[bytes], object]:
     def everything(value: bytes) -> None:
         head = parse_response_head(OK + name + b": " + value + b"\r\nContent-Length: 0\r\n\r\n")
         connection_options(head.fields)
-        keep_alive(head)
+        keep_alive(head.fields)
         response_to_client(head)
         response_framing(b"GET", head)
 

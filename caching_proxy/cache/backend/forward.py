@@ -63,6 +63,8 @@ class Route:
 
     def _located(self, response: UpstreamResponse) -> UpstreamResponse:
         head = response.head
+        if head.ordinary is not None:  # it names nothing
+            return response
         fields = self._backend.marked(head.fields)
         if fields is head.fields:
             return response

@@ -8,13 +8,11 @@ come again does not push out the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from caching_proxy.http.framing import BadMessage
 from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import Field
 from caching_proxy.http.tokens import is_token
-from caching_proxy.rules.relevance import OWN, is_read
 
 MAX_BYTES = 1 << 20
 """What all remembered lines may take, their places in the dictionary included."""
@@ -29,8 +27,14 @@ MAX_VALUES = 512
 """Lines of one name that are remembered."""
 
 _PLACE = 150  # bytes that an object and its place in a dictionary take
-_TEXT = bytes(set(range(256)) - set(range(32)) - {127}) + b"\t"
+TEXT = bytes(set(range(256)) - set(range(32)) - {127}) + b"\t"
+"""What a value may consist of (RFC 9110 §5.5): no controls; CR and LF only as CRLF."""
+
 _NOTHING, _SHARED = b"", b":"  # what a name can count as beside itself
+
+
+class Malformed(Exception):
+    """A line that is no field line, or has a byte in it that may not stand there."""
 
 
 class _Name:
@@ -40,7 +44,7 @@ class _Name:
 
     def __init__(self, counts: bytes) -> None:
         self.counts = counts
-        self.left = 0 if counts in OWN else MAX_VALUES
+        self.left = MAX_VALUES if counts in (_NOTHING, _SHARED) else 0
 
 
 def _weight(line: bytes) -> int:
@@ -50,13 +54,18 @@ def _weight(line: bytes) -> int:
 class FieldLines(Memo[bytes, bytes]):
     """Line → what it counts as: itself, or its name where only that is to be told by, or nothing.
 
-    A line that is missing is understood on the way, and refused with :class:`BadMessage` if it is malformed.
+    A line that is missing is understood on the way, and refused with :class:`Malformed`. ``own`` has the lower-case
+    names that lines are told by; ``is_read`` says of all others whether their lines count. ``text`` are the bytes of
+    which a line may consist.
     """
 
-    __slots__ = ("_names", "_own", "_room", "news")
+    __slots__ = ("_is_read", "_names", "_own", "_own_names", "_room", "_text", "news")
 
-    def __init__(self) -> None:
+    def __init__(self, own: frozenset[bytes], is_read: Callable[[bytes], bool], text: bytes = TEXT) -> None:
         super().__init__(MAX_BYTES // 2, _weight)
+        self._own_names = own
+        self._is_read = is_read
+        self._text = text
         self._names: dict[bytes, _Name] = {}
         self._room = MAX_NAME_BYTES
         self._own: list[Field] = []
@@ -74,8 +83,8 @@ class FieldLines(Memo[bytes, bytes]):
     def __missing__(self, line: bytes) -> bytes:
         name, colon, value = line.partition(b":")
         known = self._names.get(name) or self._named(name)
-        if not colon or line.translate(None, _TEXT):  # RFC 9110 §5.5: no controls; CR and LF only as CRLF
-            raise BadMessage(400, "malformed field")
+        if not colon or line.translate(None, self._text):
+            raise Malformed
         counts = known.counts
         if counts is _SHARED:
             counts = line
@@ -94,9 +103,9 @@ class FieldLines(Memo[bytes, bytes]):
 
     def _named(self, name: bytes) -> _Name:
         if not is_token(name):  # also a folded line (RFC 9112 §5.2), white space before the colon (§5.1)
-            raise BadMessage(400, "malformed field")
+            raise Malformed
         lower = name.lower()
-        known = _Name(lower if lower in OWN else _SHARED if is_read(lower) else _NOTHING)
+        known = _Name(lower if lower in self._own_names else _SHARED if self._is_read(lower) else _NOTHING)
         if len(name) <= MAX_LINE:
             if self._room <= 0:
                 self.turn()
@@ -109,11 +118,3 @@ class FieldLines(Memo[bytes, bytes]):
         super().turn()
         self._names.clear()
         self._room = MAX_NAME_BYTES
-
-
-def count_refusal(data: bytes) -> BadMessage:
-    """What is wrong with the head ``data``, which has too many fields."""
-    residue = data.translate(None, _TEXT)
-    if residue != b"\r\n" * (len(residue) // 2) or b"\r\n " in data or b"\r\n\t" in data:
-        return BadMessage(400, "malformed field")
-    return BadMessage(431, "too many fields")

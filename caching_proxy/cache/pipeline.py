@@ -86,9 +86,9 @@ class Pipeline:
         if traits.loop:
             return p.responses.loop()
         identity = p.verifier.identify(client_request.head)
-        if isinstance(identity, Deferred):
-            return identity.addCallback(self._identified, client_request, traits)
-        return self._identified(identity, client_request, traits)
+        if isinstance(identity, Identity):
+            return self._identified(identity, client_request, traits)
+        return identity.addCallback(self._identified, client_request, traits)
 
     def _identified(
         self, identity: Identity, client_request: ClientRequest, traits: RequestTraits

@@ -7,7 +7,7 @@ they arrived (RFC 9110 §5.3); look-ups take the name in lower case.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 import attrs
 
@@ -18,8 +18,13 @@ _BLANK = b" \t"
 Field = tuple[bytes, bytes]
 T = TypeVar("T")
 
+_bare = object.__new__  # without __init__, which works on pairs
+
 _ITSELF = object()
 """Stands for fields from which a rule took nothing away."""
+
+_NOTHING = object()
+"""Stands for what was not worked out yet."""
 
 
 class Fields:
@@ -44,16 +49,16 @@ class Fields:
     @classmethod
     def decoded(cls, block: bytes) -> Fields:
         """The inverse of :meth:`encoded`, for blocks that this class encoded."""
-        fields = cls()
-        fields._pairs = None
+        fields = _bare(cls)
+        fields._pairs = fields._index = fields._derived = fields.lines = fields.telling = None
         fields._block = block
         return fields
 
     @classmethod
     def received(cls, lines: Sequence[bytes], telling: Telling | None = None) -> Fields:
         """The fields in ``lines``, as they stand in a head: each without its CRLF, and found well-formed."""
-        fields = cls()
-        fields._pairs = None
+        fields = _bare(cls)
+        fields._pairs = fields._index = fields._derived = fields._block = None
         fields.lines = lines
         fields.telling = telling
         return fields
@@ -101,8 +106,10 @@ class Fields:
         if known is None:
             known = self._derived = {}
         elif rule in known:
-            found = known[rule]
-            return cast("T", self if found is _ITSELF else found)
+            found: Any = known[rule]
+            if found is _ITSELF:
+                found = self
+            return found  # type: ignore[no-any-return]
         value = rule(self)
         known[rule] = _ITSELF if value is self else value  # a reference to itself would wait for the cycle collector
         return value
@@ -111,7 +118,14 @@ class Fields:
         """:meth:`derived`, for a ``rule`` that looks at no field that :class:`Telling` does not know: worked out once
         for all messages that share it."""
         telling = self.telling
-        return (self if telling is None else telling.fields).derived(rule)
+        if telling is None:
+            return self.derived(rule)
+        shared = telling.fields
+        known = shared._derived
+        found: Any = _NOTHING if known is None else known.get(rule, _NOTHING)
+        if found is _NOTHING or found is _ITSELF:
+            return shared.derived(rule)
+        return found  # type: ignore[no-any-return]
 
     def first(self, name: bytes) -> bytes | None:
         """The value of the first line called ``name`` (lower case), or None."""

@@ -51,7 +51,11 @@ class PassingLines(Memo[bytes, bytes]):
         made = b"%b: %b\r\n" % (name, value.strip(b" \t")) if left > 0 else b""
         if -1 <= left <= 1 or len(line) > LONGEST:
             return made
-        self.keep(line, made)  # this may begin a new generation
+        weight = 2 * len(line) + _PLACES  # as keep() does, for less: much of what comes here never comes again
+        if weight > self._free:
+            self.turn()
+        self._free -= weight
+        self[line] = made
         self._left[name] = left - 1 if left > 0 else left + 1
         return made
 

@@ -132,15 +132,24 @@ def _passing_of(head: RequestHead, trusted_peer: bool) -> tuple[_Passing, int | 
 
 
 def _passing(fields: Fields, trusted_peer: bool, drop: frozenset[bytes] = _DROP) -> _Passing:
+    if fields.lines is not None and drop is _DROP:
+        via = fields.told(_plain_via)
+        if via is not None:
+            lines = [line for line in map(_LINES[trusted_peer].__getitem__, fields.lines) if line]
+            if not trusted_peer:
+                return _Passing(b"".join(lines), len(lines), via, b"", None, None)
+            return _believed(fields, trusted_peer, b"".join(lines), len(lines))
     ending = hop_by_hop(fields)
-    if fields.lines is not None and ending is HOP_BY_HOP and drop is _DROP:
-        lines = [line for line in map(_LINES[trusted_peer].__getitem__, fields.lines) if line]
-        return _believed(fields, trusted_peer, b"".join(lines), len(lines))
     gone = drop if ending is HOP_BY_HOP else ending | drop
     known = gone is _DROP and max(map(len, fields.index), default=0) <= _REMEMBERED
     dropped = _remembered_dropped if known else _dropped
     kept = Fields([pair for pair in fields.pairs if not dropped(pair[0], gone, trusted_peer)])
     return _believed(fields, trusted_peer, kept.encoded(), len(kept))
+
+
+def _plain_via(fields: Fields) -> bytes | None:
+    """Via, to be continued; None where Connection names a field that ends here."""
+    return _continued(fields.joined(b"via")) if hop_by_hop(fields) is HOP_BY_HOP else None
 
 
 def _believed(fields: Fields, trusted_peer: bool, lines: bytes, count: int) -> _Passing:

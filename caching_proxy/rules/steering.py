@@ -238,7 +238,7 @@ LONGEST = 64
 def believed_under(steering: Steering, trusted: bool) -> Callable[[Fields], Fields]:
     """The function that takes from a request's fields what the backend must not see.
 
-    It gives the same object where nothing goes. Keep it, its results are remembered.
+    It gives the same object where nothing goes. Keep it: it is for :meth:`Fields.derived`.
     """
     seen = PassingLines(lambda name: not steering.unseen(name, trusted))
     passing: set[bytes] = set()  # names that are known to pass: most requests hold no others
@@ -261,7 +261,7 @@ def believed_under(steering: Steering, trusted: bool) -> Callable[[Fields], Fiel
             passing.update(name for name in unknown if name not in gone and len(name) <= LONGEST)
         return fields.without(gone) if gone else fields
 
-    return lambda fields: fields.derived(believed)
+    return believed
 
 
 class Door:
@@ -272,5 +272,5 @@ class Door:
 
     def admitted(self, head: RequestHead, trusted: bool) -> RequestHead:
         """``head`` without the fields that its backend must not see; the same object where all may pass."""
-        fields = self._believed[trusted](head.fields)
+        fields = head.fields.derived(self._believed[trusted])
         return head if fields is head.fields else RequestHead(head.method, head.target, fields, head.minor)

@@ -76,7 +76,9 @@ def clear_at_a_glance(
         return False
     if not TAG_FIELDS.isdisjoint(index) and tags_of(response.fields, policy.tags) is None:
         return False
-    return not _longer(response.fields, policy.max_body) and not is_endless(response.fields)
+    ordinary = response.ordinary
+    longer = _longer(response.fields, policy.max_body) if ordinary is None else ordinary.length > policy.max_body
+    return not longer and not is_endless(response.fields)
 
 
 def first_refusal(case: Case, *, any_method: bool = False) -> Refusal | None:

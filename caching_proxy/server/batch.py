@@ -32,11 +32,12 @@ HotAnswer = bytes | LargeAnswer
 class Answers:
     """What one connection has been answered and not yet been sent, and how much it had of this turn."""
 
-    __slots__ = ("_channel", "parts", "_since", "_size", "served")
+    __slots__ = ("_channel", "_since", "_size", "parts", "served")
 
     def __init__(self, channel: SendingHalf) -> None:
         self._channel = channel
         self.parts: list[bytes] = []
+        """Those that :meth:`send` would write."""
         self._size = 0
         self._since = -1.0
         self.served = 0

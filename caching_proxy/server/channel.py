@@ -150,7 +150,8 @@ class HTTPChannel(SendingHalf):
                             continue
                         return self._rest_later(data[at:])
                     look_up = answer
-                answers.send()
+                if answers.parts:
+                    answers.send()
                 self._buffer = data[at:]
                 if look_up is None:
                     self._begin(parsed)
@@ -162,8 +163,7 @@ class HTTPChannel(SendingHalf):
                 if not answers.passed():
                     return self._rest_later(data)
         finally:
-            if answers.parts:
-                answers.send()
+            answers.send()
 
     def _past_empty_lines(self, data: bytes, at: int) -> int:
         while self._skipped < EMPTY_LINES and data.startswith(_EMPTY_LINE, at):  # RFC 9112 §2.2
@@ -219,18 +219,19 @@ class HTTPChannel(SendingHalf):
 
     def _begin(self, parsed: AnyHead, plan: object | None = None) -> None:
         """Build the request, give it the part of its body that is here, and have it processed."""
-        framing, limit = parsed.framing, self.limits.body_bytes
+        meaning, limit = parsed.meaning, self.limits.body_bytes
+        framing = meaning.framing
         if limit is not None and framing.length is not None and framing.length > limit:
             raise BadMessage(413, "request body too large")
         self._state = _BUSY
         self.due = inf
-        self.persists = parsed.keep_alive
+        self.persists = meaning.keep_alive
         inbound, body, length = None, None, framing.length
         if framing is not NONE and length != 0:
             if length is not None and len(self._buffer) >= length:  # all here: nothing to count or to wait for
                 body, self._buffer = Body.of(self._buffer[:length]), self._buffer[length:]
             else:
-                inbound = self._await_body(framing, parsed.expects)
+                inbound = self._await_body(framing, meaning.expects)
                 body = inbound.body
         self.request = request = self.site.requestFactory(self, parsed, body, inbound)
         request.plan = plan
@@ -413,7 +414,8 @@ class HTTPChannel(SendingHalf):
 
         ``framed``: the client can tell where the response ends without a close.
         """
-        request = cast("ProxyRequest", self.request)
+        request = self.request
+        assert request is not None
         if not framed or self.site.connections.draining or request.unanswered_expectation:
             self.persists = False
         if not self.persists:

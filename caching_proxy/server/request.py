@@ -66,7 +66,7 @@ class ProxyRequest(server.Request):
         self._connection = channel
         self._inbound = inbound
         self._body = body
-        self._expects = parsed.expects
+        self._expects = parsed.meaning.expects
         self._adapterCache: dict[object, object] = {}
         self._direct = False
         self._silent = False  # no content goes out: HEAD, 204, 304

@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from heapq import merge
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
@@ -65,14 +65,18 @@ class Spool:
 
     def by_role(self) -> Iterator[bytes]:
         """The members of an object of lists, in pieces."""
-        lines = (line.partition("\t") for line in merge(*map(_lines, self.pages)))
+        streams = []
+        for first, *rest in filter(None, self.pages):
+            streams.append(chain(list(_lines([first])), _lines(rest)))
+            yield b""  # a hundred of them at once would take long
+        lines = (line.partition("\t") for line in merge(*streams))
         first_role = True
         for role, members in groupby(lines, lambda line: line[0]):
             yield b"%b%b:[" % (b"" if first_role else b",", role.encode("ascii"))
-            first_role, first = False, True
+            first_role, opening = False, True
             while texts := [text for _, _, text in islice(members, BLOCK)]:
-                yield _joined(texts, first)
-                first = False
+                yield _joined(texts, opening)
+                opening = False
             yield b"]"
 
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.live_backend import Exchange, LiveBackend, answer
-from support.proxy_process import ProxyProcess, StartProxy, wait_for
+from support.proxy_over_h2 import ProxyOverHTTP2
+from support.proxy_process import ProxyProcess, StartProxy, free_port, wait_for
 from support.redis_server import RedisServer
 from support.trace_collector import Collector, attributes
 
@@ -178,6 +180,25 @@ def test_nobody_listens_there(start_proxy: StartProxy, backend: LiveBackend, col
     assert proxy.stop() == 0
 
 
+def test_a_collector_that_never_answers_keeps_nobody_from_stopping(
+    start_proxy: StartProxy, backend: LiveBackend
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        proxy = start_proxy(
+            BACKEND_URL=backend.url,
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{mute.getsockname()[1]}",
+            OTEL_BSP_SCHEDULE_DELAY="50",
+            SHUTDOWN_GRACE_SECONDS="1",
+        )
+        assert proxy.get("/mute").status == 200
+        asked, _ = mute.accept()
+        with asked:
+            assert proxy.get("/mute").status == 200
+            assert proxy.stop() == 0
+    told = [line["msg"] for line in proxy.log_lines()]
+    assert told[-2:] == ["stopping without waiting any longer for the trace collector", "stopped"]
+
+
 def test_the_last_spans_are_sent_before_the_end(
     start_proxy: StartProxy, backend: LiveBackend, collector: Collector
 ) -> None:
@@ -205,6 +226,21 @@ def test_exemplars_stand_beside_the_buckets(
     assert all(f'# {{trace_id="{TRACE}"}} ' in line for line in beside)
     plain = proxy.request("GET", "/metrics", {"Authorization": "Bearer a-token-of-some-length"}).body
     assert b"trace_id" not in plain
+
+
+def test_hits_over_http_2_are_traced_too(tmp_path: Path, backend: LiveBackend, collector: Collector) -> None:
+    backend.on("/streams", STORED)
+    settings = {"BACKEND_URL": backend.url, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    proxy = ProxyOverHTTP2(tmp_path, {"PORT": str(free_port()), "HOST": "127.0.0.1", **settings})
+    try:
+        proxy.wait_until_serving()
+        assert [proxy.get("/streams", traceparent=PARENT).cache for _ in range(2)] == ["MISS", "HOT_HIT"]
+    finally:
+        assert proxy.stop() == 0
+    whole = [attributes(span) for span in collector.spans if span.kind == SERVER]
+    assert [span["cachingproxy.cache_status"] for span in whole] == ["MISS", "HOT_HIT"]
+    assert {span["url.scheme"] for span in whole} == {"https"}
+    assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
 
 
 def test_two_workers_tell_of_their_requests(

@@ -22,6 +22,7 @@ from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames, field_name
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.http.body import Body
+from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError, UpstreamResponse
 from caching_proxy.rules.endless import is_endless
 from caching_proxy.rules.entry import CacheEntry
@@ -176,9 +177,8 @@ class Fetcher:
         refusal = verdict.refusal
         if refusal is None and response.length is not None and response.length > limit:
             refusal = Refusal.TOO_LARGE
-        if refusal is None and 300 <= head.status < 400:
-            origins = self._origins(cache_request)
-            refusal = Refusal.STATUS if redirects_to_own_key(asked, head, origins, self._in_key) else None
+        if refusal is None and 300 <= head.status < 400 and self._redirects(cache_request, asked, head):
+            refusal = Refusal.STATUS
         if refusal is not None:
             return self._refused(backend_request, response, refusal)
         body: bytes | None = None
@@ -186,17 +186,8 @@ class Fetcher:
             body = response.body.take()
             if len(body) > limit:
                 return self._refused(backend_request, attrs.evolve(response, body=Body.of(body)), Refusal.TOO_LARGE)
-        made = make_entry(
-            cache_request.key,
-            asked,
-            head,
-            body or b"",
-            verdict,
-            policy,
-            now,
-            cache_request.view.scope,
-            self._varying.worth,
-        )
+        key, scope, worth = cache_request.key, cache_request.view.scope, self._varying.worth
+        made = make_entry(key, asked, head, body or b"", verdict, policy, now, scope, worth)
         if made.tags and cache_request.spoilt(made.tags):  # who came since must not be given it
             backend_request.land(FlightResult.ABANDONED)
         if body is None:
@@ -238,6 +229,10 @@ class Fetcher:
             backend_request,
             made if made.part is None else joined(made, backend_request.cache_request.known, self._max_body),
         )
+
+    def _redirects(self, cache_request: CacheRequest, asked: RequestHead, head: ResponseHead) -> bool:
+        """Whether the answer sends a client to where it came from, as far as keys tell: stored, it would for ever."""
+        return redirects_to_own_key(asked, head, self._origins(cache_request), self._in_key)
 
     def _in_key(self, target: bytes) -> bytes:
         return self._terms(target).target(target)

@@ -125,14 +125,21 @@ def _pipeline(parts: Parts, tell: Tell | None) -> Pipeline:
     return Pipeline(parts) if tell is None else TracedPipeline(parts, tell)
 
 
+def _tiers(config: CacheConfig, around: Surroundings) -> tuple[HotTier, BurstTier]:
+    """Those in memory."""
+    hot = HotTier(
+        config.hot_entries, config.hot_bytes, config.hot_seconds, config.max_variants, config.max_variant_bytes
+    )
+    if config.compress:
+        hot.compression = Forms(config.compress, config.compress_least, compress, around.run)
+    return hot, BurstTier(config.burst_entries, config.burst_bytes, config.burst_seconds)
+
+
 def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     """The cache, with nothing in memory and nothing under way."""
     policy, keys, clock, store = config.policy, config.keys, around.clock, around.store
     terms = TermsByTarget(policy, keys)
-    hot = HotTier(
-        config.hot_entries, config.hot_bytes, config.hot_seconds, config.max_variants, config.max_variant_bytes
-    )
-    burst = BurstTier(config.burst_entries, config.burst_bytes, config.burst_seconds)
+    hot, burst = _tiers(config, around)
     varying, key_state = VaryNames(), KeyState(clock, config.flight_seconds)
     uncacheable = key_state.uncacheable
     parts = (hot, burst, key_state, store, clock, around.on_removed, around.journal, around.bus is not None)
@@ -142,8 +149,6 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     hiding = invalidator.invalid_before, invalidator.tagged_before
     reader = StoreReader(store, burst, key_state, clock, *hiding, varying)
     responses = Responses(config.name, config.verbose, config.salt, bool(config.compress))
-    if config.compress:
-        hot.compression = Forms(config.compress, config.compress_least, compress, around.run)
     fills = Fills(clock, policy.max_body, patience=config.fill_seconds)
     route, most = around.route, policy.max_body
     fetching = most, terms, route, writer, uncacheable, responses, fills, clock, reader, varying

@@ -67,7 +67,11 @@ GAMES ?= 100000
 simulate: $(VENV)/.installed $(VENV)/.test
 	@$(BIN)/python tests/simulation/run.py $(if $(SEED),--seed $(SEED),--games $(GAMES))
 
-.PHONY: simulate
+# How many games it takes to find each guard missing that is taken away (tests/simulation/mutants.py).
+simulate-mutants: $(VENV)/.installed $(VENV)/.test
+	@$(BIN)/python tests/simulation/run.py --mutants --games $(if $(filter 100000,$(GAMES)),1000,$(GAMES))
+
+.PHONY: simulate simulate-mutants
 
 # What one client may cost the others: memory, the longest hit of another client, backend connections. Prints the table
 # of docs/security.md. BOUNDS_SLACK is how many times the promised 50 ms a busy machine may take.

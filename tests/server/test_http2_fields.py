@@ -39,6 +39,7 @@ def test_what_the_static_table_has() -> None:
     assert field(b":status", b"418") == b"\x08\x03418"
     assert field(b"age", b"7") == b"\x0f\x06\x017"
     assert field(b"x", b"y") == b"\x00\x01x\x01y"
+    assert field(b"set-cookie", b"y") == b"\x1f\x28\x01y"  # never indexed, by whoever sends it on
 
 
 @pytest.mark.parametrize("sizes", [[0], [4096, 100], [100, 4096], [0, 4096], [65536]])

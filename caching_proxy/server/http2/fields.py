@@ -19,6 +19,10 @@ MAX_LINES = 2048
 MAX_LINE = 256
 """How many lines are remembered, and bytes of the longest."""
 
+SENSITIVE = frozenset((b"set-cookie", b"authorization", b"proxy-authorization"))
+"""Fields that no hop further on may index either (RFC 7541 §7.1.3)."""
+
+_NEVER = 0x10
 _EXACT = {pair: index for index, pair in reversed(list(enumerate(HeaderTable.STATIC_TABLE, 1)))}
 _NAMES = {name: index for index, (name, _) in reversed(list(enumerate(HeaderTable.STATIC_TABLE, 1)))}
 """The static table (RFC 7541 appendix A): the first entry with a name counts."""
@@ -51,7 +55,8 @@ def field(name: bytes, value: bytes) -> bytes:
     if exact is not None:
         return integer(0x80, 7, exact)
     index = _NAMES.get(name)
-    named = integer(0, 4, index) if index is not None else b"\x00" + integer(0, 7, len(name)) + name
+    first = _NEVER if name in SENSITIVE else 0
+    named = integer(first, 4, index) if index is not None else bytes((first,)) + integer(0, 7, len(name)) + name
     return named + integer(0, 7, len(value)) + value
 
 

@@ -7,48 +7,32 @@ Whatever is ambiguous gets an error and ends the connection: nothing that came a
 
 from __future__ import annotations
 
-import enum
 from math import inf
 from typing import cast
 
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
 
 from caching_proxy.http.body import Body
-from caching_proxy.http.framing import NONE, BadMessage, Framing, has_no_body
+from caching_proxy.http.framing import NONE, BadMessage, Framing
+from caching_proxy.server.answering import AnsweringHalf
 from caching_proxy.server.batch import Answers, HotAnswer, LargeAnswer
 from caching_proxy.server.refusal import CLIENT_LEFT, refusal
-from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Inbound
 from caching_proxy.server.request_head import END, AnyHead, check_unfinished
+from caching_proxy.server.request_line import EMPTY_LINE, past_empty_lines
 from caching_proxy.server.seams import LookUp, Site
-from caching_proxy.server.sending import SendingHalf
+from caching_proxy.server.state import State
 from caching_proxy.transport.native import BytesProtocol, has_read
-
-EMPTY_LINES = 2
-"""How many are passed over before a request line: some clients end a body with one that is not counted."""
-
-_EMPTY_LINE = (b"\r\n", b"\n")
 
 WAITING_BYTES = 32 * 1024
 """Bytes sent ahead of a request under way at which reading stops."""
 
 
-class State(enum.Enum):
-    """What arriving bytes are."""
-
-    HEAD = "head"  # a request's head, or nothing yet
-    BUSY = "busy"  # the body of the request under way, or sent ahead
-    CLOSING = "closing"  # thrown away: the last answer is written
-    TUNNEL = "tunnel"  # somebody else's
-    GONE = "gone"
-
-
 _HEAD, _BUSY, _CLOSING, _TUNNEL, _GONE = State  # finding a member costs several times what a name of the module does
 
 
-class HTTPChannel(SendingHalf):
+class HTTPChannel(AnsweringHalf):
     """One connection; what a ``twisted.web`` Request expects of its channel, and the site's ``Connection``."""
 
     factory = None  # keeps http.Request from writing access lines
@@ -56,12 +40,9 @@ class HTTPChannel(SendingHalf):
     """Whether an answer may come later than it is asked for."""
 
     def __init__(self, site: Site) -> None:
-        super().__init__(site.clock, site.limits, site.pinned, site.turn)
-        self.site = site
-        self.request: ProxyRequest | None = None
+        super().__init__(site)
         self.inbound: Inbound | None = None
         self._look_up: LookUp | None = None
-        self.persists = True
         self._state = _HEAD
         self._buffer = b""
         self._skipped = 0  # empty lines passed over before the request line
@@ -131,8 +112,8 @@ class HTTPChannel(SendingHalf):
         site, answers, at = self.site, Answers(self), 0
         try:
             while True:
-                if data.startswith(_EMPTY_LINE, at):
-                    at = self._past_empty_lines(data, at)
+                if data.startswith(EMPTY_LINE, at):
+                    at, self._skipped = past_empty_lines(data, at, self._skipped)
                 end = data.find(END, max(at, seen - 3)) + 4
                 if end < 4:
                     return data[at:], 0 if at else seen
@@ -164,12 +145,6 @@ class HTTPChannel(SendingHalf):
                     return self._rest_later(data)
         finally:
             answers.send()
-
-    def _past_empty_lines(self, data: bytes, at: int) -> int:
-        while self._skipped < EMPTY_LINES and data.startswith(_EMPTY_LINE, at):  # RFC 9112 §2.2
-            at += 1 if data.startswith(b"\n", at) else 2
-            self._skipped += 1
-        return at
 
     def _rest_later(self, rest: bytes) -> tuple[bytes, int] | None:
         """``rest`` waits until the client has read, or until others have had their turn."""
@@ -396,31 +371,6 @@ class HTTPChannel(SendingHalf):
             self._finish(lingers=False)
 
     # -- what a request uses ---------------------------------------------------------------------
-
-    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
-        """The head of an ordinary resource's response; adds ``Date`` and what the connection needs."""
-        request = cast("ProxyRequest", self.request)
-        lines = [b"HTTP/1.1 %b %b\r\n" % (code, reason)]
-        if not headers.hasHeader(b"Date"):
-            lines.append(b"Date: %b\r\n" % self.site.date())
-        lines += [b"%b: %b\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
-        framed = headers.hasHeader(b"Content-Length") or headers.hasHeader(b"Transfer-Encoding")
-        lines.append(self.connection_field(framed or has_no_body(request.method, int(code))))
-        lines.append(b"\r\n")
-        self.write(b"".join(lines))
-
-    def connection_field(self, framed: bool) -> bytes:
-        """Settle whether the connection outlives this response, and the field line that says so (RFC 9112 §9.6).
-
-        ``framed``: the client can tell where the response ends without a close.
-        """
-        request = self.request
-        assert request is not None
-        if not framed or self.site.connections.draining or request.unanswered_expectation:
-            self.persists = False
-        if not self.persists:
-            return b"Connection: close\r\n"
-        return b"" if request.head.minor >= 1 else b"Connection: keep-alive\r\n"
 
     def loseConnection(self) -> None:
         """Close after what has been written."""

@@ -11,6 +11,11 @@ from caching_proxy.http.framing import BadMessage
 from caching_proxy.http.tokens import TOKEN
 from caching_proxy.server.limits import Limits
 
+EMPTY_LINES = 2
+"""How many are passed over before a request line: some clients end a body with one that is not counted."""
+
+EMPTY_LINE = (b"\r\n", b"\n")
+
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([^ \r\n]+) HTTP/([0-9])\.([0-9])")
 _VISIBLE = re.compile(rb"[\x21-\x7e]+")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
@@ -79,3 +84,11 @@ def valid_host(value: bytes) -> bool:
     """Whether ``value`` may stand in Host."""
     match = _HOST.fullmatch(value)
     return match is not None and int(match[1] or b"0") <= 65535
+
+
+def past_empty_lines(data: bytes, at: int, skipped: int) -> tuple[int, int]:
+    """Where the line behind empty ones at ``at`` begins, and how many of them were passed over; ``skipped`` before."""
+    while skipped < EMPTY_LINES and data.startswith(EMPTY_LINE, at):  # RFC 9112 §2.2
+        at += 1 if data.startswith(b"\n", at) else 2
+        skipped += 1
+    return at, skipped

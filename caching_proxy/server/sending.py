@@ -25,7 +25,8 @@ from caching_proxy.server.limits import Limits
 from caching_proxy.server.peer import PeerProtocol
 from caching_proxy.server.pinned import IMPATIENT_SECONDS, Pinned
 from caching_proxy.server.turn import Turn
-from caching_proxy.transport.native import NativeTransport, PullPump, unsent
+from caching_proxy.transport.native import NativeTransport, unsent
+from caching_proxy.transport.pull_pump import PullPump
 from caching_proxy.transport.tls_server import TLSConnection
 
 SLICE = 128 * 1024

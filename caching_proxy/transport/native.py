@@ -29,6 +29,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from caching_proxy.transport.pull_pump import PullPump
 from caching_proxy.transport.read_turns import MUCH, read_turns
 from caching_proxy.transport.small_reads import SmallReads, Trust
 
@@ -77,36 +78,6 @@ def has_read(transport: object, size: int) -> None:
     """``transport`` has read ``size`` bytes at once: if that is much, others may have their turn now."""
     if size >= MUCH and isinstance(transport, NativeTransport):
         transport.read_much(size)
-
-
-class PullPump:
-    """Drives a pull producer: asks it for more whenever the transport has room, once per turn of the loop."""
-
-    def __init__(self, producer: IPullProducer, soon: Callable[[Callable[[], None]], object]) -> None:
-        self._producer = producer
-        self._soon = soon
-        self._scheduled = False
-        self._running = False
-
-    def resumeProducing(self) -> None:
-        self._running = True
-        if not self._scheduled:
-            self._scheduled = True
-            self._soon(self._turn)
-
-    def pauseProducing(self) -> None:
-        self._running = False
-
-    def stopProducing(self) -> None:
-        self._running = False
-        self._producer.stopProducing()
-
-    def _turn(self) -> None:
-        self._scheduled = False
-        if self._running:
-            self._producer.resumeProducing()
-        if self._running:
-            self.resumeProducing()
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)

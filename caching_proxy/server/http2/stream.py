@@ -29,7 +29,8 @@ from caching_proxy.server.pinned import IMPATIENT_SECONDS
 from caching_proxy.server.refusal import CLIENT_LEFT, refusal
 from caching_proxy.server.request_head import AnyHead
 from caching_proxy.server.seams import Site
-from caching_proxy.transport.native import BytesProtocol, PullPump
+from caching_proxy.transport.native import BytesProtocol
+from caching_proxy.transport.pull_pump import PullPump
 
 
 class Stream:

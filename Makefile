@@ -48,8 +48,11 @@ lint: $(VENV)/.installed $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(CHECKED)
 
+# On every core, up to four; the tests of a file stay together, as they share what they start. JOBS=0 runs them in turn.
+JOBS ?= auto
 test: lint
-	$(BIN)/python -m pytest --ignore=tests/bounds --ignore=tests/apps -m "not long" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --ignore=tests/bounds --ignore=tests/apps \
+		-m "not long" $(PYTEST_ARGS)
 
 # The real daemon under load while Redis, the backend or the machine fails, the long cases too. FAULTS_SLACK is how many
 # times a promised time a busy machine may take.

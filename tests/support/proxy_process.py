@@ -23,6 +23,7 @@ from typing import Any
 
 import attrs
 import pytest
+from support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20.0
@@ -50,14 +51,6 @@ class Response:
 
     def json(self) -> object:
         return json.loads(self.body)
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class ProxyProcess:

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from support.ports import free_port
 
 START_SECONDS = 10.0
 
@@ -59,7 +60,7 @@ class RedisServer:
         **options: str,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="redis-"))
-        self.port = _free_port()
+        self.port = free_port()
         self.socket_path = str(self.directory / "s")
         self.requirepass = requirepass
         self.user = user
@@ -244,13 +245,6 @@ def share_certificates(servers: Sequence[RedisServer]) -> None:
     for server in servers[1:]:
         for name in ("ca.pem", "server.pem", "server.key"):
             shutil.copy(servers[0].directory / name, server.directory / name)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _write_certificates(directory: Path) -> None:

@@ -202,6 +202,7 @@ async def test_a_ledger_that_lost_what_a_fence_knows(
     await first.bus.catch_up()
     assert await first.put()
     await second.store.mark(Invalidation(targets=(TARGET,)))
+    await first.bus.catch_up()  # it may not have been told yet
     newest, server = second.seen, owner(shared_cluster, LEDGER)
     number = number_of(newest)
     server.cli("UNLINK", LEDGER)

@@ -97,13 +97,14 @@ async def test_a_write_is_one_command_at_one_node(sides: tuple[Side, Side], shar
     first, _ = sides
     assert await first.put(), "which puts up the fence"
     server = owner(shared_cluster, name_of(KEY))
-    server.cli("CONFIG", "RESETSTAT")
+    # The cluster is shared: the statistics of every master also hold what other tests sent it.
+    shared_cluster.everywhere("CONFIG", "RESETSTAT")
     writes = 20
     for _ in range(writes):
         assert await first.put()
     stats = cast("bytes", server.cli("INFO", "commandstats"))
     assert b"cmdstat_evalsha:calls=%d," % writes in stats
-    assert b"cmdstat_hset:calls=%d," % (writes) in stats or b"cmdstat_hset" in stats
+    assert b"cmdstat_hset:" in stats
     others = [each for each in shared_cluster.masters() if each is not server]
     assert not any(
         b"evalsha" in cast("bytes", each.cli("INFO", "commandstats"))

@@ -99,6 +99,11 @@ class Lease:
                 self.void(moment)
         return self.valid
 
+    def outlived(self, tags: Collection[bytes]) -> bool:
+        """Whether none of ``tags``, which something else of the key carries, was invalidated since the lease was
+        opened; the work itself is not concerned."""
+        return not tags or self._state.tags.voided(tags, self._opened) == NEVER
+
     def spoilt_before(self, tags: Collection[bytes]) -> float:
         """The moment (POSIX seconds) from before which nothing that the store gave and that carries one of ``tags`` is
         true: one was invalidated, or removed from the store, since the lease was opened."""

@@ -157,6 +157,34 @@ def test_a_fill_whose_head_has_not_come_may_carry_the_tag(tag: bytes, stored: bo
     assert proxy.quiet
 
 
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("how", ["fetched", "validated"])
+def test_a_fill_does_not_bring_back_another_variant_that_carries_the_tag(how: str, soft: bool) -> None:
+    """The variants known when the fetch began go into memory with what it brings, but not those."""
+    proxy = Held()
+
+    def fetch(language: str, body: bytes, *lines: str, status: int = 200) -> Exchange:
+        exchange = proxy.start("GET", "/x", f"Accept-Language: {language}", *lines)
+        if proxy.asked:
+            vary = ("Vary: Accept-Language", f"Cache-Tag: {language}", f'ETag: "{language}"')
+            proxy.answer(FRESH, *vary, body=body, status=status)
+        return exchange
+
+    fetch("de", b"old")
+    if how == "validated":
+        fetch("en", b"en")
+    wish = "Cache-Control: no-cache" if how == "validated" else "X-Plain: 1"
+    under_way = proxy.start("GET", "/x", "Accept-Language: en", wish)
+    assert len(proxy.asked) == 1
+    proxy.invalidate_tags(b"de", soft=soft)
+    vary = ("Vary: Accept-Language", "Cache-Tag: en", 'ETag: "en"')
+    proxy.answer(FRESH, *vary, body=b"en" if how == "fetched" else b"", status=200 if how == "fetched" else 304)
+    assert cache_of(under_way)[1] == b"en"
+    assert cache_of(fetch("de", b"new"))[1] == b"new"
+    assert cache_of(fetch("en", b"newer"))[1] == b"en", "which nothing concerned"
+    assert proxy.quiet
+
+
 def test_who_comes_after_the_invalidation_is_not_given_what_was_asked_for_before() -> None:
     proxy = Held()
     before = proxy.start("GET", "/x")

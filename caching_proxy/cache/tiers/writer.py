@@ -92,8 +92,8 @@ class Writer:
     ) -> None:
         """Store variants of one key in every tier if ``lease`` is still valid; closes it when all is done.
 
-        ``known`` are the key's variants as read under the lease; ``gone`` those that ``entries`` replace under
-        another name.
+        ``known`` are the key's variants as read under the lease, of which an invalidation by tags may have taken some
+        since; ``gone`` those that ``entries`` replace under another name.
         """
         now, key = self._now(), lease.key
         for entry in entries:
@@ -105,6 +105,8 @@ class Writer:
         alive = [entry for entry in entries if now < entry.received_at + entry.keep]
         if len(alive) < len(entries):
             gone = [*gone, *(entry for entry in entries if entry not in alive)]
+        if not all(lease.outlived(entry.tags) for entry in known):
+            lease.current = False
         if lease.current or self._hot.holds(key, now):  # else it is not known which variants the record must have
             self._hot.update(key, alive, gone, known, now)
         self._outdate(key)

@@ -7,7 +7,8 @@ else, a miss above all, goes on to the full path, which gets what was found and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import is_
 
 from twisted.logger import Logger
 
@@ -18,6 +19,7 @@ from caching_proxy.cache.tiers.variants import PLAIN_GUESS, VaryNames
 from caching_proxy.http.messages import RequestHead
 from caching_proxy.http.pieces import SHARED_BYTES
 from caching_proxy.http.request_directives import NO_DIRECTIVES
+from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.locations import MARKED
 from caching_proxy.rules.outcome import CacheStatus
 from caching_proxy.rules.reuse import Use, choose
@@ -52,6 +54,10 @@ class StoreHits:
         self.proxy_name = proxy_name
         self.now = now
         self.steered = steered
+
+
+def _same(some: Sequence[CacheEntry], others: Sequence[CacheEntry]) -> bool:
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 class Declined:
@@ -146,9 +152,9 @@ class Visit:
         """The bytes of a hit, which is hot from now on; None where the full path has to decide."""
         hits, key, now = self._hits, self._key, self._hits.now()
         hot = hits.hot
-        if not found.current or hot.get(key, now) is not None:  # there was news while the store was read
-            return None
-        head, entries = self._head, found.entries
+        head, entries, record = self._head, found.entries, hot.get(key, now)
+        if not found.current or (record is not None and not _same(record.entries, entries)):
+            return None  # there was news while the store was read
         named = named_by(entries)
         if named:
             if hits.steered(named):
@@ -159,7 +165,8 @@ class Visit:
         if lookup.use is not _HIT or entry is None or entry.missing is not None or MARKED in entry.head:
             return None
         hot.misses += 1
-        found.kept = hot.put_all(key, entries, now) or found.kept
+        if record is None:  # else whoever waited for the same read has put them there
+            found.kept = hot.put_all(key, entries, now) or found.kept
         made = rendered(self._head, entry, CacheStatus.HIT, now, hits.proxy_name)
         hits.recorder.from_store(self._parsed.line, made.status, self._role, self.received_at, self._request_id)
         body = made.body

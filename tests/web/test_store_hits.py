@@ -49,6 +49,23 @@ def test_no_request_is_built_for_a_hit(served):
     assert len(served.proxy.lookups) == 1
 
 
+def test_who_waits_for_the_same_read_is_answered_from_it(served):
+    """What waited for the store is no hot hit, and takes the short way as the first one did."""
+    served.site.requestFactory = None  # type: ignore[assignment]
+    others = [(served.site.buildProtocol(None), StringTransport()) for _ in range(3)]
+    served.proxy.store.hold("lookup")
+    served.send(request())
+    for channel, transport in others:
+        channel.makeConnection(transport)
+        channel.dataReceived(request().encode())
+    served.proxy.store.release("lookup")
+    assert [statuses(told(served)), *(statuses(transport.value()) for _, transport in others)] == [[b"HIT"]] * 4
+    assert len(served.proxy.lookups) == 1
+    assert served.proxy.hot.entries == 1
+    for channel, _ in others:
+        channel.connectionLost(Failure(ConnectionDone()))
+
+
 def test_what_was_sent_ahead_waits_for_it(served):
     served.proxy.store.hold("lookup")
     assert served.send(request() + request(method="HEAD") + request(target="/y")) == b""
@@ -138,7 +155,7 @@ def test_a_bug_ends_its_own_connection_alone(served, logged_errors):
     served.proxy.store.release()
     assert statuses(told(served)) == [b"HIT"]
     assert served.transport.disconnected
-    assert statuses(transport.value()) == [b"HOT_HIT"]
+    assert statuses(transport.value()) == [b"HIT"]
     assert served.proxy.quiet
     assert ["a bug" in error for error in logged_errors.flush()] == [True]
     other.connectionLost(Failure(ConnectionDone()))

@@ -244,7 +244,12 @@ TABLE: tuple[Variable, ...] = (
         V("CACHE_CERT_FILE", None, p.anything, "PEM file of the certificate, and its chain, shown to Redis"),
         V("CACHE_KEY_FILE", None, p.anything, "PEM file of its private key"),
         V("BREAKER_FAILURE_THRESHOLD", "5", p.whole(1), "consecutive failures that open the circuit breaker"),
-        V("BREAKER_RECOVERY_SECONDS", "5", p.seconds(), "time until an open breaker probes"),
+        V(
+            "BREAKER_RECOVERY_SECONDS",
+            "5",
+            p.seconds(),
+            "time until an open breaker probes, unless a connection succeeds earlier",
+        ),
     ),
     *_group(
         "Backend",

@@ -160,8 +160,10 @@ def _redis(reactor: IReactorTime, topology: RedisTopology, config: StoreConfig) 
     from caching_proxy.store.redis.store import RedisStore  # not above: see _pools
 
     pool, bulk = _pools(reactor, topology, config.reach(reactor)(topology), config)
-    words = _words(topology, config)
-    return _guarded(reactor, RedisStore(pool, bulk, config.max_variants, config.max_variant_bytes, words), config)
+    inner = RedisStore(pool, bulk, config.max_variants, config.max_variant_bytes, _words(topology, config))
+    store = _guarded(reactor, inner, config)
+    pool.on_recovery = store.look_again
+    return store
 
 
 def _pools(

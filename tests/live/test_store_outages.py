@@ -126,9 +126,11 @@ async def test_down_at_start(rig_for: Callable[[str], Rig], own_server: RedisSer
     await rig.works()
 
 
+@pytest.mark.parametrize("recovery", [0.2, 3600.0])
 @pytest_twisted.ensureDeferred
-async def test_killed_and_restarted(rig_for: Callable[[str], Rig], own_server: RedisServer) -> None:
-    rig = rig_for(own_server.start().url)
+async def test_killed_and_restarted(rig_for: Callable[..., Rig], own_server: RedisServer, recovery: float) -> None:
+    """A connection after some trouble is news of the store: nobody waits for the recovery time to pass."""
+    rig = rig_for(own_server.start().url, breaker_recovery=recovery)
     await rig.works()
     running = [rig.store.lookup(KEY) for _ in range(50)]
     own_server.kill()

@@ -100,7 +100,7 @@ def test_back_off_is_bounded_and_ends_when_the_server_is_back(rigs: Callable[...
     rig.pool.start()
     for _ in range(600):
         rig.server.clock.advance(0.1)
-    assert 50 <= rig.server.attempts <= 140
+    assert 100 <= rig.server.attempts <= 270
     rig.server.down = False
     rig.server.clock.advance(1)
     rig.settle()

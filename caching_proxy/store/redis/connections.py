@@ -20,7 +20,7 @@ from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.store.redis.connection import RedisConnection
 
 MIN_BACKOFF = 0.1
-MAX_BACKOFF = 1.0
+MAX_BACKOFF = 0.5
 MIN_RENEWAL = 1.0
 MAX_RENEWAL = 30.0
 """Seconds between two renewals of all connections."""

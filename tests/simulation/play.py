@@ -53,6 +53,11 @@ class Slot:
         self.passed.clear()
         self.own = dict(self.lasting)
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else writes to the store: no other proxy, and no predecessor that has not stopped yet."""
+        return self.game.alone and not self.game.faults.stopping
+
     # -- what it may answer --------------------------------------------------------------------------
 
     def least(self, place: Place) -> int:
@@ -76,7 +81,7 @@ class Slot:
         for place in PLACES:
             if place[0] == target:
                 self.passed.append((place, version))
-                if self.game.alone:
+                if self.alone:
                     self.own[place] = max(self.own[place], version)
 
     def invalidate(self, target: bytes, how: str) -> None:
@@ -85,7 +90,7 @@ class Slot:
         version, process = self.world.model.versions[target], self.process
         self.world.note(f"{process.origin.decode()} is to invalidate {target.decode()} by {how}")
         process.loosen(None)
-        if self.game.alone:
+        if self.alone:
             self._own(places, version)
 
         def done(outcome: object) -> None:
@@ -103,6 +108,7 @@ class Slot:
     def _done(self, outcome: object, process: Process, places: frozenset[Place], version: int) -> None:
         if process is not self.process:
             return
+        process.loosen(None)  # what it read in the meantime is not used, nor what it fetched for one of the tags
         if not isinstance(outcome, Failure):
             self.world.note(f"{process.origin.decode()} has invalidated {version} of {sorted(places)}")
             self._promise(places, version)

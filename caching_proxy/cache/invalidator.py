@@ -271,11 +271,20 @@ class Invalidator:
 
     def _add(self, pending: Pending, on_done: OnDone) -> None:
         pending.waiters.append(on_done)
-        self._waiting.add(pending)
-        self._work_on()
+        if self._may_begin(pending):
+            self._begin(pending)
+        else:
+            self._waiting.add(pending)
+            self._work_on()
+
+    def _may_begin(self, pending: Pending) -> bool:
+        """Whether its turn is now, as nothing waits before it."""
+        if not pending.kind or self._waiting.named or self._starting or self._timer is not None or self._stopped:
+            return False
+        return pending.name not in self._working and len(self._working) < AT_ONCE
 
     def _work_on(self) -> None:
-        if self._starting or self._timer is not None or self._stopped:
+        if self._starting or self._timer is not None or self._stopped or not self._waiting:
             return
         self._starting = True  # a store that answers at once calls back from within
         try:
@@ -303,10 +312,13 @@ class Invalidator:
                 break
         else:
             return False
-        pending = self._working.add(self._waiting.named.take(waiting.name))
+        self._begin(self._waiting.named.take(waiting.name))
+        return True
+
+    def _begin(self, pending: Pending) -> None:
+        self._working.add(pending)
         pending.work = work = self._work.named(pending)
         work.addCallbacks(self._confirmed, self._postponed, callbackArgs=(pending,), errbackArgs=(pending,))
-        return True
 
     def _start_walk(self) -> bool:
         if self._passing or not self._waiting.patterns:
@@ -332,8 +344,9 @@ class Invalidator:
 
     def _confirmed(self, gone: set[bytes], pending: Pending) -> None:
         self._working.take(pending.name)
-        pending.removed = either(pending.removed, gone)
-        if pending.is_for(TAG) and isinstance(pending.subject, bytes):
+        if gone:
+            pending.removed = either(pending.removed, gone)
+        if pending.kind is TAG and isinstance(pending.subject, bytes):
             self._key_state.remove_tags((pending.subject,), pending.at)
         self._forget_what_was_read(pending)
         self._count(pending)

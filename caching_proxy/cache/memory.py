@@ -77,9 +77,9 @@ class Memory:
             self._key_state.outdate_matching(subject)
             for sweeper in self._sweepers:
                 sweeper.begin(subject, nobody)
-        elif over.is_for(TAG):
+        elif over.kind is TAG:
             self.drop_tagged((subject,))
-        elif over.is_for(TARGET):
+        elif over.kind is TARGET:
             self._key_state.outdate_matching(partial(_is_for, subject))
             self._hot.remove_target(subject)
             self._burst.remove_target(subject)

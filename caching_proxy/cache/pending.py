@@ -119,9 +119,9 @@ class Together:
 class Pending:
     """An invalidation that the store has not revalidated; ``at`` is POSIX seconds.
 
-    ``subject`` is the target, the key or the tag, or patterns; ``removed`` the keys that left any tier so far,
-    ``sweeps`` what is still under way in the memory tiers. ``soft``: the store does not delete, it notes that what
-    it has is stale; memory forgets it all the same, and finds it there. ``kept``: the journal has it.
+    ``subject`` is the target, the key or the tag, as ``kind`` says, or patterns; ``removed`` the keys that left any
+    tier so far, ``sweeps`` what is still under way in the memory tiers. ``soft``: the store does not delete, it notes
+    that what it has is stale; memory forgets it all the same, and finds it there. ``kept``: the journal has it.
     """
 
     name: bytes
@@ -134,15 +134,7 @@ class Pending:
     sweeps: list[Swept] = attrs.field(factory=list)
     work: Deferred[set[bytes]] | None = None
     kept: bool = False
-
-    def is_for(self, kind: bytes) -> bool:
-        """Whether it is of that kind, soft or not."""
-        return self.name.startswith(kind, len(SOFT) if self.soft else 0)
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return len(self.name) + PENDING_OVERHEAD
+    kind: bytes = b""
 
     def absorb(self, other: Pending) -> None:
         """This one stands for ``other`` too."""
@@ -178,7 +170,8 @@ class Pending:
 
     def tell(self, outcome: set[bytes] | Failure) -> None:
         """Tell everybody who waits."""
-        for on_done in self.take_waiters():
+        waiters, self.waiters = self.waiters, []
+        for on_done in waiters:
             on_done(outcome)
 
     def take_waiters(self) -> list[OnDone]:
@@ -188,15 +181,16 @@ class Pending:
 
 
 def of_target(target: bytes, at: float, removed: set[bytes], soft: bool = False) -> Pending:
-    return Pending(_named(TARGET + target, soft), target, at, removed, soft=soft)
+    name = SOFT + TARGET + target if soft else TARGET + target
+    return Pending(name, target, at, removed, soft=soft, kind=TARGET)
 
 
 def of_key(key: bytes, at: float, removed: set[bytes], counted: bool, soft: bool = False) -> Pending:
-    return Pending(_named(KEY + key, soft), key, at, removed, counted, soft)
+    return Pending(_named(KEY + key, soft), key, at, removed, counted, soft, kind=KEY)
 
 
 def of_tag(tag: bytes, at: float, soft: bool) -> Pending:
-    return Pending(_named(TAG + tag, soft), tag, at, set(), soft=soft)
+    return Pending(_named(TAG + tag, soft), tag, at, set(), soft=soft, kind=TAG)
 
 
 def of_patterns(patterns: PatternSet, at: float, soft: bool = False) -> Pending:
@@ -231,7 +225,7 @@ def invalidation_of(together: Iterable[Pending]) -> Invalidation:
         if isinstance(pending.subject, PatternSet):
             patterns.update(dict.fromkeys(pending.subject.patterns))
         else:
-            (targets if pending.is_for(TARGET) else tags if pending.is_for(TAG) else keys).append(pending.subject)
+            (targets if pending.kind is TARGET else tags if pending.kind is TAG else keys).append(pending.subject)
     return Invalidation(tuple(targets), tuple(keys), tuple(patterns), tuple(tags), soft)
 
 
@@ -247,13 +241,13 @@ class Queue(dict[bytes, Pending]):
             held.absorb(pending)
             return held
         self[pending.name] = pending
-        self.size += pending.size
+        self.size += len(pending.name) + PENDING_OVERHEAD
         return pending
 
     def take(self, name: bytes) -> Pending:
         """Remove one that is there."""
         pending = self.pop(name)
-        self.size -= pending.size
+        self.size -= len(name) + PENDING_OVERHEAD
         return pending
 
     def take_all(self) -> list[Pending]:
@@ -320,10 +314,10 @@ def _by_directory(named: list[Pending]) -> dict[bytes, list[Pending]]:
     groups: dict[bytes, list[Pending]] = {}
     for pending in named:
         assert isinstance(pending.subject, bytes)
-        if pending.is_for(TAG):  # anywhere
+        if pending.kind is TAG:  # anywhere
             target = b""
         else:
-            target = pending.subject if pending.is_for(TARGET) else target_in(pending.subject)
+            target = pending.subject if pending.kind is TARGET else target_in(pending.subject)
         groups.setdefault(directory(target), []).append(pending)
     while len(groups) > MAX_DIRECTORIES:
         deepest = max(path.count(b"/") for path in groups)

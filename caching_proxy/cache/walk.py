@@ -45,11 +45,11 @@ class StoreWork:
         """Change what is for a target or a key, or carries a tag; the keys concerned."""
         assert isinstance(pending.subject, bytes)
         store, subject, moment = self._store, pending.subject, pending.at
-        if pending.is_for(TARGET):
+        if pending.kind is TARGET:
             if not pending.soft:
                 return store.delete_target(subject)
             return self._in_order([pending], lambda: store.soften_target(subject, moment))
-        if pending.is_for(TAG):
+        if pending.kind is TAG:
             return self._in_order([pending], lambda: Deferred.fromCoroutine(self._change_tagged(subject, pending)))
         if pending.soft:
             return self._in_order([pending], lambda: store.soften([subject], moment))

@@ -76,7 +76,11 @@ class CircuitBreakerStore:
         return self._guard(self.store.delete, keys)
 
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
-        return self._guard(self.store.delete_target, target)
+        if not self.breaker.calm:
+            return self._guard(self.store.delete_target, target)
+        return self.store.delete_target(target).addCallbacks(
+            self._succeeded, self._failed
+        )  # as each change asks for it
 
     def mark(self, invalidation: Invalidation) -> Deferred[None]:
         return self._guard(self.store.mark, invalidation)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
-from caching_proxy.rules.bus_message import EVERYTHING, MAX_MESSAGE_BYTES, Invalidation, decode, encode
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caching_proxy.rules.bus_message import EVERYTHING, KINDS, MAX_MESSAGE_BYTES, Invalidation, decode, encode
 
 
 @pytest.mark.parametrize(
@@ -19,6 +23,14 @@ from caching_proxy.rules.bus_message import EVERYTHING, MAX_MESSAGE_BYTES, Inval
 )
 def test_there_and_back(invalidation: Invalidation) -> None:
     assert decode(encode(b"me", invalidation)) == (b"me", invalidation)
+
+
+@given(st.binary(), st.tuples(*[st.lists(st.binary(), max_size=3).map(tuple)] * 4))
+def test_it_is_json_as_other_versions_write_it(origin: bytes, words: tuple[tuple[bytes, ...], ...]) -> None:
+    told = Invalidation(*words)
+    names = KINDS if told.tags else KINDS[:-1]
+    lists = {name: [word.decode("latin-1") for word in getattr(told, name)] for name in names}
+    assert encode(origin, told) == json.dumps({"origin": origin.decode("latin-1"), **lists}).encode()
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,8 @@ class Lease:
         return self.valid
 
     def outlived(self, tags: Collection[bytes]) -> bool:
-        """Whether none of ``tags``, which something else of the key carries, was invalidated since the lease was
-        opened; the work itself is not concerned."""
+        """Whether none of ``tags``, which something of the key carries, was invalidated since the lease was opened;
+        the work itself need not be concerned."""
         return not tags or self._state.tags.voided(tags, self._opened) == NEVER
 
     def spoilt_before(self, tags: Collection[bytes]) -> float:

@@ -195,8 +195,16 @@ class CacheRequest:
         return lease
 
     def spoilt(self, tags: Collection[bytes]) -> bool:
-        """Whether it turns out that what is fetched carries a tag that was invalidated since the lease was opened."""
-        return bool(tags) and self.lease is not None and self.lease.valid and not self.lease.carry(tags)
+        """Whether it turns out that what is fetched carries a tag that was invalidated since the lease was opened.
+
+        Until now nobody knew, so others may have joined the fetch after that. What else voided the lease meanwhile is
+        known to them, and says nothing of the tags.
+        """
+        lease = self.lease
+        if lease is None or lease.tags.issuperset(tags):
+            return False
+        lease.carry(tags)
+        return not lease.outlived(tags)
 
     def give_lease(self) -> Lease:
         """Hand the lease to whoever closes it."""

@@ -200,6 +200,23 @@ def test_who_comes_after_the_invalidation_is_not_given_what_was_asked_for_before
     assert proxy.quiet
 
 
+def test_nor_if_the_key_was_invalidated_since_for_another_reason() -> None:
+    """The later invalidation says nothing of those who came between the two."""
+    proxy = Held()
+    before = proxy.start("GET", "/x")
+    proxy.invalidate_tags(b"one")
+    between = proxy.start("GET", "/x")
+    proxy.invalidate("cache:GET:*:/x")
+    after = proxy.start("GET", "/x")
+    proxy.answer(FRESH, TAG, body=b"old")
+    assert cache_of(before) == ("MISS", b"old")
+    assert between.answer is None
+    while proxy.asked:
+        proxy.answer(FRESH, TAG, body=b"new")
+    assert [cache_of(between)[1], cache_of(after)[1]] == [b"new", b"new"]
+    assert proxy.quiet
+
+
 def test_a_body_that_streams_is_not_stored_nor_joined(proxy: MemoryProxy) -> None:
     responses = [proxy.open_response(FRESH, TAG), proxy.open_response(FRESH, TAG)]
     waiting = list(responses)

@@ -98,6 +98,7 @@ class Wire:
         """It breaks: each end learns of it in its own time, or by what it sends next."""
         world = self.link.world
         self._down.close(deliver=world.happens(0.5))
+        self.link.unnoticed += 1
         world.clock.callLater(world.delay(), self._client_learns)
         self._gone()
 
@@ -107,6 +108,7 @@ class Wire:
         self._gone()
 
     def _client_learns(self) -> None:
+        self.link.unnoticed -= 1
         client, self.client = self.client, None
         self._down.open = False
         if client is not None and self.clock.alive:
@@ -135,7 +137,10 @@ class Wire:
 
 
 class Link:
-    """The way from one proxy to the server: connections come and go, all are cut or stalled together."""
+    """The way from one proxy to the server: connections come and go, all are cut or stalled together.
+
+    ``unnoticed`` are those that were cut without the proxy's knowledge so far.
+    """
 
     def __init__(self, world: World, server: Server, name: str) -> None:
         self.world = world
@@ -144,6 +149,7 @@ class Link:
         self.wires: list[Wire] = []
         self.held: list[Callable[[], None]] = []
         self.stalled = False
+        self.unnoticed = 0
 
     def of(self, clock: ProcessClock) -> list[Wire]:
         """The connections of one process."""

@@ -266,7 +266,7 @@ class Game:
             return f"{slot.process.origin!r} has {hanging} {left}"
         if slot.process.store.phase is not Phase.CLOSED:
             return f"{slot.process.origin!r} has its breaker open"
-        if not slot.process.store.store.pool.size or not slot.process.bus.subscribed:
+        if slot.link.unnoticed or not slot.process.store.store.pool.size or not slot.process.bus.subscribed:
             return f"{slot.process.origin!r} is not connected"
         newest = max(self.world.model.marks.values(), default=-1)
         if self.world.model.marks.get(slot.process.bus.seen or b"", -1) != newest:

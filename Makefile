@@ -65,10 +65,10 @@ soak: $(VENV)/.installed $(VENV)/.bench $(VENV)/.test
 	$(BIN)/python tests/faults/soak.py $(MINUTES) $(SOAK_ARGS)
 
 # Whole proxies, and the Redis and backend that they talk to, in one process on one clock, in orders chosen by seed.
-# SEED=n tells the story of one game, event by event.
+# SEED=n tells the story of one game, event by event; PROFILE=name chooses a kind of games (tests/simulation/profiles.py).
 GAMES ?= 100000
 simulate: $(VENV)/.installed $(VENV)/.test
-	@$(BIN)/python tests/simulation/run.py $(if $(SEED),--seed $(SEED),--games $(GAMES))
+	@$(BIN)/python tests/simulation/run.py $(if $(SEED),--seed $(SEED),--games $(GAMES)) $(if $(PROFILE),--profile "$(PROFILE)")
 
 # How many games it takes to find each guard missing that is taken away (tests/simulation/mutants.py).
 simulate-mutants: $(VENV)/.installed $(VENV)/.test

@@ -27,6 +27,7 @@ class Request:
         self.number = number
         self.place = place
         self.method = method
+        self.refresh = refresh
         self.over = False
         self.status: bytes | None = None
         world = slot.world
@@ -116,6 +117,8 @@ class Request:
             self._wrong(f"gets version {int(version)} of {self.place}, after {self.least}")
         if self.method != b"GET":
             self.slot.changed_through(self, int(version))
+        elif self.refresh and self.status == b"REFRESH" and self.slot.world.odds.hows == ("silently",):
+            self.slot.refreshed(self, int(version))
 
     def _end(self) -> None:
         self.over = True

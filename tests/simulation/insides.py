@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from simulation.process import Process
 
     from caching_proxy.cache.build import Cache
+    from caching_proxy.cache.pending import Pending
 
 
 def on_purge(cache: Cache, told: Callable[[bytes], object]) -> None:
@@ -23,6 +24,17 @@ def on_purge(cache: Cache, told: Callable[[bytes], object]) -> None:
         purge(key)
 
     cache.writer._forsake = purged
+
+
+def on_forget(cache: Cache, told: Callable[[], object]) -> None:
+    """``told`` hears when what was read during an invalidation is forgotten, as it has ended."""
+    forget = cache.invalidator._forget_what_was_read
+
+    def forgotten(over: Pending) -> None:
+        told()
+        forget(over)
+
+    cache.invalidator._forget_what_was_read = forgotten  # type: ignore[method-assign]
 
 
 def under_way(process: Process) -> dict[str, int]:

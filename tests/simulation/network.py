@@ -43,6 +43,11 @@ class Lane:
             self._free_at = max(self._free_at, world.clock.rightNow + world.delay())
             world.clock.callLater(self._free_at - world.clock.rightNow, self._arrive)
 
+    @property
+    def busy(self) -> float:
+        """For how many seconds something is on its way."""
+        return max(0.0, self._free_at - self._link.world.clock.rightNow)
+
     def close(self, deliver: bool) -> None:
         """Nothing more is sent; what is on its way arrives only if ``deliver``."""
         if not deliver:
@@ -116,11 +121,14 @@ class Wire:
 
     def _gone(self) -> None:
         """The server learns of it later; what was sent before may still be carried out."""
-        world = self.link.world
-        self._up.close(deliver=world.happens(0.5))
+        world, late = self.link.world, 0.0
+        if world.happens(0.5):
+            self._up.close(deliver=False)
+        else:  # the end comes behind what was sent
+            late = self._up.busy
         if self in self.link.wires:
             self.link.wires.remove(self)
-        world.clock.callLater(world.delay() + world.delay(), self._server_learns)
+        world.clock.callLater(late + world.delay() + world.delay(), self._server_learns)
 
     def _server_learns(self) -> None:
         session, self._session = self._session, None

@@ -7,12 +7,13 @@ from typing import Any
 
 from simulation.backend import BACKEND_SECONDS, Backend, Exchange
 from simulation.clocks import ProcessClock
-from simulation.insides import on_purge, remains
+from simulation.insides import on_forget, on_purge, remains
 from simulation.model import PLACES
 from simulation.network import Link
 from simulation.world import World
 from support.memory_proxy import Roles
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
 
 from caching_proxy.cache.backend.forward import Route
 from caching_proxy.cache.build import CacheConfig, Surroundings, build_cache
@@ -77,6 +78,19 @@ class Journal:
         return done
 
 
+class NoBus:
+    """In place of a bus where none is: there is nobody to hear."""
+
+    seen = b""
+    subscribed = True
+
+    def start(self, heard: object, forget: object) -> None:
+        """Nothing to do."""
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
+
+
 class Process:
     """Born with empty memory. ``loose`` says until when the fetches of a target and role need not be one."""
 
@@ -94,6 +108,7 @@ class Process:
         self.journal = disk.open(self.clock)
         self.cache = build_cache(self._config(), self._around())
         on_purge(self.cache, lambda key: self.loosen(None))
+        on_forget(self.cache, lambda: self.loosen(None))
         if disk.lines:
             world.note(f"{origin.decode()} finds {len(disk.lines)} in its journal")
         self.store.start()
@@ -106,11 +121,11 @@ class Process:
             pool_min=least,
             pool_max=most,
             command_timeout=COMMAND_SECONDS,
-            origin=self.origin,
+            origin=self.origin if self.world.odds.ledger else b"",
             endpoints=lambda topology: link.endpoint(self.clock),
         )
         store = build_store(self.clock, URL, config)
-        return store, build_bus(self.clock, URL, store, config)
+        return store, build_bus(self.clock, URL, store, config) or NoBus()
 
     def _config(self) -> CacheConfig:
         odds = self.world.odds
@@ -138,7 +153,7 @@ class Process:
             route=Route(self.backend, b"backend.test", b"http://backend.test", b"", b"caching-proxy"),
             rules=lambda: (),
             clock=self.clock,
-            bus=self.bus,
+            bus=None if isinstance(self.bus, NoBus) else self.bus,
             journal=self.journal,
             claims=claims,
         )
@@ -164,6 +179,7 @@ class Process:
         await self.cache.writer.drain()
         await self.bus.stop()
         await self.store.stop()
+        await deferLater(self.clock, 0)  # connections that were given up hear that they are lost
         self.journal.stop()
         self.alive = False
         return remains(self)

@@ -7,11 +7,12 @@ than all of it together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import attrs
 from simulation.clocks import WorldClock
-from simulation.model import Model
+from simulation.model import PLACES, Model, Place
 
 START = 1_900_000_000.0
 
@@ -24,8 +25,10 @@ class Wrong(AssertionError):
 class Odds:
     """How often what goes wrong, how long things take, and how the proxies are set up, in one game.
 
-    ``slow`` and ``stuck`` are parts of messages that take up to a tenth of a second or up to four; ``faults`` has the
-    kinds that may happen, ``fault`` how many of all events are one.
+    ``slow`` and ``stuck`` are parts of messages that take up to a tenth of a second or up to ``longest`` seconds;
+    ``faults`` has the kinds that may happen, ``fault`` how many of all events are one. ``places`` are sets of targets
+    and roles, of which each request takes one; ``changes`` is how many events are one of ``hows``, ``ledger`` whether
+    the proxies keep one.
     """
 
     proxies: int
@@ -46,6 +49,11 @@ class Odds:
     fleet: bool
     hot_entries: int
     sleep: float
+    longest: float = 4.0
+    places: tuple[tuple[Place, ...], ...] = (PLACES[:1], PLACES[:2], PLACES)
+    changes: float = 0.2
+    hows: tuple[str, ...] = ("target", "pattern", "key", "tag", "put")
+    ledger: bool = True
 
     @property
     def backend_fails(self) -> bool:
@@ -100,11 +108,11 @@ def drawn(random: Random, proxies: int) -> Odds:
 class World:
     """One game's seed, time, odds and model. ``calm``: nothing goes wrong any more."""
 
-    def __init__(self, seed: int, tracing: bool = False, proxies: int | None = None) -> None:
+    def __init__(self, seed: int, odds: Callable[[Random, int], Odds], tracing: bool = False) -> None:
         self.seed = seed
         self.random = Random(seed)
         self.clock = WorldClock(START)
-        self.odds = drawn(self.random, proxies or 1 + seed % 2)
+        self.odds = odds(self.random, seed)
         self.model = Model(self)
         self.tracing = tracing
         self.trace: list[str] = []
@@ -128,7 +136,7 @@ class World:
             return 0.0002 + 0.001 * random()
         kind = random()
         if kind < odds.stuck:
-            return 4.0 * random()
+            return odds.longest * random()
         if kind < odds.stuck + odds.slow:
             return 0.1 * random()
         return 0.002 * random()

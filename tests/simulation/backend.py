@@ -44,6 +44,7 @@ class Exchange:
         self.number = int(head.fields.first(b"x-request-id") or b"0")
         self.role = (head.fields.first(b"authorization") or b"role anonymous").partition(b" ")[2]
         self.began = backend.world.now
+        self.decided: float | None = None  # when its answer began to come, or there was none
         self.over = False
         self.result: Deferred[UpstreamResponse] = Deferred(self._cancelled)
         self._backend = backend
@@ -89,6 +90,7 @@ class Exchange:
         if self.over:
             return
         world = self._backend.world
+        self.decided = world.now
         world.note(f"backend answers {self.number} with {status} {body.decode()}{' cut short' * cut}")
         self._backend.answered(self, status, lines, cut)
         lines.append((b"Content-Length", b"%d" % len(body)))
@@ -122,12 +124,14 @@ class Exchange:
     def _fail(self, error: UpstreamError) -> None:
         if not self.over:
             self.over = True
+            self.decided = self._backend.world.now
             self._backend.world.note(f"backend fails {self.number}: {error}")
             self._backend.loosened(self)
             self.result.errback(Failure(error))
 
     def _cancelled(self, _: Deferred[UpstreamResponse]) -> None:
         self.over = True
+        self.decided = self._backend.world.now
         self._backend.loosened(self)
 
     # -- the source of the body ----------------------------------------------------------------------
@@ -157,7 +161,7 @@ class Backend:
     def __init__(self, world: World, on_fetch: Callable[[Exchange], None], on_loose: Callable[..., None]) -> None:
         self.world = world
         self.alive = True
-        self.under_way: list[Exchange] = []
+        self.exchanges: list[Exchange] = []
         self._on_fetch = on_fetch
         self._on_loose = on_loose
 
@@ -165,9 +169,8 @@ class Backend:
         head = request if isinstance(request, RequestHead) else request.head
         exchange = Exchange(self, head)
         self.world.note(f"backend is asked {head.method.decode()} {head.target.decode()} for {exchange.number}")
-        self.under_way = [each for each in self.under_way if not each.over]
         self._on_fetch(exchange)
-        self.under_way.append(exchange)
+        self.exchanges.append(exchange)
         self.world.clock.callLater(self.world.delay(), self._arrived, exchange)
         return exchange.result
 
@@ -177,7 +180,7 @@ class Backend:
     def die(self) -> None:
         """The process that asks is no more."""
         self.alive = False
-        for exchange in self.under_way:
+        for exchange in self.exchanges:
             exchange.over = True
 
     def _arrived(self, exchange: Exchange) -> None:

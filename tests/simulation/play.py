@@ -17,6 +17,7 @@ from simulation.world import World, Wrong
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from caching_proxy.cache.pipeline import FLIGHTS
 from caching_proxy.interfaces import Postponed
 from caching_proxy.rules.codec import decode
 from caching_proxy.store.breaker import Phase
@@ -97,7 +98,7 @@ class Slot:
         """A client asked for what is new, and got ``version``: once it is written, it is what the cache has, if no
         fetch is under way that began before, and nobody else writes."""
         place = request.place
-        fetches = request.process.backend.under_way
+        fetches = request.process.backend.exchanges
         if self.alone and place[0] != b"/varied" and all(each.over or each.key != place for each in fetches):
             self.world.clock.callLater(WRITTEN_SECONDS, self._own, frozenset([place]), version)
 
@@ -151,14 +152,22 @@ class Slot:
 
     def _fetches(self, process: Process, exchange: Exchange) -> None:
         """Of one key one fetch at most is under way, if the requests that they are for could have shared it."""
-        if not self.game.collapses(exchange):
+        if not self.game.collapses(exchange) or self._out_of_patience(process, exchange):
             return
-        for other in process.backend.under_way:
+        for other in process.backend.exchanges:
             if other.key != exchange.key or other.over or not self.game.collapses(other):
+                continue
+            if self._out_of_patience(process, other):
                 continue
             since = min(self.game.began(other), self.game.began(exchange))
             if process.loose.get(exchange.key, 0.0) < since:
                 self.world.fail(f"{exchange.key} is fetched for #{exchange.number} beside #{other.number}")
+
+    def _out_of_patience(self, process: Process, exchange: Exchange) -> bool:
+        """Whether its request may have waited for so many fetches in vain that it went alone."""
+        began = self.game.began(exchange)
+        ends = [each.decided for each in process.backend.exchanges if each.key == exchange.key]
+        return sum(end is not None and began <= end <= exchange.began for end in ends) >= FLIGHTS
 
 
 class Game:

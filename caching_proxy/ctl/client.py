@@ -28,6 +28,12 @@ class Refused(CtlError):
     """The proxy said no."""
 
 
+class WrongUsage(CtlError):
+    """What was given on the command line cannot be used."""
+
+    status = 2
+
+
 class NotReachable(CtlError):
     """Nobody answers at the address, or it is not this proxy."""
 
@@ -44,12 +50,16 @@ class Client:
     """``url`` is the base of the admin endpoints, without a path; ``token`` the admin token, if there is one."""
 
     def __init__(self, url: str, token: str | None = None, timeout: float = TIMEOUT) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            port = parts.port
+        except ValueError:  # brackets that are no address, a port that is none
+            parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise NotReachable(f"{url!r} is no http:// or https:// address")
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._host, self._port = parts.hostname, parts.port
+        self._host, self._port = parts.hostname, port
         self._token = token
         self._timeout = timeout
 

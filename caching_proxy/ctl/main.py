@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import wraps
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec
 
@@ -24,10 +25,10 @@ from rich.table import Table
 
 from caching_proxy.ctl import tables
 from caching_proxy.ctl.check import check_config
-from caching_proxy.ctl.client import Client, CtlError, NotAllowed, NotReachable, Refused
+from caching_proxy.ctl.client import Client, CtlError, NotAllowed, NotReachable, Refused, WrongUsage
 from caching_proxy.ctl.place import dotenv_here, find_token, find_url
 from caching_proxy.ctl.shown import safe
-from caching_proxy.ctl.warm import is_sitemap_index, targets_of, tokens_in, warm
+from caching_proxy.ctl.warm import MOST_URLS, is_sitemap_index, targets_of, tokens_in, warm
 
 P = ParamSpec("P")
 FILE = click.Path(path_type=Path)
@@ -279,8 +280,10 @@ def warm_command(context: Context, source: str, concurrency: int, roles: Path | 
     client = Client(proxy or context.url, None)
     try:
         targets, tokens = _targets(client, source), tokens_in(roles)
-    except (OSError, UnicodeDecodeError) as problem:
-        raise Refused(f"{source}: {getattr(problem, 'strerror', None) or problem}") from None
+    except OSError as problem:
+        raise WrongUsage(f"{problem.filename or source}: {problem.strerror or problem}") from None
+    except UnicodeDecodeError:
+        raise WrongUsage(f"{source if roles is None else f'{source} or {roles}'}: is no text") from None
     if not targets:
         raise Refused(f"{source}: there is no URL in it")
     with Progress(console=Console(stderr=True), disable=context.as_json) as progress:
@@ -303,7 +306,8 @@ def _targets(client: Client, source: str) -> list[str]:
     if source.startswith(("http://", "https://")):
         text = client.text(source)
         if is_sitemap_index(text):
-            return [target for each in targets_of(text) for target in targets_of(client.text(each))]
+            found = (target for each in targets_of(text) for target in targets_of(client.text(each)))
+            return list(dict.fromkeys(islice(found, MOST_URLS)))
         return targets_of(text)
     return targets_of(sys.stdin.read() if source == "-" else Path(source).read_text())
 

@@ -16,8 +16,9 @@ import attrs
 from caching_proxy.ctl.client import Client, CtlError, Refused
 
 MOST_URLS = 1_000_000
-_LOC = re.compile(r"<loc>([^<]*+)</loc>")
-"""The addresses of a sitemap, and of a sitemap index (sitemaps.org)."""
+_LOC = re.compile(r"<loc>(?:\s*+<!\[CDATA\[([^\]<]*+)\]\]>\s*+|([^<]*+))</loc>")
+"""The addresses of a sitemap, and of a sitemap index (sitemaps.org), plain or as character data."""
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 @attrs.define
@@ -40,9 +41,10 @@ class Warmed:
 
 def targets_of(text: str) -> list[str]:
     """Targets of a file: one URL or path a line (``#`` begins a comment), or a sitemap."""
+    text = text.removeprefix(_BYTE_ORDER_MARK)
     if "<" in text.partition("\n")[0] or "<loc>" in text:
-        found = (url.strip() for url in _LOC.findall(text))
-        urls = [unescape(url) for url in found if url]
+        found = (data.strip() or unescape(plain.strip()) for data, plain in _LOC.findall(text))
+        urls = [url for url in found if url]
     else:
         lines = (line.strip() for line in text.splitlines())
         urls = [line for line in lines if line and not line.startswith("#")]
@@ -51,12 +53,19 @@ def targets_of(text: str) -> list[str]:
 
 def target_of(url: str) -> str:
     """Path and query of ``url``, which may be a path already."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that are no address
+        raise Refused(f"{url!r} is no path and no URL") from None
     path = parts.path or "/"
     target = f"{path}?{parts.query}" if parts.query else path
-    if not target.startswith("/") or not target.isascii() or not target.isprintable() or " " in target:
+    if not target.startswith("/") or not _can_be_sent(target):
         raise Refused(f"{url!r} is no path and no URL")
     return target
+
+
+def _can_be_sent(word: str) -> bool:
+    return word.isascii() and word.isprintable() and " " not in word
 
 
 def is_sitemap_index(text: str) -> bool:
@@ -70,6 +79,9 @@ def tokens_in(file: Path | None) -> list[str | None]:
         return [None]
     tokens = [line.strip() for line in file.read_text().splitlines()]
     found: list[str | None] = [token for token in tokens if token and not token.startswith("#")]
+    for number, token in enumerate(tokens, 1):  # not the token itself: it is a secret
+        if token and not token.startswith("#") and not _can_be_sent(token):
+            raise Refused(f"{file}: line {number} is no bearer token")
     return found or [None]
 
 

@@ -39,7 +39,7 @@ MEMBER_PUMPS = (b";a", b"; a", b'" "', b' "a"', b" ;a", b";a=:a:", b" ?1", b" 1.
 LINE = b"HTTP/1.1 200 OK\r\n"
 
 ROWS: dict[str, Row] = {
-    "ctl.warm._LOC": row(b"<loc>", pumps=(b"<loc>", b"<loc>a</loc>")),
+    "ctl.warm._LOC": row(b"<loc>", pumps=(b"<loc>", b"<loc>a</loc>", b"<loc><![CDATA[", b"<loc> ")),
     "http.cache_control._MEANT": row(b"no", b"s-max", b"max", pumps=(b"no", b"no-", b"s-", b"s-max-", b"_-", b"max ")),
     "http.cache_control._MEMBER": row(*QUOTED, b'a"', pumps=(b'a"b"', b'""', b'"\\"', b'"a\\')),
     "http.cache_control._QUOTED": row(*QUOTED),

@@ -74,6 +74,11 @@ def test_figures_for_people() -> None:
             "<url><loc> https://x </loc></url></urlset>",
             ["/p?a=1&b=2", "/"],
         ),
+        (
+            "<urlset><loc><![CDATA[https://x/p?a=1&b=2]]></loc><loc>\n<![CDATA[ /q ]]>\n</loc></urlset>",
+            ["/p?a=1&b=2", "/q"],
+        ),
+        ("\ufeff/a\r\n/b\r\n", ["/a", "/b"]),
         ("", []),
         ("<?xml version='1.0'?><urlset></urlset>", []),
     ],
@@ -82,7 +87,7 @@ def test_the_urls_of_a_list_or_a_sitemap(text: str, targets: list[str]) -> None:
     assert targets_of(text) == targets
 
 
-@pytest.mark.parametrize("url", ["x y", "http://a/b c", "/ä", "relative", "/a\x00", "mailto:a@b"])
+@pytest.mark.parametrize("url", ["x y", "http://a/b c", "/ä", "relative", "/a\x00", "mailto:a@b", "http://["])
 def test_what_is_no_target_is_named(url: str) -> None:
     with pytest.raises(Refused, match="is no path and no URL"):
         target_of(url)
@@ -97,7 +102,16 @@ def test_identities_to_warm_under(tmp_path: Path) -> None:
     assert tokens_in(file) == [None]
 
 
-@pytest.mark.parametrize("url", ["ftp://a", "http://", "://"])
+@pytest.mark.parametrize("token", ["a b", "gehe\u0131m", "a\x00b"])
+def test_a_token_that_cannot_be_sent_is_named_by_its_line(tmp_path: Path, token: str) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"one\n{token}\n")
+    with pytest.raises(Refused, match="line 2 is no bearer token") as caught:
+        tokens_in(file)
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://a", "http://", "://", "http://[", "http://a:99999", "a:b"])
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(NotReachable, match="is no http"):
         Client(url)

@@ -98,7 +98,10 @@ def test_warm_fills_the_cache(ctl: Ctl, proxy: ProxyProcess, tmp_path: Path) -> 
     assert first["total"] == 20
     again = json.loads(ctl("warm", "-", "--json", given=urls.read_text()).stdout)
     assert again["byCacheStatus"] == {"HOT_HIT": 20}
-    assert ctl("warm", str(tmp_path / "none")).returncode == 1
+    for missing in ((str(tmp_path / "none"),), (str(urls), "--role-token", str(tmp_path / "none")), (str(tmp_path),)):
+        gone = ctl("warm", *missing)
+        assert (gone.returncode, gone.stderr.count("\n")) == (2, 1)
+        assert missing[-1] in gone.stderr
     (tmp_path / "tokens").write_text("x.y.z\nopaque\n")
     under = ctl("warm", str(urls), "--json", "--role-token", str(tmp_path / "tokens"))
     assert json.loads(under.stdout)["total"] == 40

@@ -92,7 +92,7 @@ test-fast: $(VENV)/.installed $(VENV)/.test
 EPOLL_LIVE := $(patsubst %,tests/live/test_%.py,caching client_limits http2_live invalidation large_bodies listeners \
 	proxying redis start_stop store_outages tls_listener wire_rules workers)
 test-epoll: $(VENV)/.installed $(VENV)/.test
-	PROXY_REACTOR=epoll $(BIN)/python -m pytest --reactor=default tests/server tests/upstream tests/transport $(EPOLL_LIVE) $(PYTEST_ARGS)
+	PROXY_REACTOR=epoll $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --reactor=default tests/server tests/upstream tests/transport $(EPOLL_LIVE) $(PYTEST_ARGS)
 
 # Every Python from 3.11 to 3.13 that is here, on the PATH or of pyenv.
 test-all:

@@ -36,6 +36,24 @@ TAG = b"red"
 """What answers for /tagged carry."""
 
 
+SAFE = (b"GET", b"HEAD")
+
+
+def whole(target: bytes, role: bytes, language: bytes, version: int) -> bytes:
+    """The content of a version."""
+    return b" ".join((target, role, language, b"%d" % version))
+
+
+def _part(asked: bytes, body: bytes, lines: list[Field]) -> tuple[int, list[Field], bytes]:
+    """One range of ``body``, as 206, or 416."""
+    first, _, last = asked.removeprefix(b"bytes=").partition(b"-")
+    start = int(first or len(body) - int(last))
+    end = min(int(last) + 1 if first and last else len(body), len(body))
+    if start >= end:
+        return 416, [*lines, (b"Content-Range", b"bytes */%d" % len(body))], b""
+    return 206, [*lines, (b"Content-Range", b"bytes %d-%d/%d" % (start, end - 1, len(body)))], body[start:end]
+
+
 class Exchange:
     """One request that the backend has been sent, by ``proxy``, on behalf of the client's request ``number``."""
 
@@ -59,7 +77,7 @@ class Exchange:
         world, backend = self._backend.world, self._backend
         if self.over:
             return
-        if self.head.method != b"GET":
+        if self.head.method not in SAFE:
             backend.changed(self)
         how = backend.kind()
         if how == "silent":
@@ -83,7 +101,13 @@ class Exchange:
             return 503, lines, b"trouble", False
         if etag in (self.head.fields.joined(b"if-none-match") or b""):
             return 304, lines, b"", False
-        body = b" ".join((self.head.target, self.role, language, b"%d" % version))
+        body = whole(self.head.target, self.role, language, version)
+        if self.head.method == b"HEAD":
+            lines.append((b"Content-Length", b"%d" % len(body)))
+            return 200, lines, b"", False
+        asked = self.head.fields.first(b"range")
+        if asked is not None and (self.head.fields.first(b"if-range") or etag) == etag:
+            return *_part(asked, body, lines), how == "cut"
         return 200, lines, body, how == "cut"
 
     def _answer(self, status: int, lines: list[Field], body: bytes, cut: bool) -> None:
@@ -93,7 +117,8 @@ class Exchange:
         self.decided = world.now
         world.note(f"backend answers {self.number} with {status} {body.decode()}{' cut short' * cut}")
         self._backend.answered(self, status, lines, cut)
-        lines.append((b"Content-Length", b"%d" % len(body)))
+        if self.head.method != b"HEAD":
+            lines.append((b"Content-Length", b"%d" % len(body)))
         head = ResponseHead(status, b"OK", Fields(lines))
         at_once = not cut and world.happens(0.5)
         if at_once or not body:
@@ -184,7 +209,7 @@ class Backend:
             exchange.over = True
 
     def _arrived(self, exchange: Exchange) -> None:
-        if exchange.over and exchange.head.method != b"GET":
+        if exchange.over and exchange.head.method not in SAFE:
             self.changed(exchange)  # it was sent, though nobody waits for the answer
         exchange.arrived()
 
@@ -209,9 +234,9 @@ class Backend:
         self.world.model.changed(exchange.head.target)
 
     def answered(self, exchange: Exchange, status: int, lines: list[Field], cut: bool) -> None:
-        if exchange.head.method != b"GET":
+        if exchange.head.method not in SAFE:
             self._on_loose(None, 0.0)  # an invalidation
-        elif cut or status not in (200, 304):
+        elif cut or status not in (200, 304) or exchange.head.method == b"HEAD":
             self._on_loose(exchange.key, 0.0)
         elif self.lifetime("fresh") not in lines:  # for one alone, or over before it is here: hit-for-miss
             self._on_loose(exchange.key, HIT_FOR_MISS_SECONDS)

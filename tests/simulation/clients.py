@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+from simulation.backend import whole
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
@@ -19,9 +21,17 @@ MOST_SECONDS = 120.0
 
 
 class Request:
-    """A client's request ``number`` to the process in ``slot``; ``method`` other than GET changes the target."""
+    """A client's request ``number`` to the process in ``slot``; PUT changes the target. ``part``: a range."""
 
-    def __init__(self, slot: Slot, number: int, method: bytes, place: tuple[bytes, bytes], refresh: bool) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        number: int,
+        method: bytes,
+        place: tuple[bytes, bytes],
+        refresh: bool,
+        part: tuple[int, int] | None = None,
+    ) -> None:
         self.slot = slot
         self.process = slot.process
         self.number = number
@@ -38,8 +48,10 @@ class Request:
         fields = [(b"Host", b"p"), (b"Authorization", b"role " + role), (b"Accept-Language", self.language)]
         if refresh:
             fields.append((b"Cache-Control", b"no-cache"))
+        if part is not None:
+            fields.append((b"Range", b"bytes=%d-%d" % part))
         head = RequestHead(method, target, Fields(fields))
-        world.note(f"{self} asks {method.decode()} {target.decode()} as {role.decode()}{' anew' * refresh}")
+        world.note(f"{self} asks {method.decode()} {target.decode()} as {role.decode()}{' anew' * refresh}{part or ''}")
         body = Body.of(b"")
         answer = self.process.cache.pipeline.handle(ClientRequest(head, body, b"192.0.2.7", b"%d" % number))
         self._work: Deferred[CacheResponse] | None = None
@@ -101,21 +113,29 @@ class Request:
         status = self._reply.head.status
         self.status = self._reply.head.fields.first(b"x-cache-status")
         self.slot.world.note(f"{self} gets {status} {(self.status or b'').decode()} {body.decode()}")
-        if status != 200:
+        if status not in (200, 206):
             if not self.slot.world.odds.backend_fails:
                 self._wrong(f"is answered with {status}, though the backend is well")
             return
         self._held_against_the_model(body)
 
     def _held_against_the_model(self, body: bytes) -> None:
-        target, role, language, version = body.split(b" ")
-        if (target, role) != self.place:
-            self._wrong(f"for {self.place} gets what is for {(target, role)}")
+        assert self._reply is not None
+        fields, target = self._reply.head.fields, self.place[0]
+        role, language, version = (fields.first(b"etag") or b"").strip(b'"').split(b"-")
+        content = whole(target, role, language, int(version))
+        if self._reply.head.status == 206:
+            first, last, size = map(int, re.findall(rb"\d+", fields.first(b"content-range") or b""))
+            content = content[first : last + 1] if size == len(content) else b""
+        if body != (b"" if self.method == b"HEAD" else content):
+            self._wrong(f"gets {body!r} as version {int(version)} of {self.place}")
+        if role != self.place[1]:
+            self._wrong(f"for {self.place} gets what is for {role!r}")
         if target == b"/varied" and language != self.language:
             self._wrong(f"in {self.language!r} gets what is in {language!r}")
         if int(version) < self.least:
             self._wrong(f"gets version {int(version)} of {self.place}, after {self.least}")
-        if self.method != b"GET":
+        if self.method == b"PUT":
             self.slot.changed_through(self, int(version))
         elif self.refresh and self.status == b"REFRESH" and self.slot.world.odds.hows == ("silently",):
             self.slot.refreshed(self, int(version))

@@ -53,9 +53,10 @@ class Model:
         """The server has a new mark."""
         self.marks[mark] = len(self.marks)
 
-    def promised(self, places: frozenset[Place], version: int) -> None:
-        """An invalidation that was made after ``version`` came about is acknowledged."""
-        for place in places:
+    def promised(self, places: frozenset[Place], version: int, soft: bool = False) -> None:
+        """An invalidation that was made after ``version`` came about is acknowledged; a ``soft`` one leaves what is
+        older in the store, as stale."""
+        for place in () if soft else places:
             self.stored[place] = max(self.stored[place], version)
         self.acknowledged.append(Acknowledged(places, version, len(self.marks) - 1, self._world.now))
 

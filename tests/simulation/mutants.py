@@ -28,6 +28,7 @@ from caching_proxy.store.redis import follower
 from caching_proxy.store.redis.follower import Follower
 from caching_proxy.store.redis.ledger_calls import Marked
 from caching_proxy.store.redis.scripts import Put
+from caching_proxy.store.redis.store import RedisStore
 
 replaced = mock.patch.object
 Patch = Any
@@ -129,6 +130,13 @@ MUTANTS: dict[str, tuple[str, Callable[[], Sequence[Patch]]]] = {
     "what the store has yet to remove is given out": (
         "mixed",
         lambda: [replaced(Invalidator, "_hidden_since", lambda self, key, moment: moment)],
+    ),
+    "what is invalidated softly stays fresh in the store": (
+        "softly",
+        lambda: [
+            replaced(RedisStore, "soften", lambda self, keys, moment: succeed(set())),
+            replaced(RedisStore, "soften_target", lambda self, target, moment: succeed(set())),
+        ],
     ),
     "what is in the journal is forgotten at a restart": (
         "outages",

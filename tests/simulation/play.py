@@ -103,7 +103,8 @@ class Slot:
             self.world.clock.callLater(WRITTEN_SECONDS, self._own, frozenset([place]), version)
 
     def invalidate(self, target: bytes, how: str) -> None:
-        """The operator invalidates what has changed."""
+        """The operator invalidates what has changed; softly, it stays in the store and has to be asked about."""
+        soft, how = how.startswith("soft "), how.removeprefix("soft ")
         places = frozenset(place for place in PLACES if place[0] == target and (how != "key" or place[1] == b"editor"))
         version, process = self.world.model.versions[target], self.process
         self.world.note(f"{process.origin.decode()} is to invalidate {target.decode()} by {how}")
@@ -112,23 +113,23 @@ class Slot:
             self._own(places, version)
 
         def done(outcome: object) -> None:
-            self._done(outcome, process, places, version)
+            self._done(outcome, process, places, version, soft)
 
         invalidator = process.cache.invalidator
         if how == "target":
-            invalidator.invalidate_target(target, done)
+            invalidator.invalidate_target(target, done, soft)
         elif how == "tag":
-            invalidator.invalidate_tags([TAG]).addBoth(done)
+            invalidator.invalidate_tags([TAG], soft).addBoth(done)
         else:
             pattern = b"cache:GET:editor:" + target if how == "key" else b"cache:*:" + target[:-1] + b"?"
-            invalidator.invalidate(pattern).addBoth(done)
+            invalidator.invalidate(pattern, soft=soft).addBoth(done)
 
-    def _done(self, outcome: object, process: Process, places: frozenset[Place], version: int) -> None:
+    def _done(self, outcome: object, process: Process, places: frozenset[Place], version: int, soft: bool) -> None:
         if process is not self.process:
             return
         if not isinstance(outcome, Failure):
             self.world.note(f"{process.origin.decode()} has invalidated {version} of {sorted(places)}")
-            self._promise(places, version)
+            self._promise(places, version, soft)
         elif not outcome.check(Postponed):
             self.world.fail(f"an invalidation failed with {outcome.value!r}")
         elif isinstance(outcome.value, Postponed) and outcome.value.kept and self.game.alone:
@@ -136,9 +137,9 @@ class Slot:
             for place in places:
                 self.lasting[place] = max(self.lasting[place], version)
 
-    def _promise(self, places: frozenset[Place], version: int) -> None:
+    def _promise(self, places: frozenset[Place], version: int, soft: bool = False) -> None:
         self._own(places, version)
-        self.world.model.promised(places, version)
+        self.world.model.promised(places, version, soft)
         for place in places:
             self.lasting[place] = max(self.lasting[place], version)
             if self.world.odds.ledger:
@@ -226,7 +227,11 @@ class Game:
             random.choice(slot.requests).leave()
         else:
             place = random.choice(random.choice(world.odds.places))
-            self.ask(slot, b"GET", place, world.happens(world.odds.refresh))
+            method, part = b"HEAD" if world.happens(world.odds.heads) else b"GET", None
+            if world.happens(world.odds.parts):
+                start = random.randrange(8)
+                part = start, start + random.randrange(16)
+            self.ask(slot, method, place, world.happens(world.odds.refresh), part)
         if world.wrong is not None:
             raise Wrong(world.wrong)
 
@@ -239,13 +244,15 @@ class Game:
         self.world.model.changed(target)
         if how == "silently":
             return
-        slot.invalidate(target, "target" if how == "tag" and target != b"/tagged" else how)
+        slot.invalidate(target, how.replace("tag", "target") if how.endswith("tag") and target != b"/tagged" else how)
 
-    def ask(self, slot: Slot, method: bytes, place: Place, refresh: bool) -> Request:
+    def ask(
+        self, slot: Slot, method: bytes, place: Place, refresh: bool, part: tuple[int, int] | None = None
+    ) -> Request:
         """A client asks the proxy in ``slot``."""
         self.number += 1
-        self.requests[self.number] = (self.world.now, method == b"GET" and not refresh)
-        request = Request(slot, self.number, method, place, refresh)
+        self.requests[self.number] = (self.world.now, method == b"GET" and not refresh and part is None)
+        request = Request(slot, self.number, method, place, refresh, part)
         slot.requests = [each for each in slot.requests if not each.over]
         if not request.over:
             slot.requests.append(request)
@@ -273,7 +280,8 @@ class Game:
         data = self.server.data
         for field in data.hkeys(key) if data.type(key) == b"hash" else ():
             if field[:1] not in (b"#", b"@", b"!"):
-                version = int(decode(data.hget(key, field) or b"", key).body.rpartition(b" ")[2])
+                etag = decode(data.hget(key, field) or b"", key).fields.first(b"etag") or b""
+                version = int(etag.strip(b'"').rpartition(b"-")[2])
                 if version < least:
                     self.world.fail(f"version {version} of {place} is in the store, after {least}")
 

@@ -153,6 +153,29 @@ def _refreshing(random: Random) -> dict[str, Any]:
     }
 
 
+def _softly(random: Random) -> dict[str, Any]:
+    """What is invalidated stays in the store, as stale."""
+    return {
+        **(_crossing(random) if random.random() < 0.5 else _outages(random)),
+        "hows": ("soft target", "soft tag", "soft pattern", "soft key", "target", "tag"),
+        "changes": 0.2,
+    }
+
+
+def _in_parts(random: Random) -> dict[str, Any]:
+    """Clients ask for ranges and heads beside the whole."""
+    return {
+        **(_crossing(random) if random.random() < 0.5 else _outages(random)),
+        "places": (PLACES[:1], PLACES[:4]),
+        "hows": ("target", "tag", "key", "put", "silently"),
+        "changes": 0.2,
+        "heads": random.choice((0.0, 0.2)),
+        "parts": random.choice((0.3, 0.6)),
+        "refresh": random.choice((0.0, 0.1)),
+        "pieces": random.choice((0.0, 0.2)),
+    }
+
+
 PROFILES = {
     "mixed": Profile(),
     "crossing": Profile(_crossing, proxies=2),
@@ -161,5 +184,7 @@ PROFILES = {
     "outages": Profile(_outages, proxies=1),
     "late writes": Profile(_late_writes, proxies=1, ledger=False),
     "lost writes": Profile(_lost_writes, proxies=1, ledger=False),
+    "softly": Profile(_softly),
+    "in parts": Profile(_in_parts),
     "refreshing": Profile(_refreshing, proxies=1),
 }

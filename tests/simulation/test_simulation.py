@@ -38,17 +38,6 @@ def test_a_game_replays_exactly(seed: int, profile: str) -> None:
     assert told(seed, profile) == (why, story)
 
 
-@pytest.mark.parametrize(
-    ("seed", "profile"),
-    [
-        pytest.param(47785, "mixed", id="who joins between an invalidation of the tag and one of the key"),
-    ],
-)
-def test_games_that_were_lost_once(seed: int, profile: str) -> None:
-    """Each found a defect, though later changes of the odds may have made another story of it."""
-    assert told(seed, profile)[0] is None
-
-
 def test_only_what_the_model_says_counts_as_found() -> None:
     """A mutation that raises of itself has found nothing."""
     broken = (

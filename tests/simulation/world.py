@@ -28,7 +28,7 @@ class Odds:
     ``slow`` and ``stuck`` are parts of messages that take up to a tenth of a second or up to ``longest`` seconds;
     ``faults`` has the kinds that may happen, ``fault`` how many of all events are one. ``places`` are sets of targets
     and roles, of which each request takes one; ``changes`` is how many events are one of ``hows``, ``ledger`` whether
-    the proxies keep one.
+    the proxies keep one; ``heads`` and ``parts`` are how many requests are HEAD, or for a range.
     """
 
     proxies: int
@@ -54,6 +54,8 @@ class Odds:
     changes: float = 0.2
     hows: tuple[str, ...] = ("target", "pattern", "key", "tag", "put")
     ledger: bool = True
+    heads: float = 0.0
+    parts: float = 0.0
 
     @property
     def backend_fails(self) -> bool:

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.live_backend import Exchange, LiveBackend
+from support.gated_page import Page, bus
+from support.live_backend import LiveBackend
 from support.proxy_process import ProxyProcess, StartProxy, wait_for
 from support.redis_server import RedisServer
 
@@ -39,28 +40,6 @@ def pair(start_shared: StartProxy, backend: LiveBackend, server: RedisServer) ->
     for proxy in (first, second):
         wait_for(lambda proxy=proxy: bus(proxy) == "up", "a bus that is up")  # type: ignore[misc]
     return first, second
-
-
-def bus(proxy: ProxyProcess) -> object:
-    ready = proxy.get("/ready").json()
-    assert isinstance(ready, dict)
-    return ready["bus"]
-
-
-class Page:
-    """A page of the backend with a version; whoever asks while the gate is shut waits with what it read."""
-
-    def __init__(self, backend: LiveBackend, target: str) -> None:
-        self.target = target
-        self.version = 1
-        self.arrived, self.gate = threading.Event(), threading.Event()
-        backend.on(target, self._answer)
-
-    def _answer(self, exchange: Exchange) -> None:
-        version = self.version
-        self.arrived.set()
-        self.gate.wait(30)
-        exchange.reply(b"<version %d>" % version, fields=[("Cache-Control", "max-age=600")])
 
 
 def broken_by_nothing(server: RedisServer, second: ProxyProcess) -> Callable[[], object]:

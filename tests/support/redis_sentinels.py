@@ -24,7 +24,7 @@ bind 127.0.0.1
 dir {directory}
 logfile {directory}/{port}.log
 sentinel monitor {name} 127.0.0.1 {master} 2
-sentinel down-after-milliseconds {name} 500
+sentinel down-after-milliseconds {name} {down_after}
 sentinel failover-timeout {name} 2000
 sentinel parallel-syncs {name} 1
 """
@@ -53,9 +53,19 @@ def role(server: RedisServer) -> object:
 
 
 class SentinelGroup:
-    """``servers`` are the first master and its replica, which have ``password``; Sentinels have the other."""
+    """``servers`` are the first master and its replica, which have ``password``; Sentinels have the other.
 
-    def __init__(self, password: str | None = None, sentinel_password: str | None = None, tls: bool = False) -> None:
+    ``down_after``: milliseconds of silence after which a master is given up.
+    """
+
+    def __init__(
+        self,
+        password: str | None = None,
+        sentinel_password: str | None = None,
+        tls: bool = False,
+        down_after: int = 500,
+    ) -> None:
+        self._down_after = down_after
         self._binary = needs_sentinel()
         self.password, self.sentinel_password = password, sentinel_password
         options = {"repl_diskless_sync_delay": "0", "repl_ping_replica_period": "1"}
@@ -95,7 +105,13 @@ class SentinelGroup:
         for server in self.servers:
             server.start()
         for port in self.ports:
-            config = CONFIG.format(port=port, directory=self._directory, name=NAME, master=self.servers[0].port)
+            config = CONFIG.format(
+                port=port,
+                directory=self._directory,
+                name=NAME,
+                master=self.servers[0].port,
+                down_after=self._down_after,
+            )
             if self.password is not None:
                 config += f"sentinel auth-pass {NAME} {self.password}\n"
             if self.sentinel_password is not None:

@@ -14,14 +14,15 @@ from twisted.internet.protocol import Factory
 from caching_proxy.app.cache_parts import make_cache
 from caching_proxy.app.clocks import StepWatch
 from caching_proxy.app.follow import Followed
-from caching_proxy.app.front_parts import make_front
+from caching_proxy.app.front_parts import FrontParts, make_front
 from caching_proxy.app.instruments import tells_of_others
 from caching_proxy.app.loop_lag import LoopLag
-from caching_proxy.app.outside import make_outside
+from caching_proxy.app.outside import Outside, make_outside
 from caching_proxy.app.rules_file import RulesFile
 from caching_proxy.app.statistics import Statistics
 from caching_proxy.app.team import Team
 from caching_proxy.auth.verifier import TokenVerifier
+from caching_proxy.cache.build import Cache
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.interfaces import IInvalidationBus, IStore
@@ -84,7 +85,10 @@ def compose(
     """
     outside = make_outside(reactor, settings, log, random, reactor if wall is None else wall, read, team)
     cache = make_cache(outside)
-    front = make_front(outside, cache)
+    return _composed(reactor, settings, outside, cache, make_front(outside, cache))
+
+
+def _composed(reactor: Any, settings: Settings, outside: Outside, cache: Cache, front: FrontParts) -> Proxy:
     return Proxy(
         settings=settings,
         store=outside.store,

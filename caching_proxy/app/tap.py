@@ -65,13 +65,11 @@ def makeService(options: Options) -> IService:
     give_up, notify = partial(_give_up, flags=flags, log=log), Notifier(reactor, os.environ)
     if settings.workers == 1:
         top.addService(ProxyService(reactor, proxy, give_up, notify))
-    else:
-        sources = attrs.evolve(options.sources, files=recording.files)
-        check, relay = partial(_checked, reactor, log), Relay if elsewhere else None
-        end = partial(_end, reactor)
-        top.addService(
-            SupervisorService(reactor, settings, sources, check, relay, log, proxy.metrics, give_up, end, notify)
-        )
+        return cast("IService", top)
+    sources = attrs.evolve(options.sources, files=recording.files)
+    check, relay = partial(_checked, reactor, log), Relay if elsewhere else None
+    how = check, relay, log, proxy.metrics, give_up, partial(_end, reactor), notify
+    top.addService(SupervisorService(reactor, settings, sources, *how))
     return cast("IService", top)
 
 

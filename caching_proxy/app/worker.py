@@ -87,15 +87,9 @@ def _run(control: socket.socket, begin: dict[str, Any], sources: Sources) -> int
     count_monotonically(reactor)
     channel = Channel(lambda frame: service.told(frame), lambda: service.supervisor_gone())
     siblings = Siblings(lambda words, blob: channel.send(Frame(words, blob)))
-    team = Team(
-        siblings,
-        Announcer(siblings, lambda function: reactor.callLater(0, function)),
-        reactor,
-        number=begin["number"],
-        slot=begin["slot"],
-        wanted=settings.workers,
-        own_store=settings.cache_url == "memory:",
-    )
+    announcer = Announcer(siblings, lambda function: reactor.callLater(0, function))
+    own_store, place = settings.cache_url == "memory:", {name: begin[name] for name in ("number", "slot")}
+    team = Team(siblings, announcer, reactor, wanted=settings.workers, own_store=own_store, **place)
     proxy = compose(reactor, settings, log, os.urandom, WallClock(reactor), sources.read, team)
     watch_log(proxy.metrics, log)
     exit_cleanly(reactor)

@@ -65,15 +65,10 @@ class RedisPool:
         self._max_pending = max_pending
         self._depth = depth
         self._on_acquired = on_acquired
+        endpoint = endpoint or endpoint_for(reactor, topology, connect_timeout)
+        idle = {"idle_check_seconds": idle_check_seconds, "idle_seconds": idle_seconds}
         self._supply = ConnectionSupply(
-            reactor,
-            topology,
-            endpoint or endpoint_for(reactor, topology, connect_timeout),
-            minimum=minimum,
-            maximum=maximum,
-            connect_timeout=connect_timeout,
-            idle_check_seconds=idle_check_seconds,
-            idle_seconds=idle_seconds,
+            reactor, topology, endpoint, minimum=minimum, maximum=maximum, connect_timeout=connect_timeout, **idle
         )
         self._supply.on_ready = self._drain
         self._supply.on_hopeless = self._fail_waiting

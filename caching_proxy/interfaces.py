@@ -268,6 +268,33 @@ class UpstreamResponse:
     tunnel: Switched | None = None
 
 
+class Receiver(Protocol):
+    """Who sent a request to the backend without a Deferred: hears once of an answer, or once that there is none."""
+
+    def interim(self, head: ResponseHead) -> None:
+        """A 1xx other than 101 came first."""
+
+    def responded(self, response: UpstreamResponse) -> None:
+        """The final head is here."""
+
+    def failed(self, error: UpstreamError) -> None:
+        """There will be none."""
+
+
+class UnderWay(Protocol):
+    """A request to the backend that has not been answered."""
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more: aborts the exchange and its connection; the receiver hears nothing."""
+
+
+class DirectUpstream(Protocol):
+    """The way to the backend for whole requests that want no Deferred."""
+
+    def send(self, request: OutgoingRequest, content: bytes, receiver: Receiver, peer: bytes) -> UnderWay:
+        """As :meth:`IUpstream.fetch` with a body that is all here; ``receiver`` may hear of a failure at once."""
+
+
 class IUpstream(Interface):
     """The way to the one backend."""
 

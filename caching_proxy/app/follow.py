@@ -10,7 +10,7 @@ from caching_proxy.cache.pipeline import Pipeline
 from caching_proxy.cache.steps import Tell
 from caching_proxy.interfaces import IStore, IUpstream
 from caching_proxy.rules.store_topology import MEMORY_URL
-from caching_proxy.server.seams import Hot
+from caching_proxy.server.seams import Hot, Pass
 from caching_proxy.settings.model import Settings
 from caching_proxy.upstream.backend import Backend
 from caching_proxy.web.hot_path import HotPath
@@ -40,6 +40,10 @@ class Followed:
 
     def hot(self, hot: HotPath, recorder: Recorder) -> Hot:
         return hot
+
+    def passing(self, passing: Pass) -> Pass | None:
+        """The short way past the pipeline, where nobody looks at each step."""
+        return passing
 
     def start(self) -> None:
         """In the process that serves."""
@@ -85,6 +89,9 @@ class _Traced(Followed):
 
     def hot(self, hot: HotPath, recorder: Recorder) -> Hot:
         return self._fronts.TracedHotPath(hot, self._tracing, recorder)
+
+    def passing(self, passing: Pass) -> Pass | None:
+        return None
 
     def start(self) -> None:
         self._tracing.start()

@@ -24,7 +24,7 @@ from caching_proxy.rules.steering import Steering
 from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.server.http2.connection import HTTP2Channel
 from caching_proxy.server.limits import Limits
-from caching_proxy.server.seams import Hot
+from caching_proxy.server.seams import Hot, Pass
 from caching_proxy.server.site import ProxySite
 from caching_proxy.server.tls_front import TLSFront
 from caching_proxy.settings.model import Settings
@@ -38,6 +38,7 @@ from caching_proxy.web.admin.endpoints import admin_children
 from caching_proxy.web.admin.readiness import Readiness
 from caching_proxy.web.admin.services import AdminServices, Insight
 from caching_proxy.web.admin.streams import Streams
+from caching_proxy.web.fast_pass import FastPass
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.hot_path import HotPath
 from caching_proxy.web.peers import TrustedPeers
@@ -75,7 +76,9 @@ def make_front(outside: Outside, cache: Cache) -> FrontParts:
     services = _services(outside, cache, readiness, insight)
     admin = admin_children(services if outside.team is None else outside.team.share(services))
     apart = settings.admin_port is not None
-    site = _site(outside, settings, Root({} if apart else admin, resource), hot_path, recorder.refused_early)
+    root = Root({} if apart else admin, resource)
+    passing = _passing(outside, cache, resource, recorder, root)
+    site = _site(outside, settings, root, hot_path, recorder.refused_early, passing)
     few = attrs.evolve(settings, max_connections=ADMIN_CONNECTIONS)
     certificates = _certificates(outside)
     return FrontParts(
@@ -131,6 +134,14 @@ def _ways_in(outside: Outside, cache: Cache) -> tuple[ProxyResource, Hot, Record
         cache.varying,
     )
     return resource, outside.followed.hot(hot_path, recorder), recorder
+
+
+def _passing(outside: Outside, cache: Cache, resource: ProxyResource, recorder: Recorder, root: Root) -> Pass | None:
+    """The short way of what passes through; none where each step is to be seen."""
+    if isinstance(cache.pipeline, TracedPipeline):
+        return None
+    fast = FastPass(cache.pipeline.parts, outside.upstream, resource, recorder, root.own)
+    return outside.followed.passing(fast)
 
 
 def _readiness(outside: Outside, cache: Cache) -> Readiness:
@@ -222,6 +233,7 @@ def _site(
     root: Root,
     hot: Hot | None = None,
     on_refused: Callable[[int, bytes], None] | None = None,
+    passing: Pass | None = None,
 ) -> ProxySite:
     return ProxySite(
         root,
@@ -229,6 +241,7 @@ def _site(
         wall=outside.wall,
         limits=_limits(settings),
         hot=hot,
+        passing=passing,
         on_refused=on_refused,
         max_connections=settings.max_connections or None,
         max_per_peer=settings.max_connections_per_peer or None,

@@ -20,11 +20,12 @@ from caching_proxy.cache.post_responses import KeptPost, PostKeeper
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.shared_invalidator import SharedInvalidator
-from caching_proxy.http.hop_by_hop import max_forwards, upgrade_wish
+from caching_proxy.http.hop_by_hop import max_forwards, relayed_lines, upgrade_wish
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.methods import SAFE
 from caching_proxy.interfaces import Identity, StoreError, UpstreamError, UpstreamResponse
 from caching_proxy.rules.invalidation_rules import Obsolete, Rule, resolve
+from caching_proxy.rules.locations import MARKED
 from caching_proxy.rules.outcome import Bypass, CacheStatus, Detour
 from caching_proxy.rules.reasons import why_not
 from caching_proxy.rules.references import origin_of, same_origin_target
@@ -58,13 +59,14 @@ class PassThrough:
         observe: Observer | None = None,
     ) -> None:
         self._observe = observe
-        self._route = route
+        self.route = route
         self._invalidator = invalidator
         self._rules = rules
         self._terms = terms
         self._responses = responses
         self._posts = posts
         self._clock = clock
+        self._passed_lines = responses.passed_lines()
         self._shared = invalidator if isinstance(invalidator, SharedInvalidator) else None
 
     def forward(self, client_request: ClientRequest, identity: Identity) -> CacheResponse | Deferred[CacheResponse]:
@@ -74,7 +76,7 @@ class PassThrough:
             return self._responses.final_recipient(client_request)
         response = self._send(client_request)
         return response.addCallbacks(
-            self._forwarded,
+            self.forwarded,
             self._failed,
             callbackArgs=(client_request, identity, self._clock.seconds()),
             errbackArgs=(identity,),
@@ -93,13 +95,14 @@ class PassThrough:
         body = client_request.body
         if body.length == 0:
             if upgrade_wish(client_request.head) is not None:
-                return self._route.upgrade(client_request)
-            return self._route.fetch(client_request, client_request.head, None)
-        return self._route.fetch(client_request, client_request.head, body)
+                return self.route.upgrade(client_request)
+            return self.route.fetch(client_request, client_request.head, None)
+        return self.route.fetch(client_request, client_request.head, body)
 
-    def _forwarded(
+    def forwarded(
         self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity, asked_at: float
     ) -> CacheResponse | Deferred[CacheResponse]:
+        """The answer to a request whose method the cache does not serve, from that of the backend."""
         method = client_request.head.method
         kept: KeptPost | None = None
         if method not in SAFE:
@@ -118,6 +121,30 @@ class PassThrough:
                 for what, begun in self._by_rules(obsolete):
                     begun.addBoth(partial(self._told, what, client_request))
         return self._answer(method, identity, response, kept)
+
+    def changed(
+        self, method: bytes, target: bytes, host: bytes, head: ResponseHead, ask: Callable[[], ClientRequest]
+    ) -> bytes | None:
+        """:meth:`forwarded` of an ordinary answer ``head`` to a request that changes ``target`` and concerns nothing
+        else: the field lines for the client. None, with nothing done, where that has to see to it.
+
+        ``host`` is the request's, ``ask`` makes it where somebody is to hear of it.
+        """
+        status = head.status
+        lines = relayed_lines(head, self._clock.seconds()) if self._shared is None else None
+        if lines is None or MARKED in lines:
+            return None
+        if 200 <= status < 400:
+            rules = self._rules()
+            if rules and status < 300 and resolve(rules, method, target):
+                return None
+            target = self._terms(target).target(target, host)
+            self._invalidator.invalidate_target(target, partial(self._told_of_news, target, ask))
+        return lines + self._passed_lines
+
+    def without_answer(self, error: UpstreamError, identity: Identity) -> CacheResponse:
+        """The answer where the backend gives none."""
+        return self._responses.failed(identity, error)
 
     def _answer_later(
         self,
@@ -207,11 +234,11 @@ class PassThrough:
 
         A backend below a path of its own may name itself with that path, which our targets do not have.
         """
-        origins = {origin_of(scheme, host), self._route.origin}
+        origins = {origin_of(scheme, host), self.route.origin}
         lines = response.fields.all(b"location") + response.fields.all(b"content-location")
         named = {same_origin_target(line, request.target, origins) for line in lines}
         targets = {target for target in named if target is not None}
-        below = self._route.base_path + b"/"
+        below = self.route.base_path + b"/"
         return targets | {b"/" + target.removeprefix(below) for target in targets if target.startswith(below)}
 
     def _postponed(self, failure: Failure) -> bool:
@@ -219,6 +246,11 @@ class PassThrough:
             failure = failure.value.subFailure
         self._waits(failure)
         return False
+
+    def _told_of_news(self, what: bytes, ask: Callable[[], ClientRequest], outcome: set[bytes] | Failure) -> None:
+        """Most of what passes concerns nothing that is stored."""
+        if outcome:
+            self._told(what, ask(), outcome)
 
     def _told(self, what: bytes, client_request: ClientRequest, outcome: set[bytes] | Failure) -> None:
         if not isinstance(outcome, Failure):

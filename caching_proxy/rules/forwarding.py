@@ -9,6 +9,7 @@ Clients repeat themselves: what their field lines become is worked out once for 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 import attrs
@@ -32,6 +33,8 @@ _DROP = HOP_BY_HOP | {
     b"proxy",  # becomes HTTP_PROXY under CGI
 }
 _COUNTED = frozenset((b"OPTIONS", b"TRACE"))
+_FORM = b"Host: %b\r\n%bVia: %b1.%d %b\r\n%bX-Forwarded-Proto: %b\r\nX-Request-ID: %b\r\n"
+_FORWARDED_FOR = b"X-Forwarded-For: %b\r\n"
 _REMEMBERED = 64  # bytes of a name whose fate is worth remembering
 
 
@@ -76,7 +79,7 @@ def request_to_backend(
     elif passing.forwarded_for:
         forwarded = b"X-Forwarded-For: %b\r\n" % passing.forwarded_for[:-2]
         count += 1
-    lines = b"Host: %b\r\n%bVia: %b1.%d %b\r\n%bX-Forwarded-Proto: %b\r\nX-Request-ID: %b\r\n" % (
+    lines = _FORM % (
         host,
         passing.lines,
         passing.via,
@@ -123,6 +126,39 @@ def upgrade_to_backend(
     return OutgoingRequest(sent.method, sent.target, lines, sent.count + 2)
 
 
+class FastForwarding:
+    """:func:`request_to_backend` of a request of HTTP/1.1 from a peer that is not trusted, from its lines alone.
+
+    Connection must name no field that ends here, and Max-Forwards mean nothing. ``unseen`` says of lower-case names
+    whether the backend must not see them (:meth:`Steering.unseen`). ``tests/web/test_fast_pass_alike.py`` compares the
+    two.
+    """
+
+    def __init__(self, unseen: Callable[[bytes], bool], proxy_name: bytes, base_path: bytes) -> None:
+        self._lines = PassingLines(lambda name: not unseen(name) and not _dropped(name, _DROP, False))
+        self._proxy_name = proxy_name
+        self._base_path = base_path
+
+    def request(
+        self,
+        method: bytes,
+        target: bytes,
+        lines: list[bytes],
+        host: bytes,
+        via: bytes,
+        client_ip: bytes,
+        scheme: bytes,
+        request_id: bytes,
+    ) -> OutgoingRequest:
+        """``via`` is the client's as :func:`continued` has it, ``host`` what the backend sees in Host."""
+        passing = [line for line in map(self._lines.__getitem__, lines) if line]
+        forwarded = _FORWARDED_FOR % client_ip if client_ip else b""
+        block = b"".join(passing)
+        sent = _FORM % (host, block, via, 1, self._proxy_name, forwarded, scheme, request_id)
+        count = len(passing) + (5 if forwarded else 4)
+        return OutgoingRequest(method, self._base_path + target, sent, count)
+
+
 def _passing_of(head: RequestHead, trusted_peer: bool) -> tuple[_Passing, int | None]:
     """What passes of the client's fields, and Max-Forwards where it counts (RFC 9110 §7.6.2), which then does not."""
     hops = max_forwards(head.fields) if head.method in _COUNTED else None
@@ -149,15 +185,15 @@ def _passing(fields: Fields, trusted_peer: bool, drop: frozenset[bytes] = _DROP)
 
 def _plain_via(fields: Fields) -> bytes | None:
     """Via, to be continued; None where Connection names a field that ends here."""
-    return _continued(fields.joined(b"via")) if hop_by_hop(fields) is HOP_BY_HOP else None
+    return continued(fields.joined(b"via")) if hop_by_hop(fields) is HOP_BY_HOP else None
 
 
 def _believed(fields: Fields, trusted_peer: bool, lines: bytes, count: int) -> _Passing:
     return _Passing(
         lines=lines,
         count=count,
-        via=_continued(fields.joined(b"via")),
-        forwarded_for=_continued(fields.joined(b"x-forwarded-for") if trusted_peer else None),
+        via=continued(fields.joined(b"via")),
+        forwarded_for=continued(fields.joined(b"x-forwarded-for") if trusted_peer else None),
         scheme=fields.first(b"x-forwarded-proto") if trusted_peer else None,
         request_id=incoming_request_id(fields, trusted_peer),
     )
@@ -193,5 +229,6 @@ _LINES = {trusted_peer: _lines(trusted_peer) for trusted_peer in (False, True)}
 """Lines as the backend gets them where Connection names no field that ends here."""
 
 
-def _continued(existing: bytes | None) -> bytes:
+def continued(existing: bytes | None) -> bytes:
+    """A list field as it is continued: ended by ``, `` unless empty."""
     return existing + b", " if existing else b""

@@ -18,6 +18,7 @@ from caching_proxy.http.framing import NONE, BadMessage, Framing
 from caching_proxy.server.answering import AnsweringHalf
 from caching_proxy.server.batch import Answers, HotAnswer, LargeAnswer
 from caching_proxy.server.refusal import CLIENT_LEFT, refusal
+from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Inbound
 from caching_proxy.server.request_head import END, AnyHead, check_unfinished
 from caching_proxy.server.request_line import EMPTY_LINE, past_empty_lines
@@ -198,6 +199,8 @@ class HTTPChannel(AnsweringHalf):
         framing = meaning.framing
         if limit is not None and framing.length is not None and framing.length > limit:
             raise BadMessage(413, "request body too large")
+        if plan is None and not parsed.plain and self._passes(parsed, framing):
+            return
         self._state = _BUSY
         self.due = inf
         self.persists = meaning.keep_alive
@@ -214,6 +217,26 @@ class HTTPChannel(AnsweringHalf):
             inbound.on_ready = request.process
         else:
             request.process()
+
+    def _passes(self, parsed: AnyHead, framing: Framing) -> bool:
+        """Whether the request is all here and has been passed on from here."""
+        passing, length = self.site.passing, 0 if framing is NONE else framing.length
+        if passing is None or length is None or len(self._buffer) < length:
+            return False
+        look_up = passing(parsed, self, self._buffer[:length])
+        if look_up is None:
+            return False
+        self._buffer = self._buffer[length:]
+        self._await(look_up)
+        return True
+
+    def requested(self, parsed: AnyHead, received_at: float) -> ProxyRequest:
+        """The request of ``parsed``, whose head came ``received_at``, to be answered in place of a look-up."""
+        self._look_up = None
+        request: ProxyRequest = self.site.requestFactory(self, parsed, None)
+        self.request = request
+        request.received_at = received_at
+        return request
 
     def _await_body(self, framing: Framing, expects: bool) -> Inbound:
         inbound = Inbound(self, framing, self.limits)

@@ -48,7 +48,7 @@ class Meaning(Generic[M]):
     ``fields`` are those lines less the ones that are told by their name alone. ``persistent``: HTTP/1.1 without body,
     Expect or Upgrade on a connection that persists. ``expects``: it waits for 100 Continue (RFC 9110 §10.1.1).
     ``telling``: what rules need not look for in each head, None where too much is told by its name alone.
-    ``room`` is for what the hot path makes of them.
+    ``room`` is for what the hot path makes of them, ``manner`` for what becomes of requests that pass through.
     """
 
     fields: Fields
@@ -58,16 +58,17 @@ class Meaning(Generic[M]):
     persistent: bool
     telling: Telling | None = None
     room: M | None = None
+    manner: Any = None
 
 
 class ParsedHead(Generic[L, M]):
     """A head with what follows from it for the connection.
 
-    ``own`` are the lines that count and differ in every request: lower-case name and value. ``plain``: a GET or HEAD
-    of a persistent connection, hence one that may be answered without building a request.
+    ``lines`` are all as they came, ``own`` the lines that count and differ in every request: lower-case name and value.
+    ``plain``: a GET or HEAD of a persistent connection, hence one that may be answered without building a request.
     """
 
-    __slots__ = ("_data", "_head", "_lines", "_news", "_parser", "line", "meaning", "own", "plain")
+    __slots__ = ("_data", "_head", "_news", "_parser", "line", "lines", "meaning", "own", "plain")
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class ParsedHead(Generic[L, M]):
         self.meaning = meaning
         self.own = own
         self.plain = line.plain and meaning.persistent
-        self._lines = lines
+        self.lines = lines
         self._data = data
         self._parser = parser
         self._news = news
@@ -108,9 +109,9 @@ class ParsedHead(Generic[L, M]):
         if head is None:
             line = self.line
             if self._news:
-                fields = Fields.received(self._lines, self.meaning.telling)
+                fields = Fields.received(self.lines, self.meaning.telling)
             else:
-                fields = self._parser.all_fields(self._data, self._lines, self.meaning.telling)
+                fields = self._parser.all_fields(self._data, self.lines, self.meaning.telling)
             if line.authority is not None:
                 fields = _with_authority(fields, line.authority)
             if line.minor < 1 and b"expect" in fields:

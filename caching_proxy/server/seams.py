@@ -40,6 +40,11 @@ Hot = Callable[[AnyHead, Any], HotAnswer | LookUp | None]
 It is given the channel; one that does not wait gets no :class:`LookUp`."""
 
 
+Pass = Callable[[AnyHead, Any, bytes], LookUp | None]
+"""Passes on a head with all of its content, for which the cache has no answer, or None to decline. It is given the
+channel, which waits."""
+
+
 class Site(Protocol):
     """What makes connections, as those see it."""
 
@@ -47,6 +52,7 @@ class Site(Protocol):
     clock: IReactorTime
     limits: Limits
     hot: Hot | None
+    passing: Pass | None
     on_refused: Callable[[int, bytes], None] | None
     heads: HeadParser[Any, Any]
     connections: ConnectionSet

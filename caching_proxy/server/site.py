@@ -18,7 +18,7 @@ from caching_proxy.server.pinned import Pinned
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Budget
 from caching_proxy.server.request_head import HeadParser
-from caching_proxy.server.seams import Hot
+from caching_proxy.server.seams import Hot, Pass
 from caching_proxy.server.turn import Turn
 
 UPLOADS = 32
@@ -29,7 +29,8 @@ class ProxySite(Factory):
     """Serves ``resource`` over HTTP/1.x.
 
     ``clock`` times what waits, ``wall`` gives the POSIX seconds of ``Date``. ``hot`` is asked before a request is
-    built; it may be set later. ``on_refused`` hears status and peer of every error that the channel answered by itself.
+    built, and ``passing`` of what that is not for; either may be set later. ``on_refused`` hears status and peer of
+    every error that the channel answered by itself.
     """
 
     noisy = False
@@ -44,6 +45,7 @@ class ProxySite(Factory):
         wall: IReactorTime | None = None,
         limits: Limits = DEFAULT_LIMITS,
         hot: Hot | None = None,
+        passing: Pass | None = None,
         max_connections: int | None = None,
         max_per_peer: int | None = None,
         on_refused: Callable[[int, bytes], None] | None = None,
@@ -53,6 +55,7 @@ class ProxySite(Factory):
         self._wall = wall if wall is not None else clock
         self.limits = limits
         self.hot = hot
+        self.passing = passing
         self.on_refused = on_refused
         self.heads: HeadParser[Any, Any] = HeadParser(limits)
         self.connections = ConnectionSet(clock, max_connections, max_per_peer)

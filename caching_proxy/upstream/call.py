@@ -13,6 +13,7 @@ from caching_proxy.http.messages import ResponseHead
 from caching_proxy.http.methods import RETRIED
 from caching_proxy.http.outgoing_request import OutgoingRequest
 from caching_proxy.interfaces import (
+    Receiver,
     UpstreamError,
     UpstreamProtocolError,
     UpstreamResponse,
@@ -69,7 +70,12 @@ class Pool(Protocol):
 
 
 class Call:
-    """An ``Exchange`` to its connection. ``peer`` is the client that it is for; ``streams`` is about its body."""
+    """An ``Exchange`` to its connection. ``peer`` is the client that it is for; ``streams`` is about its body.
+
+    ``receiver`` hears what becomes of it; without one ``result``, which whoever makes the call sets, fires.
+    """
+
+    result: Deferred[UpstreamResponse]
 
     connection: UpstreamConnection | None = None
     connecting: Deferred[UpstreamConnection] | None = None
@@ -85,8 +91,10 @@ class Call:
         on_interim: OnInterim | None,
         asked_at: float,
         peer: bytes = b"",
+        receiver: Receiver | None = None,
     ) -> None:
         self._pool = pool
+        self._receiver = receiver
         self.peer = peer
         self.streams = body is not None
         self.request = request
@@ -94,7 +102,6 @@ class Call:
         self.body = body
         self.on_interim = on_interim
         self._asked_at = asked_at
-        self.result: Deferred[UpstreamResponse] = Deferred(self._cancelled)
 
     def send(self, connection: UpstreamConnection, now: float) -> None:
         self.connection = connection
@@ -104,14 +111,20 @@ class Call:
     def responded(self, response: UpstreamResponse, now: float) -> None:
         self.over = True
         self._pool.observer.answered(response.head.status, now - self._asked_at)
-        self.result.callback(response)
+        if self._receiver is None:
+            self.result.callback(response)
+        else:
+            self._receiver.responded(response)
 
     def failed(self, error: UpstreamError) -> None:
         if not self.over:
             self.over = True
             self._pool.observer.failed(_kind(error))
             self._pool.observer.unanswered(error)
-            self.result.errback(Failure(error))
+            if self._receiver is None:
+                self.result.errback(Failure(error))
+            else:
+                self._receiver.failed(error)
 
     @property
     def repeatable(self) -> bool:
@@ -131,7 +144,8 @@ class Call:
         if self.body is not None and self.connection is None:
             self.body.cancel()
 
-    def _cancelled(self, _: Deferred[UpstreamResponse]) -> None:
+    def cancel(self, _: object = None) -> None:
+        """Nobody wants the answer any more."""
         self.over = True
         self.drop_body()
         if self.connection is not None:

@@ -20,6 +20,7 @@ from caching_proxy.http.messages import RequestHead
 from caching_proxy.http.outgoing_request import OutgoingRequest
 from caching_proxy.interfaces import (
     IUpstream,
+    Receiver,
     UpstreamError,
     UpstreamResponse,
     UpstreamTimeout,
@@ -32,7 +33,7 @@ from caching_proxy.upstream.connect import Connect, Connector
 from caching_proxy.upstream.connection import UpstreamConnection
 from caching_proxy.upstream.exchange import Unanswered
 from caching_proxy.upstream.line import Line
-from caching_proxy.upstream.request_body import request_bytes
+from caching_proxy.upstream.request_body import request_bytes, whole
 
 __all__ = ["Backend", "Upstream", "UpstreamObserver"]
 
@@ -118,8 +119,25 @@ class Upstream:
             return fail(error)
         now = self._now()
         call = Call(self, request, data, rest, on_interim, now, peer)
+        result: Deferred[UpstreamResponse] = Deferred(call.cancel)
+        call.result = result
         self._begin(call, now)
-        return call.result
+        return result
+
+    def send(self, request: OutgoingRequest, content: bytes, receiver: Receiver, peer: bytes) -> Call:
+        """:meth:`fetch` of a request that is all here, for who wants no Deferred (``DirectUpstream``)."""
+        now = self._now()
+        try:
+            if self._stopping is not None:
+                raise UpstreamUnreachable("the client of the backend has been stopped")
+            data = whole(request, content)
+        except UpstreamError as error:
+            self.observer.unanswered(error)
+            receiver.failed(error)
+            return Call(self, request, b"", None, None, now, peer, receiver)
+        call = Call(self, request, data, None, receiver.interim, now, peer, receiver)
+        self._begin(call, now)
+        return call
 
     def stop(self) -> Deferred[None]:
         done: Deferred[None] = Deferred()

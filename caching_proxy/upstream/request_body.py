@@ -37,6 +37,11 @@ def request_bytes(request: OutgoingRequest, body: Body | None) -> tuple[bytes, B
     return _head(request, len(content)) + content, None
 
 
+def whole(request: OutgoingRequest, content: bytes) -> bytes:
+    """The request with all its ``content``; raises as :func:`request_bytes`."""
+    return _head(request, len(content)) + content
+
+
 def _head(request: OutgoingRequest, length: int | None) -> bytes:
     breaks = request.count + 3
     if length is None:

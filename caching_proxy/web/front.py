@@ -28,11 +28,11 @@ class Front:
     def __init__(
         self, peers: TrustedPeers, hosts: HostPolicy, steering: Steering, new_request_id: Callable[[], bytes]
     ) -> None:
-        self._peers = peers
-        self._hosts = hosts
-        self._steering = steering
+        self.peers = peers
+        self.hosts = hosts
+        self.steering = steering
         self._door = Door(steering)
-        self._new_request_id = new_request_id
+        self.new_request_id = new_request_id
 
     def admitted(
         self,
@@ -47,23 +47,29 @@ class Front:
         port = b""
         if climbs(head.target):
             return Refused.CLIMBS
-        if self._hosts.particular:
-            if not self._hosts.allows(head.fields):
+        if self.hosts.particular:
+            if not self.hosts.allows(head.fields):
                 return Refused.HOST
-            port = self._hosts.port(head.fields, scheme)
-            head = self._hosts.settled(head)
-        trusted = self._peers.trusts(client_ip)
+            port = self.hosts.port(head.fields, scheme)
+            head = self.hosts.settled(head)
+        trusted = self.peers.trusts(client_ip)
         head = self._door.admitted(head, trusted)
         return ClientRequest(
             head,
             body,
             client_ip,
-            (trusted and incoming_request_id(head.fields, True)) or self._new_request_id(),
+            (trusted and incoming_request_id(head.fields, True)) or self.new_request_id(),
             scheme,
             trusted,
             on_interim,
-            self._peers.client_behind(client_ip, head.fields) if trusted else client_ip,
+            self.peers.client_behind(client_ip, head.fields) if trusted else client_ip,
             port,
-            self._steering.told(head.fields) if trusted else b"",
+            self.steering.told(head.fields) if trusted else b"",
             plan=plan,
         )
+
+    def passed(self, head: RequestHead, client_ip: bytes, scheme: bytes, request_id: bytes) -> ClientRequest:
+        """What :meth:`admitted` makes of a request that was found to have nothing unusual about it, for whoever has
+        sent its body already; the peer is not trusted."""
+        head = self._door.admitted(head, False)
+        return ClientRequest(head, Body.of(b""), client_ip, request_id, scheme, peer=client_ip)

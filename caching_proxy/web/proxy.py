@@ -77,14 +77,20 @@ class ProxyResource(Resource):
         try:
             reply = self._pipeline.handle(client_request)
         except Exception:  # noqa: BLE001 a bug; it is logged and answered
-            self._broken(Failure(), request, client_request)
+            self.broken(Failure(), request, client_request)
             return NOT_DONE_YET
+        self.deliver(reply, request, client_request)
+        return NOT_DONE_YET
+
+    def deliver(
+        self, reply: CacheResponse | Deferred[CacheResponse], request: ProxyRequest, client_request: ClientRequest
+    ) -> None:
+        """Answer ``request`` with ``reply``, now or when it is there."""
         if isinstance(reply, Deferred):
             request.on_lost = reply.cancel
-            reply.addCallback(self._send, request, client_request).addErrback(self._broken, request, client_request)
+            reply.addCallback(self._send, request, client_request).addErrback(self.broken, request, client_request)
         else:
             self._send(reply, request, client_request)
-        return NOT_DONE_YET
 
     def _send(self, reply: CacheResponse, request: ProxyRequest, client_request: ClientRequest) -> None:
         if request.disconnected:
@@ -106,8 +112,8 @@ class ProxyResource(Resource):
         sending = Sending(request, body, lambda: self._recorder.record(request, client_request, reply))
         sending.start(reply)
 
-    def _broken(self, failure: Failure, request: ProxyRequest, client_request: ClientRequest) -> None:
-        """A bug, unless the client left: nothing else fails."""
+    def broken(self, failure: Failure, request: ProxyRequest, client_request: ClientRequest) -> None:
+        """Answer after a bug, unless the client left: nothing else fails."""
         if failure.check(CancelledError) and request.disconnected:
             self._recorder.refused(CLIENT_LEFT, request)
             return

@@ -102,6 +102,10 @@ class Recorder:
         """A hit that the pipeline was not needed for; ``request_id`` None where no trusted proxy gave one."""
         self._answered(line, code, CacheStatus.HIT.text, role, received_at, request_id or self._new_request_id())
 
+    def passed(self, line: RequestLine[Any], code: int, role: str, received_at: float, request_id: bytes) -> None:
+        """A request that the backend answered and that the pipeline was not needed for."""
+        self._answered(line, code, CacheStatus.NOT_APPLICABLE.text, role, received_at, request_id)
+
     def _answered(self, asked: Asked, code: int, status: str, role: str, received_at: float, request_id: bytes) -> None:
         duration = self._clock.seconds() - received_at
         method, path = normalise_method(asked.method), self._paths.label(asked.target)

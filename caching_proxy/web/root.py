@@ -22,11 +22,11 @@ class Root(Resource):
 
     def __init__(self, admin: Mapping[bytes, Resource], proxy: Resource | None) -> None:
         Resource.__init__(self)
-        self._admin = {b"/" + name: resource for name, resource in admin.items()}
+        self.own = {b"/" + name: resource for name, resource in admin.items()}
         self._proxy = proxy
 
     def render(self, request: ProxyRequest) -> bytes | int:
-        resource = self._admin.get(request.path)
+        resource = self.own.get(request.path)
         if resource is None and not under_own_prefix(request.head.target):
             resource = self._proxy
         if resource is None:

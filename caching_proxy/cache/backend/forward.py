@@ -44,7 +44,7 @@ class Route:
             base_path=self.base_path,
         )
         asked = self.upstream.fetch(sent, body, client_request.on_interim, client_request.peer)
-        return asked.addCallback(self._located) if self.rewrite else asked
+        return asked.addCallback(self.located) if self.rewrite else asked
 
     def upgrade(self, client_request: ClientRequest) -> Deferred[UpstreamResponse]:
         """Ask the backend to leave HTTP; the answer is final, or a 101 with a tunnel."""
@@ -61,9 +61,10 @@ class Route:
         )
         return self.upstream.fetch(sent, None, client_request.on_interim, client_request.peer)
 
-    def _located(self, response: UpstreamResponse) -> UpstreamResponse:
+    def located(self, response: UpstreamResponse) -> UpstreamResponse:
+        """``response``, with a mark where it names the backend, if such are rewritten."""
         head = response.head
-        if head.ordinary is not None:  # it names nothing
+        if head.ordinary is not None or not self.rewrite:  # it names nothing
             return response
         fields = self._backend.marked(head.fields)
         if fields is head.fields:

@@ -1,0 +1,265 @@
+"""Changes that pass through, answered from the channel as hits are.
+
+Most POSTs are alike: all of the request is here, nothing in it is for this hop, and the backend's answer is an ordinary
+one that comes at once. Such a request is one object between channel and backend, without a request, a resource, a
+pipeline or a Deferred, and its lines go on as they came. Whatever is unusual about a request is declined here; whatever
+is unusual about its answer goes on as in the general way, with a request made only then.
+``tests/web/test_fast_pass_alike.py`` compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+import attrs
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from caching_proxy.cache.pipeline import Parts
+from caching_proxy.cache.requests import CacheResponse, ClientRequest
+from caching_proxy.http.hop_by_hop import HOP_BY_HOP, hop_by_hop
+from caching_proxy.http.messages import RequestHead, ResponseHead
+from caching_proxy.http.pieces import SHARED_BYTES
+from caching_proxy.interfaces import (
+    DirectUpstream,
+    Identity,
+    UnderWay,
+    UpstreamError,
+    UpstreamResponse,
+)
+from caching_proxy.rules.climbing import climbs
+from caching_proxy.rules.forwarding import FastForwarding, continued
+from caching_proxy.rules.own_prefix import under_own_prefix
+from caching_proxy.rules.request_traits import traits_under
+from caching_proxy.server.batch import HotAnswer, LargeAnswer
+from caching_proxy.server.channel import HTTPChannel
+from caching_proxy.server.refusal import CLIENT_LEFT
+from caching_proxy.server.request import ProxyRequest
+from caching_proxy.server.request_head import AnyHead
+from caching_proxy.web.proxy import ProxyResource
+from caching_proxy.web.recorder import Recorder
+
+METHODS = frozenset((b"POST", b"PUT", b"PATCH", b"DELETE"))
+
+_DECIDING = (b"host", b"via", b"connection", b"authorization", b"x-request-id")
+"""What is looked at here: an operator may have it taken away before anybody looks."""
+
+
+@attrs.define(slots=True, eq=False)
+class Manner:
+    """What the lines that count decide for all requests that are told by the same.
+
+    ``declined``: the general way has to deal with them. ``host`` is what the client says in Host, ``via`` is Via, to be
+    continued. ``identity`` is that of a request without credentials, None where there are some.
+    """
+
+    declined: bool
+    host: bytes = b""
+    via: bytes = b""
+    identity: Identity | None = None
+
+
+class FastPass:
+    """Called by the channel with a head and all of its content; what passes it on, or None to decline.
+
+    ``parts`` are the pipeline's, ``resource`` the general way; ``own`` has the paths that are answered here.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        upstream: DirectUpstream,
+        resource: ProxyResource,
+        recorder: Recorder,
+        own: Container[bytes],
+    ) -> None:
+        front, passing = resource.front, parts.passing
+        self.passing = passing
+        self.route = route = passing.route
+        self.upstream = upstream
+        self.resource = resource
+        self.recorder = recorder
+        self.forwarding = FastForwarding(front.steering.unseen, route.proxy_name, route.base_path)
+        self.new_request_id = front.new_request_id
+        self.now = parts.clock.seconds
+        self._verifier = parts.verifier
+        self._traits = traits_under(parts.policy)
+        self._hosts = front.hosts
+        self._peers = front.peers
+        self._trusting = front.peers.any
+        self._own = own
+        self._never = front.hosts.preserve or any(map(front.steering.unseen, _DECIDING))
+
+    def __call__(self, parsed: AnyHead, channel: HTTPChannel, content: bytes) -> Passage | None:
+        line = parsed.line
+        target = line.target
+        if line.method not in METHODS or line.authority is not None or channel.site.connections.draining:
+            return None
+        manner = parsed.meaning.manner
+        if manner is None:
+            manner = parsed.meaning.manner = self._manner(parsed)
+        if manner.declined or not line.minor or target[:1] != b"/" or target.partition(b"?")[0] in self._own:
+            return None
+        identity = manner.identity
+        if identity is None:
+            identity = self._verifier.remembered(_credentials(parsed))
+        client_ip = channel.peer_host
+        if identity is None or (self._trusting and self._peers.trusts(client_ip)):
+            return None
+        particular = b"%" in target or b".." in target or b"_cache" in target
+        if particular and (climbs(target) or under_own_prefix(target)):
+            return None
+        return Passage(self, channel, parsed, content, manner, identity, client_ip)
+
+    def _manner(self, parsed: AnyHead) -> Manner:
+        """What the lines decide, the first time."""
+        fields = parsed.meaning.fields
+        credentials = sum(name == b"authorization" for name, _ in parsed.own)
+        declined = (
+            self._never
+            or not parsed.meaning.keep_alive
+            or credentials > 1
+            or b"expect" in fields
+            or b"upgrade" in fields
+            or hop_by_hop(fields) is not HOP_BY_HOP
+            or not self._hosts.allows(fields)
+            or self._traits(fields).loop
+        )
+        identity = None if credentials else self._verifier.identify(RequestHead(b"POST", b"/", fields))
+        if declined or not (credentials or isinstance(identity, Identity)):
+            return Manner(True)
+        known = identity if isinstance(identity, Identity) else None
+        return Manner(False, fields.first(b"host") or b"", continued(fields.joined(b"via")), known)
+
+
+def _credentials(parsed: AnyHead) -> bytes:
+    return next(value for name, value in parsed.own if name == b"authorization")
+
+
+class Passage:
+    """One request on its way to the backend and back; the channel's look-up and the receiver of the answer."""
+
+    __slots__ = (
+        "_asked_at", "_call", "_channel", "_content", "_fast", "_identity", "_manner", "_parsed", "_request",
+        "client_ip", "received_at", "request_id",
+    )  # fmt: skip
+    _log = Logger()
+
+    def __init__(
+        self,
+        fast: FastPass,
+        channel: HTTPChannel,
+        parsed: AnyHead,
+        content: bytes,
+        manner: Manner,
+        identity: Identity,
+        client_ip: bytes,
+    ) -> None:
+        self.received_at = channel.clock.seconds()
+        self.client_ip = client_ip
+        self._fast = fast
+        self._channel = channel
+        self._parsed = parsed
+        self._content = content
+        self._manner = manner
+        self._identity = identity
+        self._call: UnderWay | None = None
+        self._request: ProxyRequest | None = None  # once something is not as usual
+
+    def start(self) -> None:
+        """Send it on; the channel hears of what comes of it."""
+        try:
+            self._send()
+        except Exception:  # noqa: BLE001 a bug; it is logged and answered
+            self._fast.resource.broken(Failure(), self._made(), self.client_request())
+
+    def _send(self) -> None:
+        fast, manner, parsed, client_ip = self._fast, self._manner, self._parsed, self.client_ip
+        line, content = parsed.line, self._content
+        self._content = b""
+        self._asked_at = fast.now()
+        self.request_id = request_id = fast.new_request_id()
+        host, scheme = fast.route.host or manner.host, self._channel.scheme
+        sent = fast.forwarding.request(
+            line.method, line.target, parsed.lines, host, manner.via, client_ip, scheme, request_id
+        )
+        self._call = fast.upstream.send(sent, content, self, client_ip)
+
+    # -- what the backend says -------------------------------------------------------------------
+
+    def responded(self, response: UpstreamResponse) -> None:
+        """Its answer begins, and most are whole."""
+        try:
+            answer = self._answer(response)
+            if answer is None:
+                self._answer_generally(response)
+        except Exception:  # noqa: BLE001 a bug, which must not end the backend's connection; it is logged and answered
+            self._fast.resource.broken(Failure(), self._made(), self.client_request())
+            return
+        if answer is not None:
+            try:
+                self._channel.answered(answer)
+            except Exception:  # noqa: BLE001 the same; what was sent ahead is served from here as well
+                self._log.failure("a connection failed")
+                self._channel.abort()
+
+    def failed(self, error: UpstreamError) -> None:
+        """There is no answer."""
+        self._deliver(self._fast.passing.without_answer(error, self._identity))
+
+    def interim(self, head: ResponseHead) -> None:
+        """Something comes before the answer."""
+        self._made().write_interim(head)
+
+    def _answer(self, response: UpstreamResponse) -> HotAnswer | None:
+        """The bytes of an ordinary answer; None, with nothing done, for the general way."""
+        fast, body, line = self._fast, response.body, self._parsed.line
+        if self._request is not None or not body.complete or self._channel.site.connections.draining:
+            return None
+        head = response.head
+        lines = fast.passing.changed(line.method, line.target, self._manner.host, head, self.client_request)
+        if lines is None:
+            return None
+        content = body.take()
+        start = b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines)
+        fast.recorder.passed(line, head.status, self._identity.label, self.received_at, self.request_id)
+        return start + content if len(content) < SHARED_BYTES else LargeAnswer(start, content)
+
+    def _answer_generally(self, response: UpstreamResponse) -> None:
+        fast = self._fast
+        located = fast.route.located(response)
+        client_request = self.client_request()
+        reply = fast.passing.forwarded(located, client_request, self._identity, self._asked_at)
+        fast.resource.deliver(reply, self._made(), client_request)
+
+    def _deliver(self, reply: CacheResponse) -> None:
+        self._fast.resource.deliver(reply, self._made(), self.client_request())
+
+    def _made(self) -> ProxyRequest:
+        """The request, from now on the channel's."""
+        request = self._request
+        if request is None:
+            request = self._request = self._channel.requested(self._parsed, self.received_at)
+            request.on_lost = self._left
+        return request
+
+    def client_request(self) -> ClientRequest:
+        """The request as the cache sees it."""
+        head, scheme = self._parsed.head, self._channel.scheme
+        return self._fast.resource.front.passed(head, self.client_ip, scheme, self.request_id)
+
+    # -- a client that leaves --------------------------------------------------------------------
+
+    @property
+    def head(self) -> RequestHead:
+        head: RequestHead = self._parsed.head
+        return head
+
+    def client_left(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._left()
+
+    def _left(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+        self._fast.recorder.refused(CLIENT_LEFT, self)

@@ -1,0 +1,205 @@
+"""Whatever changes say, and whatever the backend answers: the short way does what the general way would have done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from support.many_requests import LINES
+from support.whole_proxy import START, Client, Message, WholeProxy, cacheable
+
+from caching_proxy.http.dates import format_date
+from caching_proxy.web.fast_pass import FastPass, Passage
+
+DATE = b"Date: " + format_date(START)
+PLAIN = b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: 5\r\n\r\nhello" % DATE
+LONG = b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: 70000\r\n\r\n%b" % (DATE, b"x" * 70000)
+
+
+def with_lines(*lines: bytes, status: bytes = b"200 OK") -> bytes:
+    return b"HTTP/1.1 %b\r\n%b\r\nContent-Length: 5\r\n%b\r\nhello" % (
+        status,
+        DATE,
+        b"".join(line + b"\r\n" for line in lines),
+    )
+
+
+ANSWERS = (
+    *(PLAIN, b"", LONG, PLAIN[:-2], PLAIN[:30], PLAIN + b"more"),
+    *(with_lines(status=status) for status in (b"201 Created", b"302 Found", b"404 Not Found", b"500 Oh", b"999")),
+    with_lines(b"Location: http://backend.test:8080/y", status=b"201 Created"),
+    with_lines(b"Location: /y"),
+    with_lines(b"Content-Location: /x", b"Cache-Control: max-age=60"),
+    with_lines(b"Connection: close"),
+    with_lines(b"Connection: foo", b"Foo: 1"),
+    with_lines(b"Keep-Alive: timeout=1", b"Surrogate-Key: a", b"X-Cache-Status: HIT", b"Proxy-Authenticate: x"),
+    with_lines(b"Cache-Status: inner; hit", b"Age: 7", b"Link: /./x"),
+    with_lines(b"Link: </./x>", b"A: /./x", b"Set-Cookie: a=b", b"Set-Cookie: c=d", b"TE: x", b"Upgrade: h2c"),
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </s>\r\n\r\n" + PLAIN,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % DATE,
+    b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: 0\r\n\r\n" % DATE,
+    b"HTTP/1.1 200 OK\r\n%b\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" % DATE,
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\n%b\r\nContent-Length: 5\r\n\r\nhello" % DATE,
+    b"nonsense\r\n\r\n",
+)
+RULE = {"methods": ["POST"], "post_path_regex": "^/x", "invalidate_patterns": ["cache:GET:*:/y*"]}
+AROUND: tuple[dict[str, str], ...] = (
+    {},
+    {"rule": ""},
+    {"TRUSTED_PROXIES": "192.0.2.0/24"},
+    {"ALLOWED_HOSTS": "proxy.test", "PRESERVE_HOST": "on"},
+    {"ALLOWED_HOSTS": "proxy.test"},
+    {"STEERING_FIELDS": "x-own,foo", "UNDERSCORES_IN_HEADERS": "on"},
+    {"STEERING_FIELDS": "via"},
+    {"REWRITE_LOCATION": "off", "MAX_REQUEST_BODY_BYTES": "100"},
+)
+ODD_LINES = (
+    *(*LINES, "Expect: 100-continue", "Upgrade: websocket", "Max-Forwards: 0", "X-Own: 1", "Connection: close"),
+    *("Connection: upgrade", "HTTP2-Settings: x", "Proxy: y", "a:  b\t", "Via: 1.0 x (y), 1.1 z", "X_Own: 2"),
+)
+ODD_TARGETS = ("/x/1?a=%2e", "/../x", "/a/..%2f..", "/_cache/x", "/invalidate", "/keys?x", "*", "http://other.test/x")
+
+
+PARTS: tuple[tuple[Any, ...], ...] = (
+    ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "GET", "post"),
+    ("/x", "/y", *ODD_TARGETS),
+    ("Host: proxy.test", "Host: other.test:81", "hOsT:proxy.test"),
+    ((), *((line,) for line in ODD_LINES), ("Authorization: a", "Authorization: b")),
+    (b"body", b"", b"x" * 200, b"x" * 5000),
+    ("whole", "ahead", "late", "chunked", "1.0"),
+    ANSWERS,
+    ("wait", "leave", "end", "drain", "silence"),
+)
+USUAL = tuple(part[0] for part in PARTS)
+"""A request; each part of it has other values, most of them odd."""
+
+
+def one_by_one() -> Iterator[tuple[Any, ...]]:
+    """Requests that are odd in one part, then those whose answer comes late or never while something happens."""
+    for at, part in enumerate(PARTS):
+        for value in part:
+            yield (*USUAL[:at], value, *USUAL[at + 1 :])
+    for answer in ANSWERS:
+        for then in PARTS[-1][1:-1]:
+            yield (*USUAL[:-2], answer, then)
+
+
+def mixed(draw: Random) -> tuple[Any, ...]:
+    return tuple(draw.choice(part) if draw.random() < 0.2 else part[0] for part in PARTS)
+
+
+def bytes_of(method: str, target: str, host: str, lines: list[str], body: bytes, manner: str) -> tuple[bytes, bytes]:
+    """A request in two parts."""
+    version = "1.0" if manner == "1.0" else "1.1"
+    framing = [] if not body else ["Transfer-Encoding: chunked"] if manner == "chunked" else []
+    if body and not framing:
+        framing = [f"Content-Length: {len(body)}"]
+    head = "\r\n".join((f"{method} {target} HTTP/{version}", host, *lines, *framing, "", "")).encode()
+    if body and manner == "chunked":
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    if manner == "late":
+        return head + body[:2], body[2:]
+    return head + body, b""
+
+
+class Side:
+    """A proxy, and all that can be seen of it from outside."""
+
+    def __init__(self, fast: bool, around: dict[str, str]) -> None:
+        self.answer = b""
+        self.whole = WholeProxy(self.script, ADMIN_TOKEN="s3cret", **around)
+        self.short = 0
+        site = self.whole.proxy.site
+        way = site.passing
+        assert isinstance(way, FastPass)
+
+        def counted(parsed: Any, channel: Any, content: bytes) -> Passage | None:
+            passage = way(parsed, channel, content)
+            self.short += passage is not None
+            return passage
+
+        site.passing = counted if fast else None
+        self.client: Client = self.whole.client()
+        self.seen: list[object] = []
+
+    def script(self, message: Message) -> bytes | None:
+        if message.method == b"GET" and message.target in (b"/x", b"/y"):
+            return cacheable(message)
+        return self.answer or None
+
+    def ask(self, request: tuple[Any, ...]) -> None:
+        *parts, self.answer, then = request
+        if self.client.closed:
+            self.client = self.whole.client()
+        begin, rest = bytes_of(*parts)
+        ahead = begin if parts[-1] == "ahead" else b""
+        self.seen.append(self.client.send(begin + ahead))
+        if rest:
+            self.seen.append(self.client.send(rest))
+        if then == "leave":
+            self.client.close()
+        elif then == "end":
+            for end in self.whole.backend.ends:
+                if not end.lost:
+                    end.transport.loseConnection()  # type: ignore[union-attr]
+        elif then == "drain":
+            self.whole.proxy.site.connections.draining = True
+            for end in self.whole.backend.ends:
+                if not end.lost:
+                    end.transport.write(PLAIN)  # type: ignore[union-attr]
+        elif then == "silence":
+            self.whole.pass_time(70)
+        self.whole.pump()
+        self.seen.append((self.client.take(), self.client.closed))
+        self.whole.proxy.site.connections.draining = False
+        for target in (b"/x", b"/y"):
+            self.seen.append(self.whole.ask(b"GET %b HTTP/1.1\r\nHost: proxy.test\r\n\r\n" % target))
+
+    def close(self) -> None:
+        backend, proxy = self.whole.backend, self.whole.proxy
+        self.seen += [backend.bytes, len(backend.ends), [end.lost for end in backend.ends], self.whole.logged]
+        self.seen.append((proxy.upstream.connections, proxy.upstream.idle, proxy.upstream._line._held))
+        self.seen.append(proxy.metrics.requests.totals())
+        self.seen.append(
+            [
+                line
+                for line in proxy.metrics.render(None)[0].splitlines()
+                if b"process" not in line and b"python" not in line
+            ]
+        )
+        self.whole.stop()
+
+
+def compare(sent: Iterable[tuple[Any, ...]], around: dict[str, str]) -> int:
+    """How many requests took the short way."""
+    fast, general = (Side(way, around) for way in (True, False))
+    for request in sent:
+        for side in (fast, general):
+            side.seen.clear()
+            side.ask(request)
+        assert fast.seen == general.seen, request
+    for side in (fast, general):
+        side.close()
+    assert fast.seen == general.seen
+    assert not general.short
+    return fast.short
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("around", AROUND)
+def test_both_ways_are_alike(tmp_path, around):
+    if "rule" in around:
+        path = tmp_path / "rules.json"
+        path.write_text(json.dumps([RULE]))
+        around = {"INVALIDATION_CONFIG": str(path)}
+    draw = Random(1)
+    short = compare(one_by_one(), around)
+    never = "TRUSTED_PROXIES" in around or "PRESERVE_HOST" in around or around.get("STEERING_FIELDS") == "via"
+    assert (short > 50) is not never
+    compare((mixed(draw) for _ in range(300)), around)

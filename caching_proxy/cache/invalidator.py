@@ -364,7 +364,7 @@ class Invalidator:
 
     def _count(self, pending: Pending) -> None:
         """Tell how many keys were removed, as soon as the memory tiers are done too."""
-        under_way = pending.gather()
+        under_way = pending.gather() if pending.sweeps else None
         if under_way is not None:
             under_way.then.append(lambda: self._count(pending))
             return
@@ -373,10 +373,13 @@ class Invalidator:
         pending.tell(pending.removed)
 
     def _carry_on(self) -> None:
-        if not self.pending:
+        waiting = self._waiting
+        if waiting.named or waiting.patterns:
+            self._work_on()
+        elif not self._working and not self._passing:
             self._journal.clear()
-            self._settle()
-        self._work_on()
+            if self._settling:
+                self._settle()
 
     def _try_later(self, failure: Failure, what: str) -> None:
         self._failures += 1

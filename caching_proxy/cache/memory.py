@@ -45,9 +45,11 @@ class Memory:
 
     def drop_target(self, target: bytes) -> tuple[float, set[bytes]]:
         """From when on it is gone from memory, and the keys that were there."""
-        matches = partial(_is_for, target)
         removed = {*self._hot.remove_target(target), *self._burst.remove_target(target)}
-        return self.void(matches), removed
+        now = self._clock.seconds()
+        if self._key_state.records:
+            self._key_state.void(partial(_is_for, target), now)
+        return now, removed
 
     def drop_key(self, key: bytes) -> tuple[float, bool]:
         """From when on it is gone from memory, and whether it was there."""
@@ -80,7 +82,8 @@ class Memory:
         elif over.kind is TAG:
             self.drop_tagged((subject,))
         elif over.kind is TARGET:
-            self._key_state.outdate_matching(partial(_is_for, subject))
+            if self._key_state.records:
+                self._key_state.outdate_matching(partial(_is_for, subject))
             self._hot.remove_target(subject)
             self._burst.remove_target(subject)
         else:

@@ -49,8 +49,14 @@ def encode(origin: bytes, invalidation: Invalidation) -> bytes:
     """The message in which the proxy named ``origin`` tells of ``invalidation``."""
     # older versions take a message with a word that is news to them for one of everything
     tags = b', "tags": [%b]' % _listed(invalidation.tags) if invalidation.tags else b""
-    targets, keys, patterns = map(_listed, (invalidation.targets, invalidation.keys, invalidation.patterns))
-    message = _MESSAGE % (_listed((origin,)), targets, keys, patterns, tags)
+    keys, patterns = invalidation.keys, invalidation.patterns
+    message = _MESSAGE % (
+        _listed((origin,)),
+        _listed(invalidation.targets),
+        _listed(keys) if keys else b"",  # most have targets alone
+        _listed(patterns) if patterns else b"",
+        tags,
+    )
     return message if len(message) <= MAX_MESSAGE_BYTES else encode(origin, EVERYTHING)
 
 

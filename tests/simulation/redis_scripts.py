@@ -241,6 +241,19 @@ def drop_target(machine: Machine, keys: list[bytes], args: list[bytes]) -> Any:
     return [len(roles), gone + [key for key in listed if data.unlink(key)], marked]
 
 
+def drop_targets(machine: Machine, keys: list[bytes], args: list[bytes]) -> Any:
+    most, count = int(args[0]), len(keys) - (len(args) > 1 + len(keys))
+    marked = _mark(machine, keys[count], *args[1 + count :]) if count < len(keys) else []
+    found = []
+    for index, target in zip(keys[:count], args[1 : 1 + count], strict=True):
+        if most <= 0:
+            break
+        roles, gone, _ = drop_target(machine, [index], [target, b"%d" % most])
+        most -= roles
+        found.append(gone)
+    return [most, found, marked]
+
+
 # -- tags, and what is stale -------------------------------------------------------------------------
 
 
@@ -338,6 +351,7 @@ MODELS: dict[bytes, Model] = {
         (scripts.UNLIST, unlist),
         (scripts.FORGET, forget),
         (scripts.DROP_TARGET, drop_target),
+        (scripts.drop_targets(2, True), drop_targets),
         (ledger_calls._MARK, mark),
         (ledger_calls._SINCE, since),
         (ledger_calls._LIFT, lift),

@@ -72,11 +72,20 @@ class Scripts:
         return scripts._PUT_FORMS[1], keys, args + [b"\n".join(tags)] * bool(tags)
 
     def _drop(self) -> tuple[Script, list[bytes], list[bytes]]:
+        if self._random.random() < 0.3:
+            return self._drop_all()
         target = self._pick(TARGETS)
         index, args = b"cacheindex:" + target, [target, self._pick((b"1", b"1000"))]
         if self._random.random() < 0.5:
             return scripts.DROP_TARGET, [index], args
         return scripts.DROP_TARGET_IN_ORDER, [index, LEDGER], args + self._said()
+
+    def _drop_all(self) -> tuple[Script, list[bytes], list[bytes]]:
+        in_order, targets = self._random.random() < 0.5, self._random.sample(TARGETS, 2)
+        keys, args = [b"cacheindex:" + target for target in targets], [self._pick((b"1", b"1000")), *targets]
+        if not in_order:
+            return scripts.drop_targets(2, False), keys, args
+        return scripts.drop_targets(2, True), [*keys, LEDGER], args + self._said()
 
     def _ledger(self) -> tuple[Script, list[bytes], list[bytes]]:
         mark = self._pick((self._mark, b"", b"0:x", b"1:w1", b"7:z"))

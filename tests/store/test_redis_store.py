@@ -266,6 +266,27 @@ async def test_a_target_with_many_roles_is_dropped_in_steps(
 
 
 @pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("step", [1, 3, 4, 8, 9, 1000])
+async def test_targets_that_are_dropped_together_lose_all_they_have_and_nothing_else(
+    store: RedisStore, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(scripts, "ROLES_STEP", step)
+    kept = b"cache:GET:r1:/kept"
+    held = {
+        target: [b"cache:GET:anonymous:" + target, *(b"cache:GET:r%d:%b" % (role, target) for role in range(roles))]
+        for target, roles in ((b"/a", 2), (b"/b", 8), (b"/c", 0), (b"/d", 4), (b"/e", 4))
+    }
+    await gatherResults([store.put(key, b"f", b"v", HOUR) for keys in held.values() for key in (*keys, kept)])
+    redis_server.cli("SET", "cacheindex:/none", "foreign")
+    redis_server.cli("SCRIPT", "FLUSH")
+    dropped = await gatherResults([store.delete_target(target) for target in (*held, b"/none", b"/b")])
+    assert dropped[:5] == [set(keys) for keys in held.values()]
+    assert dropped[5:] == [set(), set(held[b"/b"])]
+    assert redis_server.cli("KEYS", "cache:*") == [kept]
+    assert redis_server.cli("KEYS", "cacheindex:*") == [b"cacheindex:/kept"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_scripts_are_sent_again_to_a_server_that_forgot_them(
     store: RedisStore, redis_server: RedisServer
 ) -> None:

@@ -6,7 +6,7 @@ for it (``fences.py``), and dropping a target enters itself in the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar, cast
 
@@ -375,6 +375,81 @@ class DropTarget(ScriptCall[set[bytes]]):
         if self._on_marked is not None and marked:
             self._on_marked(marked)
         if roles == ROLES_STEP:
+            self.pool.renew(self)
+            raise SendAgain
+        return self._gone
+
+
+_DROP_TARGETS = (
+    LEDGER_LUA
+    + b"""\
+-- KEYS: an index for each target [, ledger]; ARGV: roles at most, targets [, channel, word, message].
+-- Answers how many more roles it might have taken, the keys that existed of each target that it came to, and what the
+-- ledger says. With none left the last of these targets may have more.
+local most, n = tonumber(ARGV[1]), #KEYS
+local marked = {}
+if #ARGV > 1 + n then
+  n = n - 1
+  marked = mark(KEYS[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4])
+end
+local all = {}
+for i = 1, n do
+  if most <= 0 then break end
+  local target, gone = ARGV[i + 1], {}
+  local function drop(key)
+    if redis.call('UNLINK', key) == 1 then gone[#gone + 1] = key end
+  end
+  for _, prefix in ipairs({'%b'}) do drop(prefix .. target) end
+  local kind = redis.call('TYPE', KEYS[i])['ok']
+  if kind == 'zset' then
+    local roles = redis.call('ZPOPMIN', KEYS[i], most)
+    for k = 1, #roles, 2 do drop('%b' .. roles[k] .. ':' .. target) end
+    most = most - #roles / 2
+  elseif kind ~= 'none' then
+    redis.call('UNLINK', KEYS[i])
+  end
+  all[i] = gone
+end
+return {most, all, marked}
+"""
+    % (b"', '".join(KNOWN_PREFIXES), GET_PREFIX)
+)
+
+
+@lru_cache(256)
+def drop_targets(count: int, in_order: bool) -> Script:
+    """The script that drops ``count`` targets, and enters that into the ledger if it is ``in_order``."""
+    return Script(_DROP_TARGETS, keys=count + in_order, args=1 + count + 3 * in_order)
+
+
+class DropTargets(ScriptCall[Mapping[bytes, set[bytes]]]):
+    """:class:`DropTarget` of several, which are different, in one step where that is possible; the keys of each."""
+
+    __slots__ = ("_arguments", "_gone", "_left", "_on_marked")
+
+    def __init__(
+        self, targets: Sequence[bytes], arguments: tuple[bytes, ...], on_marked: Callable[[RedisReply], object]
+    ) -> None:
+        super().__init__(drop_targets(len(targets), bool(arguments)))
+        self._left = targets
+        self._arguments = arguments
+        self._on_marked = on_marked
+        self._gone: dict[bytes, set[bytes]] = {target: set() for target in targets}
+
+    def parts(self, connection: RedisConnection) -> tuple[int | bytes, ...]:
+        ledger = (LEDGER,) if self._arguments else ()
+        indexes = map(index_key, self._left)
+        return sized(*indexes, *ledger, b"%d" % ROLES_STEP, *self._left, *self._arguments)
+
+    def told(self, reply: RedisReply) -> Mapping[bytes, set[bytes]]:
+        more, found, marked = cast("tuple[int, list[list[bytes]], list[bytes]]", reply)
+        for target, some in zip(self._left, found, strict=False):
+            self._gone[target].update(some)
+        if marked:
+            self._on_marked(marked)
+        if more <= 0:
+            self._left = self._left[len(found) - 1 :]
+            self.script = drop_targets(len(self._left), bool(self._arguments))
             self.pool.renew(self)
             raise SendAgain
         return self._gone

@@ -42,12 +42,13 @@ from caching_proxy.rules.glob import escape
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.store.redis.commands import Ask
 from caching_proxy.store.redis.connection import RedisReply, checked, form, pack
+from caching_proxy.store.redis.dropping import Dropping
 from caching_proxy.store.redis.fences import Fence
 from caching_proxy.store.redis.index import INDEX, outlines_in
 from caching_proxy.store.redis.ledger import Words
 from caching_proxy.store.redis.ledger_calls import Mark, Marked
 from caching_proxy.store.redis.pool import RedisPool
-from caching_proxy.store.redis.scripts import Discard, DropTarget, Forget, Put
+from caching_proxy.store.redis.scripts import Discard, Forget, Put
 from caching_proxy.store.redis.stale_scripts import MARK, TAGS, Soften, SoftenTarget, Tagged
 from caching_proxy.store.redis.target_index import INDEX_PREFIX, indexed
 
@@ -143,6 +144,7 @@ class RedisStore:
         self.bulk = bulk or pool
         pool.companion = bulk
         self._most = b"%d" % max_variants, b"%d" % max_variant_bytes
+        self._dropping = Dropping(pool, words, self._told_of_mark)
         self._refused_size = inf
         self._refused_until = 0.0
 
@@ -195,10 +197,10 @@ class RedisStore:
         return gone
 
     def delete_target(self, target: bytes) -> Deferred[set[bytes]]:
-        if self.words is None:
-            return self.pool.execute(DropTarget(target))
-        arguments = self.words.arguments(Invalidation(targets=(target,)))
-        return self.pool.execute(DropTarget(target, arguments, lambda reply: self.on_marked(Marked.of(reply))))
+        return self._dropping.drop(target)
+
+    def _told_of_mark(self, reply: RedisReply) -> None:
+        self.on_marked(Marked.of(reply))
 
     def mark(self, invalidation: Invalidation) -> Deferred[None]:
         if self.words is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.live_backend import LiveBackend
-from support.proxy_process import StartProxy, wait_for
+from support.proxy_process import StartProxy, listens, wait_for
 
 pytestmark = pytest.mark.live
 
@@ -19,7 +19,7 @@ def test_peers_on_a_unix_socket(
     path = tmp_path / "socket"
     settings = {"TRUSTED_PROXIES": trusted} if trusted else {}
     start_proxy(wait=False, BACKEND_URL=backend.url, LISTEN=f"unix:{path}", **settings)
-    wait_for(path.exists, "the socket")
+    wait_for(lambda: listens(path), "the socket")
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         client.sendall(b"GET /unix HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\nConnection: close\r\n\r\n")

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from support.authority import Authority, dns
 from support.live_backend import LiveBackend
-from support.proxy_process import ProxyProcess, StartProxy, wait_for
+from support.proxy_process import ProxyProcess, StartProxy, listens, wait_for
 from support.tls_client import client_context, write_pair
 
 pytestmark = pytest.mark.live
@@ -156,7 +156,7 @@ def test_over_a_unix_socket(
     path = tmp_path / "socket"
     certificate, key = pairs[0]
     start_proxy(wait=False, BACKEND_URL=backend.url, LISTEN=f"unix:{path}", TLS_CERT_FILE=certificate, TLS_KEY_FILE=key)
-    wait_for(path.exists, "the socket")
+    wait_for(lambda: listens(path), "the socket")
     with socket.socket(socket.AF_UNIX) as plain:
         plain.connect(str(path))
         with client_context(AUTHORITY).wrap_socket(plain, server_hostname="localhost") as client:

@@ -178,6 +178,12 @@ def start_proxy(tmp_path: Path) -> Iterator[StartProxy]:
         proxy.stop()
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody accepts connections at the socket ``path``: its file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
     """Poll until ``condition`` holds; fails with ``what`` otherwise."""
     deadline = time.monotonic() + seconds

@@ -121,10 +121,6 @@ class Cache:
         self.burst.clear()
 
 
-def _pipeline(parts: Parts, tell: Tell | None) -> Pipeline:
-    return Pipeline(parts) if tell is None else TracedPipeline(parts, tell)
-
-
 def _tiers(config: CacheConfig, around: Surroundings) -> tuple[HotTier, BurstTier]:
     """Those in memory."""
     hot = HotTier(
@@ -137,56 +133,65 @@ def _tiers(config: CacheConfig, around: Surroundings) -> tuple[HotTier, BurstTie
 
 def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     """The cache, with nothing in memory and nothing under way."""
-    policy, keys, clock, store = config.policy, config.keys, around.clock, around.store
-    terms = TermsByTarget(policy, keys)
+    policy, clock, store = config.policy, around.clock, around.store
+    terms = TermsByTarget(policy, config.keys)
     hot, burst = _tiers(config, around)
     varying, key_state = VaryNames(), KeyState(clock, config.flight_seconds)
-    uncacheable = key_state.uncacheable
-    parts = (hot, burst, key_state, store, clock, around.on_removed, around.journal, around.bus is not None)
-    siblings = around.siblings
-    invalidator = Invalidator(*parts) if siblings is None else SharedInvalidator(siblings, around.own_store, *parts)
+    dropping = (hot, burst, key_state, store, clock, around.on_removed, around.journal, around.bus is not None)
+    siblings, own = around.siblings, around.own_store
+    invalidator = Invalidator(*dropping) if siblings is None else SharedInvalidator(siblings, own, *dropping)
     writer = Writer(hot, burst, store, key_state, clock, invalidator.purge_key, varying, around.bus)
     hiding = invalidator.invalid_before, invalidator.tagged_before
     reader = StoreReader(store, burst, key_state, clock, *hiding, varying)
     responses = Responses(config.name, config.verbose, config.salt, bool(config.compress))
     fills = Fills(clock, policy.max_body, patience=config.fill_seconds)
     route, most = around.route, policy.max_body
-    fetching = most, terms, route, writer, uncacheable, responses, fills, clock, reader, varying
+    fetching = most, terms, route, writer, key_state.uncacheable, responses, fills, clock, reader, varying
     fetcher = Fetcher(*fetching)
     if around.claims is not None:
         fetcher = FleetFetcher(*fetching).in_fleet(around.claims, key_state, clock, config.flight_seconds)
     posts = PostKeeper(most, terms, route.origin, key_state, writer, fills, clock)
     passing = PassThrough(route, invalidator, around.rules, terms, responses, posts, clock, around.on_invalidation)
-    pipeline = _pipeline(
-        Parts(
-            policy=policy,
-            verifier=around.verifier,
-            hot=hot,
-            reader=reader,
-            key_state=key_state,
-            fetcher=fetcher,
-            passing=passing,
-            responses=responses,
-            varying=varying,
-            terms=terms,
-            clock=clock,
-            stale_wait=config.stale_wait,
-        ),
-        around.tell,
-    )
-    return Cache(
+    parts = Parts(
         policy=policy,
-        keys=keys,
-        terms=terms,
+        verifier=around.verifier,
         hot=hot,
-        burst=burst,
+        reader=reader,
         key_state=key_state,
+        fetcher=fetcher,
+        passing=passing,
+        responses=responses,
+        varying=varying,
+        terms=terms,
+        clock=clock,
+        stale_wait=config.stale_wait,
+    )
+    return _with_pipeline(parts, around, config.keys, burst, invalidator, writer, fills)
+
+
+def _with_pipeline(
+    parts: Parts,
+    around: Surroundings,
+    keys: KeyPolicy,
+    burst: BurstTier,
+    invalidator: Invalidator,
+    writer: Writer,
+    fills: Fills,
+) -> Cache:
+    """The cache around the steps that a request takes, which are told of where somebody listens."""
+    return Cache(
+        policy=parts.policy,
+        keys=keys,
+        terms=parts.terms,
+        hot=parts.hot,
+        burst=burst,
+        key_state=parts.key_state,
         invalidator=invalidator,
         writer=writer,
-        reader=reader,
-        varying=varying,
+        reader=parts.reader,
+        varying=parts.varying,
         fills=fills,
-        responses=responses,
-        inspector=Inspector(hot, store, invalidator, clock),
-        pipeline=pipeline,
+        responses=parts.responses,
+        inspector=Inspector(parts.hot, around.store, invalidator, around.clock),
+        pipeline=Pipeline(parts) if around.tell is None else TracedPipeline(parts, around.tell),
     )

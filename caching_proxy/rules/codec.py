@@ -218,26 +218,12 @@ def _entry(outline: bytes, key: bytes, facts: tuple[Any, ...], rest: _Rest | Non
     else:
         missing = None
     reason, head, selecting, tags, body = rest
+    known = _FLAGS[flags] if flags < len(_FLAGS) else Flag(flags)
+    part = None if first == _NONE else (first, None if total == _NONE else total)
     entry = CacheEntry(
-        key,
-        status,
-        reason,
-        head,
-        body,
-        received_at,
-        initial_age,
-        lifetime,
-        while_revalidate,
-        if_error,
-        keep,
-        _FLAGS[flags] if flags < len(_FLAGS) else Flag(flags),
-        selecting,
-        None if first == _NONE else (first, None if total == _NONE else total),
-        outline[scope_at:variant_at],
-        asked,
-        missing,
-        tags,
-    )
+        key, status, reason, head, body, received_at, initial_age, lifetime, while_revalidate, if_error, keep, known,
+        selecting, part, outline[scope_at:variant_at], asked, missing, tags,
+    )  # fmt: skip
     entry.variant = outline[variant_at:language_at]  # type: ignore[misc]  # as keep_identifiers does, for less
     entry.language = outline[language_at:names_at]  # type: ignore[misc]
     return entry

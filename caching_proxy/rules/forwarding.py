@@ -71,14 +71,12 @@ def request_to_backend(
     ``request_id`` is used unless a trusted peer sent one (:func:`incoming_request_id`).
     """
     passing, hops = _passing_of(head, trusted_peer)
-    count = passing.count + 4
     forwarded = b""
     if client_ip:  # a peer on a Unix socket has no address
         forwarded = b"X-Forwarded-For: %b%b\r\n" % (passing.forwarded_for, client_ip)
-        count += 1
     elif passing.forwarded_for:
         forwarded = b"X-Forwarded-For: %b\r\n" % passing.forwarded_for[:-2]
-        count += 1
+    count = passing.count + 4 + (forwarded != b"")
     lines = _FORM % (
         host,
         passing.lines,

@@ -119,8 +119,7 @@ class HTTPChannel(AnsweringHalf):
                 if end < 4:
                     return data[at:], 0 if at else seen
                 parsed = site.heads.parse(data[at:end])
-                at = end
-                self._skipped = 0
+                at, self._skipped = end, 0
                 look_up = None
                 if parsed.plain and site.hot is not None and not site.connections.draining:
                     answer = site.hot(parsed, self)

@@ -82,17 +82,13 @@ class HotPath:
             self._hits = StoreHits(hot, reader, varying, recorder, proxy_name, now, self._reading.steered)
 
     def __call__(self, parsed: Head, channel: HTTPChannel) -> HotAnswer | LookUp | None:
-        bearing = parsed.meaning.room
-        if bearing is None:
-            bearing = self._reading.bearing(parsed)
+        bearing = parsed.meaning.room or self._reading.bearing(parsed)
         if bearing.declined:
             return None
         identity = self._reading.who(parsed, bearing) if bearing.personal else bearing.identity
         if identity is None or identity.role is None:
             return None
-        route = parsed.line.room
-        if route is None:
-            route = self._reading.route(parsed)
+        route = parsed.line.room or self._reading.route(parsed)
         if route.declined:
             return None
         now = self._now()

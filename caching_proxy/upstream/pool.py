@@ -134,7 +134,7 @@ class Upstream:
         except UpstreamError as error:
             self.observer.unanswered(error)
             receiver.failed(error)
-            return Call(self, request, b"", None, None, now, peer, receiver)
+            return Call(self, request, b"", None, None, now, peer)
         call = Call(self, request, data, None, receiver.interim, now, peer, receiver)
         self._begin(call, now)
         return call

@@ -189,6 +189,7 @@ class Passage:
 
     def responded(self, response: UpstreamResponse) -> None:
         """Its answer begins, and most are whole."""
+        self._call = None  # each refers to the other
         try:
             answer = self._answer(response)
             if answer is None:
@@ -205,6 +206,7 @@ class Passage:
 
     def failed(self, error: UpstreamError) -> None:
         """There is no answer."""
+        self._call = None
         self._deliver(self._fast.passing.without_answer(error, self._identity))
 
     def interim(self, head: ResponseHead) -> None:
@@ -260,6 +262,7 @@ class Passage:
         self._left()
 
     def _left(self) -> None:
-        if self._call is not None:
-            self._call.cancel()
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
         self._fast.recorder.refused(CLIENT_LEFT, self)

@@ -218,6 +218,9 @@ class IClaims(Interface):
     def give_up(name: bytes, alone: bool = False) -> None:
         """Let others have ``name``; ``alone``: the answer was for one alone, so that nobody need wait for the next."""
 
+    def stop() -> Deferred[None]:
+        """Give up all that is ours, and claim nothing more; fires when that is done, and never fails."""
+
 
 class UpstreamError(Exception):
     """The backend gave no usable response."""

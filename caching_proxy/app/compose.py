@@ -25,7 +25,7 @@ from caching_proxy.auth.verifier import TokenVerifier
 from caching_proxy.cache.build import Cache
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.tiers.writer import Writer
-from caching_proxy.interfaces import IInvalidationBus, IStore
+from caching_proxy.interfaces import IClaims, IInvalidationBus, IStore
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.cache_rules import CacheRule
 from caching_proxy.rules.invalidation_rules import Rule
@@ -48,6 +48,7 @@ class Proxy:
     settings: Settings
     store: IStore
     bus: IInvalidationBus | None
+    claims: IClaims | None
     journal: Journal | None
     upstream: Upstream
     rules: RulesFile[Rule]
@@ -93,6 +94,7 @@ def _composed(reactor: Any, settings: Settings, outside: Outside, cache: Cache, 
         settings=settings,
         store=outside.store,
         bus=outside.bus,
+        claims=outside.claims,
         journal=outside.journal,
         upstream=outside.upstream,
         rules=outside.rules,

@@ -145,6 +145,8 @@ class ProxyService(Service):
         proxy.invalidator.stop()
         await self._keep_what_is_pending(until)
         await self._in_time(proxy.writer.drain(), until, "writes to the store")
+        if proxy.claims is not None:
+            await self._in_time(proxy.claims.stop(), until, "its claims")
         if proxy.bus is not None:
             await self._in_time(proxy.bus.stop(), until, "the bus")
         await self._in_time(proxy.store.stop(), until, "connections to the store")

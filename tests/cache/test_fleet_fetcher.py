@@ -29,6 +29,9 @@ class Claims:
     def give_up(self, name: bytes, alone: bool = False) -> None:
         self.given_up.append(alone)
 
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
+
 
 @pytest.fixture
 def claims() -> Claims:

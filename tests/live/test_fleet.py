@@ -22,7 +22,7 @@ class Fleet:
     """Three proxies on one Redis, and the crowd that asks all of them."""
 
     def __init__(self, start: StartProxy, redis: RedisServer, backend: Helper, **settings: str) -> None:
-        self.backend = backend
+        self.backend, self.redis = backend, redis
         url = f"http://127.0.0.1:{backend.first}"
         usual = {"BACKEND_URL": url, "CACHE_URL": redis.url, "COLLAPSE": "fleet", **settings}
         self.proxies = [start(**usual) for _ in range(3)]
@@ -98,6 +98,14 @@ def test_a_holder_that_dies_keeps_nobody(fleet: Fleet) -> None:
         each.join(30)
     assert [status for _, status, _, _ in fleet.answers] == [200] * 2 * CROWD
     assert int(str(fleet.backend.ask()["requests"])) <= 1
+
+
+def test_a_holder_that_stops_in_order_leaves_no_claim(fleet: Fleet) -> None:
+    holder, *_ = fleet.proxies
+    assert holder.get("/fleet/stopped").status == 200
+    holder.signal(signal.SIGTERM)
+    holder.wait()
+    assert fleet.redis.cli("KEYS", "cacheindex:!*") == []
 
 
 def test_without_redis_each_fetches_for_itself(start_proxy: StartProxy) -> None:

@@ -181,6 +181,9 @@ async def test_claims_go_to_the_nodes_of_their_keys(rig: Rig) -> None:
         one.give_up(name)
         while await two.claim(name) is not Claim.OURS:
             pass
+    await two.stop()
+    assert [await one.claim(name) for name in names] == [Claim.OURS] * 30
+    assert [await two.claim(name) for name in names] == [Claim.NOBODYS] * 30, "it claims nothing more"
 
 
 RACES = 500

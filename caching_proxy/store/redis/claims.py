@@ -6,7 +6,7 @@ moment, so that the others do not queue for what is for one of them alone. It ne
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -81,15 +81,33 @@ class RedisClaims:
     def __init__(self, pool: RedisPool, origin: bytes) -> None:
         self._pool = pool
         self._origin = origin
+        self._held: set[bytes] = set()
+        """What may be ours: from the moment that it is asked for."""
+        self._stopped = False
 
     def claim(self, name: bytes) -> Deferred[Claim]:
+        if self._stopped:
+            return succeed(Claim.NOBODYS)
+        self._held.add(name)
         asking = self._pool.execute(_Ask(_CLAIM, CLAIM_PREFIX + name, self._origin, b"%d" % HOLD_MS))
-        return asking.addErrback(_each_for_itself)
+        return asking.addErrback(_each_for_itself).addCallback(self._answered, name)
 
     def give_up(self, name: bytes, alone: bool = False) -> None:
-        ms = b"%d" % (ALONE_MS if alone else 0)
-        ending = self._pool.execute(_Ask(_END, CLAIM_PREFIX + name, self._origin, _NOBODY, ms))
-        ending.addErrback(_each_for_itself)
+        self._end(name, ALONE_MS if alone else 0)
+
+    def stop(self) -> Deferred[None]:
+        self._stopped = True
+        return DeferredList([self._end(name, 0) for name in tuple(self._held)]).addCallback(lambda _: None)
+
+    def _answered(self, claim: Claim, name: bytes) -> Claim:
+        if claim is not Claim.OURS:
+            self._held.discard(name)
+        return claim
+
+    def _end(self, name: bytes, alone_ms: int) -> Deferred[Claim]:
+        self._held.discard(name)
+        ending = self._pool.execute(_Ask(_END, CLAIM_PREFIX + name, self._origin, _NOBODY, b"%d" % alone_ms))
+        return ending.addErrback(_each_for_itself)
 
 
 def _each_for_itself(failure: Failure) -> Claim:

@@ -19,7 +19,8 @@ from caching_proxy.app.sources import Sources
 from caching_proxy.settings import dotenv
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
-from caching_proxy.settings.table import TABLE, Variable
+from caching_proxy.settings.table import TABLE
+from caching_proxy.settings.variable import Variable
 
 
 def fail(problem: object) -> NoReturn:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from caching_proxy.settings.table import TABLE, Variable
+from caching_proxy.settings.table import TABLE
+from caching_proxy.settings.variable import Variable
 
 _EXAMPLES = {"BACKEND_URL": "http://localhost:8080"}
 

@@ -13,7 +13,8 @@ from typing import Any
 from caching_proxy.settings.checks import Given, check
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import Reason, SettingsError, without_password
-from caching_proxy.settings.table import TABLE, Variable
+from caching_proxy.settings.table import TABLE
+from caching_proxy.settings.variable import Variable
 
 _UNSET: Mapping[str, object] = {
     "ignored_cookies": (),

@@ -12,6 +12,7 @@ import attrs
 
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
 from caching_proxy.settings import parsers as p
+from caching_proxy.settings.variable import Variable
 
 ALGORITHMS = (
     *("HS256", "HS384", "HS512"),
@@ -44,28 +45,6 @@ def _collector(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or strange:
         raise ValueError(text)
     return text
-
-
-@attrs.frozen(slots=True)
-class Variable:
-    """``default`` None means unset. ``secret`` values never appear in messages, documents or ``repr``."""
-
-    name: str
-    default: str | None
-    parser: p.Parser[object]
-    help: str
-    group: str = ""
-    aliases: tuple[str, ...] = ()
-    secret: bool = False
-    required: bool = False
-
-    @property
-    def attribute(self) -> str:
-        return self.name.lower()
-
-    @property
-    def flag(self) -> str:
-        return self.name.lower().replace("_", "-")
 
 
 def _group(title: str, *rows: Variable) -> tuple[Variable, ...]:

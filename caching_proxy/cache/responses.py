@@ -140,7 +140,7 @@ class Responses:
         """Like :meth:`fetched`, where all of the answer is here and all its fields are stored: their lines serve the
         client as well, and need not be made twice."""
         head = response.head
-        if head.status in _WITHOUT_CONTENT or not _NOT_ONLY_RELAYED.isdisjoint(head.fields.index):
+        if head.status in _WITHOUT_CONTENT or not head.fields.told(_only_relayed):
             return self.fetched(cache_request, lookup, response, entry.body, entry, now)
         entry = self._told_apart(entry)
         status, member = cache_request.fetch_status, self._fetched_member(cache_request, lookup, entry, now)
@@ -295,6 +295,11 @@ class Responses:
         return cache_status.member(
             self.proxy_name, forward=forward, ttl=ttl, stored=stored, collapsed=collapsed, detail=detail
         )
+
+
+def _only_relayed(fields: Fields) -> bool:
+    """Whether a client gets all of a response's ``fields`` as they are stored."""
+    return _NOT_ONLY_RELAYED.isdisjoint(fields.index)
 
 
 def _says_length(head: ResponseHead, length: int) -> bool:

@@ -21,8 +21,11 @@ _NOT_IN_304 = frozenset(
 
 def has_precondition(fields: Fields) -> bool:
     """Whether a condition is present that only the backend may evaluate (RFC 9111 §4.3.2)."""
-    index = fields.index
-    return b"if-match" in index or b"if-unmodified-since" in index
+    return fields.told(_has_precondition)
+
+
+def _has_precondition(fields: Fields) -> bool:
+    return b"if-match" in fields or b"if-unmodified-since" in fields
 
 
 def not_modified(request: RequestHead, entry: CacheEntry, now: float) -> bool:

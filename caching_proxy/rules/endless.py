@@ -9,5 +9,5 @@ ENDLESS_TYPES = frozenset((b"text/event-stream", b"multipart/x-mixed-replace"))
 
 def is_endless(fields: Fields) -> bool:
     """Whether ``Content-Type`` says that the body goes on for as long as somebody reads (event streams, MJPEG)."""
-    lines = fields.index.get(b"content-type")
-    return lines is not None and any(line.partition(b";")[0].strip(b" \t").lower() in ENDLESS_TYPES for line in lines)
+    lines = fields.all(b"content-type")
+    return any(line.partition(b";")[0].strip(b" \t").lower() in ENDLESS_TYPES for line in lines)

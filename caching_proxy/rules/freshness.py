@@ -62,23 +62,28 @@ def assess(
         while_revalidate = policy.stale_while_revalidate if lifetime else 0
     if if_error is None:
         if_error = policy.stale_if_error if lifetime else 0
-    return Freshness(lifetime, initial_age(fields, requested_at, received_at), explicit, while_revalidate, if_error)
+    return Freshness(lifetime, initial_age(response, requested_at, received_at), explicit, while_revalidate, if_error)
 
 
 def age_field(fields: Fields) -> int:
     """The Age that came with a response: first member of the first line, 0 unless it is a number (§5.1)."""
-    lines = fields.index.get(b"age")
-    if lines is None:
+    lines = fields.all(b"age")
+    if not lines:
         return 0
     return delta_seconds(lines[0].partition(b",")[0].strip(b" \t")) or 0
 
 
-def initial_age(fields: Fields, requested_at: float, received_at: float) -> int:
+def initial_age(response: ResponseHead, requested_at: float, received_at: float) -> int:
     """The age on arrival: what the backend says plus the time that the exchange took, or what its Date implies if
     that is more (§4.2.3)."""
     taken = int(received_at - requested_at)
-    age = age_field(fields) + (taken if taken > 0 else 0)
-    apparent = int(received_at - date_of(fields, received_at))  # truncation forgives a Date that is up to 1 s ahead
+    age = age_field(response.fields) + (taken if taken > 0 else 0)
+    if response.ordinary is not None:  # its Date is known without looking for it
+        date = parse_date(response.ordinary.date, received_at)
+        moment = int(received_at) if date is None else date
+    else:
+        moment = date_of(response.fields, received_at)
+    apparent = int(received_at - moment)  # truncation forgives a Date that is up to 1 s ahead
     if apparent > age:
         age = apparent
     return age if age < SATURATED else SATURATED
@@ -86,8 +91,8 @@ def initial_age(fields: Fields, requested_at: float, received_at: float) -> int:
 
 def date_of(fields: Fields, received_at: float) -> int:
     """The moment of the response in POSIX seconds: its Date, or the time of receipt if that is missing or invalid."""
-    lines = fields.index.get(b"date")
-    date = None if lines is None else parse_date(lines[0], received_at)
+    value = fields.first(b"date")
+    date = None if value is None else parse_date(value, received_at)
     return int(received_at) if date is None else date
 
 

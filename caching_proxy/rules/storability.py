@@ -7,8 +7,12 @@ request is outdated all the same: the caller drops it, unless the answer is an e
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
 from caching_proxy.http.cache_control import CacheControl
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
+from caching_proxy.http.response_names import READ_OF_RESPONSE
 from caching_proxy.http.targeted_control import select_control
 from caching_proxy.http.values import transient
 from caching_proxy.rules.cookies import has_session_cookie
@@ -56,11 +60,9 @@ def judge(
     ``established`` says that the key's role stands for whatever ``Authorization`` the request carried; ``has_body``
     is about the request. Times are POSIX seconds.
     """
-    control, use_expires = select_control(response.fields, policy.targets)
+    control, use_expires = _control_of(response.fields, policy)
     if policy.override is not None:
-        control = overridden(
-            control, policy.override, response, initial_age(response.fields, requested_at, received_at)
-        )
+        control = overridden(control, policy.override, response, initial_age(response, requested_at, received_at))
     clear = clear_at_a_glance(request, response, policy, control, established, has_body)
     personal = not clear and _may_be_personal(request, response.fields, policy, control)
     freshness = assess(response, control, use_expires, policy, requested_at, received_at, guess=not personal)
@@ -84,7 +86,7 @@ def judge_post(
 
     ``describes_target``: its Content-Location, resolved, is the target URI (``references.describes_target``).
     """
-    control, use_expires = select_control(response.fields, policy.targets)
+    control, use_expires = _control_of(response.fields, policy)
     personal = _may_be_personal(request, response.fields, policy, control)
     freshness = assess(response, control, use_expires, policy, requested_at, received_at, guess=not personal)
     case = _case(request, response, policy, established, False, control, freshness)
@@ -94,6 +96,18 @@ def judge_post(
     refusal = first_refusal(case, any_method=True)
     stated = case.freshness.explicit and case.freshness.lifetime > 0
     return _verdict(case, refusal if stated else refusal or Refusal.NO_FRESHNESS)
+
+
+def _control_of(fields: Fields, policy: CachePolicy) -> tuple[CacheControl, bool]:
+    """:func:`select_control`, once for all responses that say the same, where what they say is told apart by it."""
+    if fields.telling is None or not READ_OF_RESPONSE.issuperset(policy.targets):
+        return select_control(fields, policy.targets)
+    return fields.told(_selecting(policy.targets))
+
+
+@lru_cache(64)
+def _selecting(targets: tuple[bytes, ...]) -> Callable[[Fields], tuple[CacheControl, bool]]:
+    return lambda fields: select_control(fields, targets)
 
 
 def _case(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from caching_proxy.http.cache_control import CacheControl, delta_seconds
-from caching_proxy.http.hop_by_hop import TAG_FIELDS
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.http.values import transient
 from caching_proxy.rules.client_induced_errors import client_induced
@@ -19,7 +18,7 @@ from caching_proxy.rules.freshness import HEURISTIC_STATUSES, Freshness
 from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.ranges import parse_content_range
-from caching_proxy.rules.tags import tags_of
+from caching_proxy.rules.tags import tags_of, untagged
 
 UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | {302, 303, 307, 400, 401, 403, 451, 500, 502, 503, 504}
 """Statuses whose caching rules are implemented here, in the sense of must-understand (RFC 9111 §5.2.2.3)."""
@@ -68,17 +67,16 @@ def clear_at_a_glance(
         return False
     if not control.unobstructive:
         return False
-    telling = request.fields.derived(_telling)
+    asked, answered, ordinary = request.fields, response.fields, response.ordinary
+    if asked.telling is None or b"authorization" in asked.telling.names:
+        telling = asked.told(_telling)
+    else:
+        telling = asked.derived(_telling)
     if telling and not (established and telling == _AUTHORIZATION):
         return False
-    index = response.fields.index
-    if b"vary" in index or b"set-cookie" in index or b"set-cookie2" in index:
+    if not answered.told(_for_all) and (_obstructs(answered) or tags_of(answered, policy.tags) is None):
         return False
-    if not TAG_FIELDS.isdisjoint(index) and tags_of(response.fields, policy.tags) is None:
-        return False
-    ordinary = response.ordinary
-    longer = _longer(response.fields, policy.max_body) if ordinary is None else ordinary.length > policy.max_body
-    return not longer and not is_endless(response.fields)
+    return not (_longer(answered, policy.max_body) if ordinary is None else ordinary.length > policy.max_body)
 
 
 def first_refusal(case: Case, *, any_method: bool = False) -> Refusal | None:
@@ -189,6 +187,16 @@ def _longer(fields: Fields, limit: int) -> bool:
     lines = fields.index.get(b"content-length")
     length = None if lines is None else delta_seconds(lines[0])
     return length is not None and length > limit
+
+
+def _obstructs(fields: Fields) -> bool:
+    """Whether a field of the response, beside those about caching, may stand in the way of storing it."""
+    return b"vary" in fields or b"set-cookie" in fields or b"set-cookie2" in fields or is_endless(fields)
+
+
+def _for_all(fields: Fields) -> bool:
+    """Whether none does, and there are no tags either."""
+    return untagged(fields) and not _obstructs(fields)
 
 
 def _says_no_store(fields: Fields) -> bool:

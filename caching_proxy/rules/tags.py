@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from caching_proxy.http.hop_by_hop import TAG_FIELDS
 from caching_proxy.http.messages import Fields
 
 MAX_TAGS = 1000
@@ -30,7 +29,7 @@ _BLANK = b" \t"
 
 def tags_of(fields: Fields, more: Tags = ()) -> Tags | None:
     """The tags of a response with ``fields``, and ``more``; None where they are too many or too long."""
-    if TAG_FIELDS.isdisjoint(fields.index):
+    if fields.told(untagged):
         return more
     found = dict.fromkeys(more)
     for line in fields.all(b"surrogate-key"):
@@ -39,6 +38,11 @@ def tags_of(fields: Fields, more: Tags = ()) -> Tags | None:
         found.update(dict.fromkeys(tag.strip(_BLANK) for tag in line.split(b",")))
     found.pop(b"", None)
     return tuple(found) if fit(found) else None
+
+
+def untagged(fields: Fields) -> bool:
+    """Whether a response with ``fields`` brings no tags."""
+    return b"surrogate-key" not in fields and b"cache-tag" not in fields
 
 
 def fit(tags: Iterable[bytes]) -> bool:

@@ -12,7 +12,9 @@ from caching_proxy.http.field_lines import FieldLines, Malformed
 from caching_proxy.http.framing import connection_options, keeps_alive
 from caching_proxy.http.hop_by_hop import NAMES_NO_FIELD
 from caching_proxy.http.memo import Memo
-from caching_proxy.http.messages import Field, Fields, Manner, Ordinary, ResponseHead
+from caching_proxy.http.messages import Fields, Manner, Ordinary, ResponseHead, Telling
+from caching_proxy.http.response_names import OWN_OF_RESPONSE, READ_OF_RESPONSE
+from caching_proxy.http.values import transient
 from caching_proxy.upstream.response_head import MAX_FIELDS, MAX_HEAD_BYTES, START, keep_alive, parse_response_head
 
 COMBINATIONS = 256
@@ -21,10 +23,13 @@ COMBINATIONS = 256
 COMBINATION_BYTES = 1024
 """The longest that is remembered."""
 
-_OWN = frozenset((b"date", b"content-length", b"location", b"content-location", b"cache-status"))
-"""Told by the name: they differ each time, or say by being there that the response is not ordinary."""
+_NAMING = frozenset((b"location", b"content-location", b"cache-status"))
+"""They say by being there that the response is not ordinary."""
 
-_SHARED = frozenset((b"connection", b"keep-alive", b"transfer-encoding"))
+_OWN = frozenset((b"date", b"content-length")) | _NAMING | OWN_OF_RESPONSE
+"""Told by the name: they differ each time, or most responses have none."""
+
+_SHARED = (READ_OF_RESPONSE | {b"connection", b"keep-alive", b"transfer-encoding"}) - _OWN
 _TEXT = bytes(set(range(256)) - set(b"\0\r\n"))
 _WITHOUT_CONTENT = (204, 304)
 _DIGITS = 15  # of a length, which no reader takes for another number
@@ -32,12 +37,23 @@ _START_BYTES = 64  # of a status line that is worth remembering
 _PARTICULAR = Manner(persistent=False, keep_alive=None)
 
 
+@transient(slots=True, eq=False)
+class _Told:
+    """What a combination of lines tells: ``dated`` and ``sized`` are where among the lines told by their name Date and
+    Content-Length stand, None where a response with them is not ordinary."""
+
+    manner: Manner
+    dated: int | None
+    sized: int
+    telling: Telling | None
+
+
 class HeadLines:
     """Reads heads; remembers lines, status lines and combinations, each bounded."""
 
     def __init__(self) -> None:
         self._lines = FieldLines(_OWN, _SHARED.__contains__, _TEXT)
-        self._manners: Memo[tuple[bytes, ...], Manner] = Memo(COMBINATIONS)
+        self._told: Memo[tuple[bytes, ...], _Told] = Memo(COMBINATIONS)
 
     def read(self, data: bytes) -> ResponseHead:
         """:func:`.response_head.parse_response_head`, which also says whether the response is :class:`Ordinary`."""
@@ -53,31 +69,29 @@ class HeadLines:
         except Malformed:
             return parse_response_head(data)
         status, reason, minor = known
-        ordinary = None
-        if len(own) == 2 and minor and status >= 200 and status not in _WITHOUT_CONTENT:
-            ordinary = _ordinary(own[0], own[1], self._manners[counting] or self._new_manner(counting))
-        return ResponseHead(status, reason, Fields.received(lines), minor, ordinary)
+        told, ordinary = self._told[counting] or self._new(counting), None
+        if told.dated is not None and minor and status >= 200 and status not in _WITHOUT_CONTENT:
+            length = own[told.sized][1]
+            if length.isdigit() and len(length) <= _DIGITS and (length[:1] != b"0" or length == b"0"):
+                ordinary = Ordinary(int(length), own[told.dated][1], told.manner)
+        return ResponseHead(status, reason, Fields.received(lines, told.telling), minor, ordinary)
 
-    def _new_manner(self, counting: tuple[bytes, ...]) -> Manner:
+    def _new(self, counting: tuple[bytes, ...]) -> _Told:
+        names = [one for one in counting if b":" not in one]
         fields = Fields.received([one for one in counting if b":" in one])
         if b"transfer-encoding" in fields or not NAMES_NO_FIELD.issuperset(connection_options(fields)):
             manner = _PARTICULAR
         else:
             manner = Manner(keeps_alive(1, fields), keep_alive(fields))
+        dated, sized = None, 0
+        once = names.count(b"date") == names.count(b"content-length") == 1
+        if once and manner is not _PARTICULAR and _NAMING.isdisjoint(names):
+            dated, sized = names.index(b"date"), names.index(b"content-length")
+        telling = Telling(fields, READ_OF_RESPONSE) if OWN_OF_RESPONSE.isdisjoint(names) else None
+        told = _Told(manner, dated, sized, telling)
         if sum(map(len, counting)) <= COMBINATION_BYTES:
-            self._manners.keep(counting, manner)
-        return manner
-
-
-def _ordinary(first: Field, second: Field, manner: Manner) -> Ordinary | None:
-    if first[0] == b"content-length":
-        first, second = second, first
-    (dated, date), (sized, length) = first, second
-    if dated != b"date" or sized != b"content-length" or manner is _PARTICULAR:
-        return None
-    if not length.isdigit() or len(length) > _DIGITS or (length[:1] == b"0" and length != b"0"):
-        return None
-    return Ordinary(int(length), date, manner)
+            self._told.keep(counting, told)
+        return told
 
 
 def _start(line: bytes) -> tuple[int, bytes, int] | None:

@@ -6,11 +6,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from caching_proxy.cache.responses import _only_relayed
 from caching_proxy.http.framing import BadMessage, response_framing
 from caching_proxy.http.hop_by_hop import relayed, relayed_lines
-from caching_proxy.http.messages import Fields, ResponseHead
+from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.interfaces import UpstreamProtocolError
-from caching_proxy.rules.make_entry import _fields, _lines
+from caching_proxy.rules.codec import encode
+from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.make_entry import _fields, _lines, make_entry
+from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.storability import Verdict, judge
 from caching_proxy.upstream.head_lines import HeadLines
 from caching_proxy.upstream.response_head import MAX_HEAD_BYTES, delimited, keep_alive, parse_response_head, settled
 
@@ -24,6 +29,8 @@ LINES = (
     *(b"Keep-Alive: timeout=5", b"Keep-Alive: max=3", b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip"),
     *(b"Server: x", b"X-Own:\t1 \t", b"Cache-Control: max-age=60", b'ETag: "1"', b"Set-Cookie: a=b", b"Vary: Accept"),
     *(b"Location: /x", b"Content-Location: /y", b"Cache-Status: a; hit", b"X-Cache-Status: HIT", b"Surrogate-Key: a b"),
+    *(b"CDN-Cache-Control: max-age=9", b"Cache-Control: no-store", b"vary: *", b"Cache-Tag: a, b", b"Expires: 0"),
+    *(b"Content-Type: text/event-stream", b"content-type: text/plain", b"Other-Control: no-store", b"Set-Cookie2: a"),
     *(b"Age: 3", b"Proxy-Authenticate: x", b"Upgrade: h2c", b"Trailer: x", b"X: \x01\xff", b"TE: x", b"X-Own: 2"),
     *(b"X: a\rb", b"X : 1", b" folded", b"\tfolded", b"no colon", b": 1", b"", b"X: \0", b"X: a\nY: b", b"X(: 1"),
 )
@@ -93,6 +100,40 @@ def test_what_is_ordinary_spares_no_rule(data: bytes, method: bytes) -> None:
         assert general.fields.index.keys().isdisjoint((b"location", b"content-location", b"cache-status"))
     for drop in (frozenset[bytes](), frozenset((b"etag",))):
         assert _lines(read, drop, NOW) == _fields(general.fields, drop, NOW).encoded()
+
+
+ASKED = RequestHead(b"GET", b"/x", Fields([(b"Host", b"h"), (b"Accept", b"*/*")]))
+POLICIES = tuple(
+    CachePolicy(default_ttl=ttl, targets=targets, max_body=100)
+    for ttl in (0, 60)
+    for targets in ((), (b"cdn-cache-control",), (b"other-control", b"cdn-cache-control"))
+)
+
+
+def stored(head: ResponseHead, policy: CachePolicy) -> tuple[Verdict, CacheEntry | None]:
+    verdict = judge(
+        ASKED, head, policy=policy, established=True, has_body=False, requested_at=NOW - 1, received_at=NOW + 1
+    )
+    if verdict.refusal is not None:
+        return verdict, None
+    return verdict, make_entry(b"key", ASKED, head, b"12345", verdict, policy, NOW + 1)
+
+
+@settings(max_examples=1500, deadline=None, derandomize=True)
+@given(heads, st.sampled_from(POLICIES))
+def test_what_is_told_by_its_lines_is_judged_as_in_general(data: bytes, policy: CachePolicy) -> None:
+    read, whole = by_lines(data), in_general(data)
+    if isinstance(read, str) or isinstance(whole, str) or read.status < 200:
+        return
+    general = ResponseHead(whole.status, whole.reason, Fields(whole.fields.pairs), whole.minor)
+    if read.ordinary is None and len(whole.fields.all(b"content-length")) > 1:
+        return  # mended before anybody judges it
+    (verdict, entry), (expected, other) = stored(read, policy), stored(general, policy)
+    assert verdict == expected
+    assert (entry is None) == (other is None)
+    if entry is not None and other is not None:
+        assert encode(entry) == encode(other)
+    assert _only_relayed(read.fields) == read.fields.told(_only_relayed) == _only_relayed(general.fields)
 
 
 @pytest.mark.parametrize("missing", [None, *USUAL[:2]])

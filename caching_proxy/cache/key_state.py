@@ -272,8 +272,10 @@ class KeyState:
         begin(*args)
 
     def end_turn(self, key: bytes) -> None:
-        """The operation on ``key`` has ended; the next one begins."""
+        """The operation on ``key`` has ended, and outdates what was read meanwhile; the next one begins."""
         record = self.records[key]
+        for lease in record.leases:
+            lease.current = False
         if not record.writes:
             record.writes = None
             if not record.leases:

@@ -145,7 +145,7 @@ class Pipeline:
         record = p.hot.get(cache_request.key, now)  # anew: there may have been news while the store was read
         known = cache_request.known = stored if record is None else latest_of_each(record.entries, stored)
         lookup = choose(cache_request.head, cache_request.control, known, now, cache_request.view)
-        if lookup.lacking:
+        if known and lookup.lacking:
             if not cache_request.reread:
                 cache_request.reread = True
                 return Wanted(tuple(map(field_name, lookup.lacking)))

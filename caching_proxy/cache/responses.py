@@ -142,7 +142,8 @@ class Responses:
         head = response.head
         if head.status in _WITHOUT_CONTENT or not head.fields.told(_only_relayed):
             return self.fetched(cache_request, lookup, response, entry.body, entry, now)
-        entry = self._told_apart(entry)
+        if self.compresses:
+            entry = self._told_apart(entry)
         status, member = cache_request.fetch_status, self._fetched_member(cache_request, lookup, entry, now)
         block = b"%bContent-Length: %d\r\nX-Cache-Status: %b\r\n%b%b" % (
             entry.head,

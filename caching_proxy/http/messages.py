@@ -118,9 +118,7 @@ class Fields:
         """:meth:`derived`, for a ``rule`` that looks at no field that :class:`Telling` does not know: worked out once
         for all messages that share it."""
         telling = self.telling
-        if telling is None:
-            return self.derived(rule)
-        shared = telling.fields
+        shared = self if telling is None else telling.fields
         known = shared._derived
         found: Any = _NOTHING if known is None else known.get(rule, _NOTHING)
         if found is _NOTHING or found is _ITSELF:

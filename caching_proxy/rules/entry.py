@@ -122,7 +122,8 @@ class CacheEntry:
 
     def sharable(self, now: float) -> bool:
         """Whether it may answer others than the client that it was fetched for, as it is."""
-        return self.fresh(now) and Flag.NO_CACHE not in self.flags
+        fresh = self.lifetime - self.initial_age > max(0, int(now - self.received_at))
+        return fresh and not (self.flags and Flag.NO_CACHE in self.flags)
 
     @property
     def stale_at(self) -> float:

@@ -32,7 +32,8 @@ def _to_the_second(moment: int) -> bytes:
 
 def expiry(entry: CacheEntry, now: float) -> bytes:
     """``X-Cache-Expires-In`` in seconds, never negative, and ``X-Cache-Expires-At``, as field lines."""
-    return _EXPIRY % (max(0, entry.ttl(now)), timestamp(entry.stale_at))
+    lifetime, received_at = entry.lifetime - entry.initial_age, entry.received_at  # ``ttl`` and ``stale_at``
+    return _EXPIRY % (max(0, lifetime - max(0, int(now - received_at))), timestamp(received_at + lifetime))
 
 
 def whole_lines(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None) -> bytes | None:

@@ -129,7 +129,7 @@ def _answers_plainly(entry: CacheEntry, now: float) -> bool:
         and not entry.scope
         and not int.__and__(entry.flags, _NOT_PLAIN)  # the operator of flags would cost as much as all the rest
         and now < entry.received_at + entry.keep  # ``gone_at`` and ``fresh``, at a frame less each
-        and entry.lifetime > entry.age(now)
+        and entry.lifetime - entry.initial_age > max(0, int(now - entry.received_at))
     )
 
 

@@ -109,6 +109,8 @@ def variant_of(entry: CacheEntry) -> bytes:
     known = entry.variant
     if known is None:
         flags = entry.flags  # to ask an IntFlag costs; most have none
+        if not flags and not entry.selecting and not entry.scope:
+            return PLAIN_VARIANT  # for less than it takes to remember it
         partial = bool(flags) and Flag.PARTIAL in flags
         known = variant_id(entry.selecting, partial, entry.scope)
         entry.keep_identifiers(variant=known)

@@ -45,7 +45,7 @@ class Front:
     ) -> ClientRequest | Refused:
         """The request as the cache sees it, sent by the peer ``client_ip``; ``plan`` is the hot path's."""
         port = b""
-        if climbs(head.target):
+        if plan is None and climbs(head.target):  # none is made for those that do
             return Refused.CLIMBS
         if self.hosts.particular:
             if not self.hosts.allows(head.fields):

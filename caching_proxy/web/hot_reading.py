@@ -20,7 +20,7 @@ from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, RequestTraits, traits_under
 from caching_proxy.rules.scope import View, scope_of, view_of
 from caching_proxy.rules.steering import Steering
-from caching_proxy.rules.terms import Share, shared_role
+from caching_proxy.rules.terms import Share, Terms, shared_role
 from caching_proxy.rules.terms_by_target import TermsByTarget
 from caching_proxy.server.request_head import ParsedHead
 from caching_proxy.web.hosts import HostPolicy
@@ -46,12 +46,13 @@ class Route:
     ``target`` is that of the key, None where Host has a part in it.
 
     ``key`` is the one for ``role``, ``meter`` counts the latest kind of answer; ``view`` is that of a client that
-    nobody has to vouch for.
+    nobody has to vouch for. ``terms`` are those of the target: where they change, all request lines are forgotten.
     """
 
     declined: bool
     target: bytes | None
     view: View
+    terms: Terms
     role: bytes | None = None
     key: bytes = b""
     meter: HotMeter | None = None
@@ -126,9 +127,9 @@ class Reading:
         terms = self._terms(target)
         of_key = None if terms.keys.host_in_key else target_of(target, terms.keys)
         declined = terms.closed(target) is not None or climbs(target)
-        route = Route(declined, of_key, view_of(scope_of(target, _NO_FIELDS), False))
+        route = Route(declined, of_key, view_of(scope_of(target, _NO_FIELDS), False), terms)
         if terms.share is not Share.ROLE:
-            route = SharingRoute(route.declined, of_key, route.view, share=terms.share)
+            route = SharingRoute(route.declined, of_key, route.view, terms, share=terms.share)
         parsed.line.room = route
         return route
 
@@ -206,7 +207,8 @@ class Reading:
 
     def plan(self, parsed: Head, bearing: Bearing, identity: Identity, key: bytes, view: View) -> Plan:
         """What ``cache.plan.resolve`` would say of the request, for whom this was found out already."""
-        terms = self._terms(parsed.line.target)
+        route = parsed.line.room
+        terms = self._terms(parsed.line.target) if route is None else route.terms
         seen = identity if terms.share is Share.ROLE else shared(identity, terms.share, parsed.head)
         return Plan(bearing.traits, seen, terms, key, view)
 

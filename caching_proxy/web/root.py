@@ -15,7 +15,8 @@ class Root(Resource):
     """The resource at the top of a port. A leaf, so that no path is ever decoded or cut up on its way to the backend.
 
     ``admin`` maps paths without the leading slash; ``proxy`` is None on the admin port. What is below the proxy's own
-    prefix and has no resource is a 404, whichever port it is.
+    prefix and has no resource is a 404, whichever port it is. A request with a plan is none of those: none
+    is made for what is reserved.
     """
 
     isLeaf = True
@@ -27,7 +28,7 @@ class Root(Resource):
 
     def render(self, request: ProxyRequest) -> bytes | int:
         resource = self.own.get(request.path)
-        if resource is None and not under_own_prefix(request.head.target):
+        if resource is None and (request.plan is not None or not under_own_prefix(request.head.target)):
             resource = self._proxy
         if resource is None:
             return not_found(request)

@@ -155,11 +155,12 @@ class Visit:
         head, entries, record = self._head, found.entries, hot.get(key, now)
         if not found.current or (record is not None and not _same(record.entries, entries)):
             return None  # there was news while the store was read
-        named = named_by(entries)
-        if named:
-            if hits.steered(named):
-                return None
-            head = self._parsed.head
+        if len(entries) > 1 or entries[0].selecting:
+            named = named_by(entries)
+            if named:
+                if hits.steered(named):
+                    return None
+                head = self._parsed.head
         lookup = choose(head, NO_DIRECTIVES, entries, now, self._view)
         entry = lookup.entry
         if lookup.use is not _HIT or entry is None or entry.missing is not None or MARKED in entry.head:

@@ -164,7 +164,9 @@ class Fetcher:
         """Relay the answer, and store it if it may be."""
         cache_request, head, limit = backend_request.cache_request, response.head, self._max_body
         policy = cache_request.terms.policy
-        asked = backend_request.judged(head.status)
+        asked = backend_request.asked
+        if backend_request.purpose is not Purpose.FETCH:
+            asked = backend_request.judged(head.status)
         verdict = judge(
             asked,
             head,
@@ -192,7 +194,10 @@ class Fetcher:
             backend_request.land(FlightResult.ABANDONED)
         if body is None:
             return self._collected(backend_request, response, made, now)
-        self._store(backend_request, made)
+        if made.part is None:
+            self._keep(backend_request, made)
+        else:
+            self._store(backend_request, made)
         if verdict.drop:
             return self._responses.fetched(cache_request, backend_request.lookup, response, body, made, now)
         return self._responses.fetched_whole(cache_request, backend_request.lookup, response, made, now)

@@ -64,7 +64,7 @@ class HotRecord:
         self.expires_at = expires_at
         self.size = OVERHEAD * len(entries)
         self.whole = 0
-        self.named = named_by(entries)
+        self.named = named_by(entries) if len(entries) > 1 or entries[0].selecting else ()
         self.forms = _NO_FORMS
         self.tags: frozenset[bytes] = _UNTAGGED
         for entry in entries:
@@ -191,7 +191,7 @@ class HotTier:
             gone_at = entry.received_at + entry.keep
             if gone_at < ends:
                 ends = gone_at
-        record = HotRecord(arranged(kept), ends)
+        record = HotRecord(arranged(kept) if len(kept) > 1 or kept[0].selecting else kept, ends)
         if self.compression is not None and any(map(self.compression.negotiates, kept)):
             record.named = tuple(sorted({*record.named, ACCEPT_ENCODING}))
         if record.size > self._max_bytes or now >= record.expires_at:

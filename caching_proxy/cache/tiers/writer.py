@@ -72,7 +72,7 @@ class Writer:
         self._store = store
         self._key_state = key_state
         self._clock = clock
-        self._large: deque[tuple[CacheEntry, Lease, Callable[[], None], int, int]] = deque()
+        self._large: deque[tuple[CacheEntry, Lease, Callable[[], None], int, int, int]] = deque()
         self._now: Callable[[], float] = clock.seconds
         self._forsake = purge_key
         self._varying = varying
@@ -105,7 +105,7 @@ class Writer:
         alive = [entry for entry in entries if now < entry.received_at + entry.keep]
         if len(alive) < len(entries):
             gone = [*gone, *(entry for entry in entries if entry not in alive)]
-        if not all(lease.outlived(entry.tags) for entry in known):
+        if known and not all(lease.outlived(entry.tags) for entry in known):
             lease.current = False
         if lease.current or self._hot.holds(key, now):  # else it is not known which variants the record must have
             self._hot.update(key, alive, gone, known, now)
@@ -144,18 +144,20 @@ class Writer:
             self._discard(entry, over)  # what it replaces must not come back
             return
         self._pending_bytes += size
-        self._key_state.in_turn(entry.key, self._put, entry, lease, over)
+        self._key_state.in_turn(entry.key, self._put, entry, lease, over, size)
 
-    def _put(self, entry: CacheEntry, lease: Lease, over: Callable[[], None], tries: int = MAX_OVERTAKEN) -> None:
+    def _put(
+        self, entry: CacheEntry, lease: Lease, over: Callable[[], None], size: int, tries: int = MAX_OVERTAKEN
+    ) -> None:
         # Nothing is younger than new: where it seems so, the wall clock was set back since the response came.
-        ttl_ms = int(min(entry.gone_at - self._now(), entry.keep) * 1000)
+        ttl_ms = int(min(entry.received_at + entry.keep - self._now(), entry.keep) * 1000)
         if not lease.valid or ttl_ms <= 0:
-            self._ended(entry.key, over, entry.size)
+            self._ended(entry.key, over, size)
             return
-        if entry.size < LARGE_BYTES:
-            self._send(entry, lease, over, ttl_ms, tries)
+        if size < LARGE_BYTES:
+            self._send(entry, lease, over, size, ttl_ms, tries)
             return
-        self._large.append((entry, lease, over, ttl_ms, tries))
+        self._large.append((entry, lease, over, size, ttl_ms, tries))
         if len(self._large) == 1:
             self._clock.callLater(0, self._write_large)
 
@@ -166,44 +168,46 @@ class Writer:
         if self._large:
             self._clock.callLater(0, self._write_large)
 
-    def _send(self, entry: CacheEntry, lease: Lease, over: Callable[[], None], ttl_ms: int, tries: int) -> None:
+    def _send(
+        self, entry: CacheEntry, lease: Lease, over: Callable[[], None], size: int, ttl_ms: int, tries: int
+    ) -> None:
         since = None if self._bus is None else self._bus.seen
         try:
             write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms, since, entry.tags)
         except Exception:  # noqa: BLE001 a bug, which must not stand in the way of the key for ever; it is logged
             write = fail()
-        write.addBoth(self._answered, entry, lease, over, tries)
+        write.addBoth(self._answered, entry, lease, over, size, tries)
 
     def _answered(
-        self, result: Failure | None, entry: CacheEntry, lease: Lease, over: Callable[[], None], tries: int
+        self, result: Failure | None, entry: CacheEntry, lease: Lease, over: Callable[[], None], size: int, tries: int
     ) -> None:
         """A write that failed may have reached the store all the same."""
         if isinstance(result, Failure):
             if tries and self._bus is not None and result.check(Overtaken):
                 self.overtaken += 1
-                self._bus.catch_up().addBoth(self._caught_up, entry, lease, over, tries)
+                self._bus.catch_up().addBoth(self._caught_up, entry, lease, over, size, tries)
                 return
             self._not_written(result)
         elif self._failed_at is not None:
             self._written(self._failed_at)
         if lease.valid:
-            self._ended(entry.key, over, entry.size)
+            self._ended(entry.key, over, size)
         else:
-            self._remove(entry).addCallback(lambda _: self._ended(entry.key, over, entry.size))
+            self._remove(entry).addCallback(lambda _: self._ended(entry.key, over, size))
 
     def _caught_up(
-        self, result: Failure | None, entry: CacheEntry, lease: Lease, over: Callable[[], None], tries: int
+        self, result: Failure | None, entry: CacheEntry, lease: Lease, over: Callable[[], None], size: int, tries: int
     ) -> None:
         """What overtook the write has been applied here: the lease tells whether it was concerned."""
         if isinstance(result, Failure):
             self._not_written(result)
-            self._ended(entry.key, over, entry.size)
+            self._ended(entry.key, over, size)
         else:
-            self._put(entry, lease, over, tries - 1)
+            self._put(entry, lease, over, size, tries - 1)
 
     def _ended(self, key: bytes, over: Callable[[], None], size: int = 0) -> None:
         self._pending_bytes -= size
-        self._outdate(key)  # what was read while the store was at it may be from before
+        self._burst.remove(key)  # what was read while the store was at it may be from before
         over()
         self._key_state.end_turn(key)
 

@@ -164,9 +164,7 @@ class Fetcher:
         """Relay the answer, and store it if it may be."""
         cache_request, head, limit = backend_request.cache_request, response.head, self._max_body
         policy = cache_request.terms.policy
-        asked = backend_request.asked
-        if backend_request.purpose is not Purpose.FETCH:
-            asked = backend_request.judged(head.status)
+        asked = backend_request.judged(head.status)
         verdict = judge(
             asked,
             head,
@@ -194,10 +192,7 @@ class Fetcher:
             backend_request.land(FlightResult.ABANDONED)
         if body is None:
             return self._collected(backend_request, response, made, now)
-        if made.part is None:
-            self._keep(backend_request, made)
-        else:
-            self._store(backend_request, made)
+        self._store(backend_request, made)
         if verdict.drop:
             return self._responses.fetched(cache_request, backend_request.lookup, response, body, made, now)
         return self._responses.fetched_whole(cache_request, backend_request.lookup, response, made, now)

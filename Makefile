@@ -85,7 +85,7 @@ test-bounds: $(VENV)/.installed $(VENV)/.test
 # every save while you work.
 test-fast: $(VENV)/.installed $(VENV)/.test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -p no:logging \
-		-m "not live and not slow and not hypothesis" $(patsubst %,--ignore=tests/%,bounds deploy faults fuzz live) $(PYTEST_ARGS)
+		-m "not live and not slow and not hypothesis" $(patsubst %,--ignore=tests/%,apps bounds deploy faults fuzz live) $(PYTEST_ARGS)
 
 # What depends on the reactor once more, with test runner and proxies on Twisted's own epoll: sockets, the wire, the start
 # and the end, connections to Redis and the backend. Whatever only uses these is tried once, by `make test`.

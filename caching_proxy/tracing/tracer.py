@@ -8,6 +8,7 @@ semantic conventions for HTTP and databases. Whatever happens to the collector, 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from caching_proxy.http.messages import Fields
+from caching_proxy.tracing.answers import BoundedSession
 
 QUEUE = 2048
 """Spans that wait to be sent; more are dropped."""
@@ -51,23 +53,32 @@ class Telling(SpanExporter):
 
     _log = Logger(namespace="caching_proxy.tracing")
 
-    def __init__(self, inner: Exporter, reactor: Any) -> None:
+    def __init__(self, inner: Exporter, reactor: Any, patience: float = 2 * SEND_SECONDS) -> None:
+        """``patience``: seconds after which a batch that is still on its way counts as not taken."""
         self._inner = inner
         self._reactor = reactor
+        self._patience = patience
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        late = threading.Timer(self._patience, self._heard, (True,))
+        late.daemon = True
+        late.start()
         try:
             result = self._inner.export(spans)
         except Exception:  # noqa: BLE001 whatever is wrong with the collector's answer: spans are lost, nothing else
             result = SpanExportResult.FAILURE
-        failing = result is not SpanExportResult.SUCCESS
-        if failing is not self._failing:
-            self._failing = failing
-            self._reactor.callFromThread(self._tell, failing)
+        late.cancel()
+        self._heard(result is not SpanExportResult.SUCCESS)
         return result
 
+    def _heard(self, failing: bool) -> None:
+        self._reactor.callFromThread(self._tell, failing)
+
     def _tell(self, failing: bool) -> None:
+        if failing is self._failing:
+            return
+        self._failing = failing
         if failing:
             self._log.warn("the trace collector takes no spans; they are dropped")
         else:
@@ -141,7 +152,7 @@ class Tracing:
 
     def start(self) -> None:
         """Begin to send. Not before the daemon has its final process: threads do not outlive a fork."""
-        inner = self._exporter or OTLPSpanExporter(self._endpoint, timeout=SEND_SECONDS)
+        inner = self._exporter or OTLPSpanExporter(self._endpoint, timeout=SEND_SECONDS, session=_session())
         self._provider.add_span_processor(
             BatchSpanProcessor(Telling(inner, self._reactor), max_queue_size=QUEUE, max_export_batch_size=BATCH)
         )
@@ -187,8 +198,18 @@ def _carried(fields: Fields) -> dict[str, str]:
     return carried
 
 
+_CREDENTIALS = (
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+)
+
 _STATE_BYTES = 512
 """Longer ones may be dropped (W3C Trace Context §3.3.1.5)."""
+
+
+def _session() -> BoundedSession | None:
+    """None where the operator names somebody who makes sessions with credentials."""
+    return None if any(name in os.environ for name in _CREDENTIALS) else BoundedSession(SEND_SECONDS)
 
 
 def _resource(name: str) -> Resource:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,44 @@ def test_a_collector_that_refuses_disturbs_nobody(
     assert proxy.stop() == 0
     lines = [str(line["msg"]) for line in proxy.log_lines() if "spans" in str(line)]
     assert len(lines) == 2
+
+
+ENDLESS = {
+    "its body never ends": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"2000\r\n%b\r\n" % (b"x" * 0x2000),
+    ),
+    "its body drips": (b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n", b"x"),
+    "its head drips": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "it is elsewhere": (b"HTTP/1.1 307 Go\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", b""),
+}
+
+
+@pytest.mark.parametrize(("head", "piece"), ENDLESS.values(), ids=ENDLESS)
+def test_a_collector_whose_answer_does_not_end_is_told_of(
+    start_proxy: StartProxy, backend: LiveBackend, head: bytes, piece: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as drips:
+        proxy = start_proxy(
+            BACKEND_URL=backend.url,
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{drips.getsockname()[1]}",
+            OTEL_BSP_SCHEDULE_DELAY="50",
+            SHUTDOWN_GRACE_SECONDS="1",
+        )
+        assert proxy.get("/drips").status == 200
+        asked, _ = drips.accept()
+        with asked:
+            asked.recv(1 << 16)
+            asked.sendall(head)
+
+            def heard() -> bool:
+                with suppress(OSError):  # it has hung up
+                    asked.sendall(piece)
+                return "takes no spans" in proxy.log
+
+            wait_for(heard, "a line about it", 30)
+        assert proxy.get("/drips").status == 200
+        assert proxy.stop() == 0
 
 
 def test_nobody_listens_there(start_proxy: StartProxy, backend: LiveBackend, collector: Collector) -> None:

@@ -29,7 +29,7 @@ class Refused(CtlError):
 
 
 class WrongUsage(CtlError):
-    """What was given on the command line cannot be used."""
+    """What was given on the command line, or as the address, cannot be used."""
 
     status = 2
 
@@ -56,7 +56,7 @@ class Client:
         except ValueError:  # brackets that are no address, a port that is none
             parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise NotReachable(f"{url!r} is no http:// or https:// address")
+            raise WrongUsage(f"{url!r} is no http:// or https:// address")
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._host, self._port = parts.hostname, port

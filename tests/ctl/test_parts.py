@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from caching_proxy.ctl.client import Client, NotReachable, Refused
+from caching_proxy.ctl.client import Client, Refused, WrongUsage
 from caching_proxy.ctl.place import find_token, find_url
 from caching_proxy.ctl.shown import duration, plain, share, size
 from caching_proxy.ctl.warm import target_of, targets_of, tokens_in
@@ -113,5 +113,5 @@ def test_a_token_that_cannot_be_sent_is_named_by_its_line(tmp_path: Path, token:
 
 @pytest.mark.parametrize("url", ["ftp://a", "http://", "://", "http://[", "http://a:99999", "a:b"])
 def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(NotReachable, match="is no http"):
+    with pytest.raises(WrongUsage, match="is no http"):
         Client(url)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 pytest_plugins = ["support.redis_server", "support.proxy_process", "support.redis_cluster"]
 
-STARTS_SOMETHING = {"redis_server", "shared_redis", "start_proxy"}
+STARTS_SOMETHING = {"redis_server", "shared_cluster", "shared_redis", "start_proxy"}
 """Fixtures that start a server or a process: a test that has one is live, wherever it stands."""
 
 

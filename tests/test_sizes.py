@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).resolve().parents[1] / "caching_proxy"
 MOST_OF_A_FUNCTION = 40
 
@@ -23,6 +25,7 @@ def _function(name: str, lines: int, prefix: str = "") -> str:
     return f"{prefix}def {name}():\n" + f"{prefix}    pass\n" * (lines - 1)
 
 
+@pytest.mark.slow
 def test_no_function_is_longer_than_a_screen() -> None:
     sources = sorted(PACKAGE.rglob("*.py"))
     assert sources

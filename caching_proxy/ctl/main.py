@@ -136,11 +136,12 @@ def _token(file: Path | None, environ: Mapping[str, str], dotenv: Mapping[str, s
 def status(context: Context) -> None:
     """Whether the proxy is well, and what it does for its clients."""
     ready = context.client.ready()
+    stats, closed = None, ""
     try:
         stats = context.client.get("/_cache/stats")
-    except NotAllowed:
-        stats = None
-    context.show({"ready": ready, "stats": stats}, lambda: tables.status(ready, stats))
+    except NotAllowed as problem:
+        closed = str(problem)
+    context.show({"ready": ready, "stats": stats}, lambda: tables.status(ready, stats, closed))
 
 
 @command(endless=True)

@@ -29,11 +29,11 @@ def state(value: object) -> Text:
     return safe(value, _GOOD.get(str(value), "yellow"))
 
 
-def status(ready: Document, stats: Document | None) -> RenderableType:
-    """``/ready``, and the statistics where the token opens them."""
+def status(ready: Document, stats: Document | None, closed: str) -> RenderableType:
+    """``/ready``, and the statistics where the token opens them; ``closed`` says why it does not."""
     rows = [(name, state(value)) for name, value in ready.items() if isinstance(value, str)]
     if stats is None:
-        return Group(grid(*rows), Text("(no more without the admin token)", style="dim"))
+        return Group(grid(*rows), safe(f"(no more: {closed})", "dim"))
     return Group(grid(*rows), Text(), statistics(stats))
 
 

@@ -61,6 +61,8 @@ def test_status_for_people_and_programs(ctl: Ctl) -> None:
     document = json.loads(ctl("status", "--json").stdout)
     assert document["ready"]["status"] == "ok"
     assert document["stats"]["tiers"]["hot"]["maxEntries"] == 5000
+    assert "no more: the admin token is needed" in ctl("status", ADMIN_TOKEN="").stdout
+    assert "no more: this is not the admin token" in ctl("status", ADMIN_TOKEN="wrong").stdout
     without = ctl("--json", "status", ADMIN_TOKEN="")
     assert (without.returncode, json.loads(without.stdout)["stats"]) == (0, None)
 

@@ -70,6 +70,11 @@ class HTTPChannel(AnsweringHalf):
         elif state is _BUSY or state is _HEAD:
             self._ahead(data)
 
+    def input_ended(self) -> None:
+        """The client sends no more: of what is here, that is answered which takes no waiting, and nobody's turn."""
+        while self._resting:
+            self._rested()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = _GONE
         self.connected = 0

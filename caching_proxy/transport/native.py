@@ -375,6 +375,7 @@ class NativeProtocol(asyncio.Protocol):
         if self._protocol is not None and IHalfCloseableProtocol.providedBy(self._protocol):
             cast("IHalfCloseableProtocol", self._protocol).readConnectionLost()
             return True
+        end_input(self._protocol)
         return False  # the loop closes once what was written has been sent
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -383,6 +384,14 @@ class NativeProtocol(asyncio.Protocol):
         if transport is not None and protocol is not None:
             self.__dict__.pop("data_received", None)  # breaks the cycle through the bound method
             protocol.connectionLost(transport.lost(exc))
+
+
+def end_input(protocol: object) -> None:
+    """Let a protocol answer what it has before its connection is closed: its peer sends no more. One that waits for
+    nothing of the kind has no ``input_ended``."""
+    ended = getattr(protocol, "input_ended", None)
+    if ended is not None:
+        ended()
 
 
 def _address(native: asyncio.Transport, key: str) -> IAddress:

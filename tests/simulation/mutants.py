@@ -27,7 +27,7 @@ from caching_proxy.rules.ledger import published
 from caching_proxy.store.redis import follower
 from caching_proxy.store.redis.follower import Follower
 from caching_proxy.store.redis.ledger_calls import Marked
-from caching_proxy.store.redis.scripts import Put
+from caching_proxy.store.redis.put import Put
 from caching_proxy.store.redis.store import RedisStore
 
 replaced = mock.patch.object

@@ -17,6 +17,7 @@ from caching_proxy.rules.codec import PREAMBLE
 from caching_proxy.rules.key import GET_PREFIX
 from caching_proxy.rules.ledger import LEDGER_LENGTH, MAX_ENTRY_BYTES
 from caching_proxy.store.redis import claims, ledger_calls, scripts, stale_scripts
+from caching_proxy.store.redis import put as writing
 from caching_proxy.store.redis.script_call import Script
 from caching_proxy.store.redis.target_index import KNOWN_PREFIXES
 
@@ -347,7 +348,7 @@ def digest(script: Script) -> bytes:
 MODELS: dict[bytes, Model] = {
     digest(script): model
     for script, model in (
-        (scripts._PUT_FORMS[1], put),
+        (writing._PUT_FORMS[1], put),
         (scripts.UNLIST, unlist),
         (scripts.FORGET, forget),
         (scripts.DROP_TARGET, drop_target),

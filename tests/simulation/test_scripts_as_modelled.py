@@ -14,7 +14,7 @@ from simulation.redis_server import Server
 from support.redis_server import RedisError, RedisServer
 
 from caching_proxy.rules.codec import PREAMBLE
-from caching_proxy.store.redis import claims, ledger_calls, scripts, stale_scripts
+from caching_proxy.store.redis import claims, ledger_calls, put, scripts, stale_scripts
 from caching_proxy.store.redis.script_call import Script
 
 KEYS = (b"cache:GET:anonymous:/x", b"cache:GET:editor:/x", b"cache:GET:editor:/y", b"cache:GET:-")
@@ -69,7 +69,7 @@ class Scripts:
         most = self._pick((b"64", b"1", b"2")), self._pick((b"1000000", b"60"))
         life = b"%d" % self._random.randrange(2 * SECONDS, 9 * SECONDS)
         args = [self._pick(FIELDS), self._value(), life, latest, *most, mark, role]
-        return scripts._PUT_FORMS[1], keys, args + [b"\n".join(tags)] * bool(tags)
+        return put._PUT_FORMS[1], keys, args + [b"\n".join(tags)] * bool(tags)
 
     def _drop(self) -> tuple[Script, list[bytes], list[bytes]]:
         if self._random.random() < 0.3:

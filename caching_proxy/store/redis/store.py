@@ -48,7 +48,8 @@ from caching_proxy.store.redis.index import INDEX, outlines_in
 from caching_proxy.store.redis.ledger import Words
 from caching_proxy.store.redis.ledger_calls import Mark, Marked
 from caching_proxy.store.redis.pool import RedisPool
-from caching_proxy.store.redis.scripts import Discard, Forget, Put
+from caching_proxy.store.redis.put import Put
+from caching_proxy.store.redis.scripts import Discard, Forget
 from caching_proxy.store.redis.stale_scripts import MARK, TAGS, Soften, SoftenTarget, Tagged
 from caching_proxy.store.redis.target_index import INDEX_PREFIX, indexed
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from support.live_backend import Exchange, LiveBackend
-from support.proxy_process import ROOT, ProxyProcess, StartProxy, free_port, wait_for
+from support.proxy_process import ROOT, ProxyProcess, StartProxy, free_port, listens, wait_for
 from support.redis_server import RedisServer
 from support.twistd import twistd
 
@@ -208,7 +208,7 @@ def test_listening_on_a_unix_socket(tmp_path: Path, backend: LiveBackend) -> Non
     settings = {"PORT": "0", "LISTEN": f"unix:{path}", "BACKEND_URL": backend.url}
     proxy = ProxyProcess(tmp_path, settings)
     try:
-        wait_for(lambda: proxy.process.poll() is not None or path.exists(), "the proxy to listen")
+        wait_for(lambda: proxy.process.poll() is not None or listens(path), "the proxy to listen")
         with contextlib.closing(UnixConnection(str(path), timeout=10)) as connection:
             connection.request("GET", "/unix", headers={"Host": "x"})
             assert connection.getresponse().getheader("X-Cache-Status") == "MISS"

@@ -10,6 +10,7 @@ import os
 import socket
 
 _FIRST, _EACH = 10_000, 1_000
+_BLOCKED_BY_BROWSERS = frozenset({10_080})  # of https://fetch.spec.whatwg.org/#port-blocking, those in the range
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
 _numbers = itertools.count(os.getpid() * 7)  # another run on this machine begins elsewhere
 
@@ -18,7 +19,7 @@ def free_port() -> int:
     """A port that nobody listens on now, and that was not given out lately."""
     for number in itertools.islice(_numbers, _EACH):
         port = _FIRST + _worker * _EACH + number % _EACH
-        if _is_free(port) and _is_free(port + 10_000):
+        if port not in _BLOCKED_BY_BROWSERS and _is_free(port) and _is_free(port + 10_000):
             return port
     raise OSError("no port is free")
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from twisted.logger import Logger
 
 from caching_proxy.rules.cache_rules import CacheRule, parse_cache_rules
-from caching_proxy.rules.invalidation_rules import Rule, RulesError, parse_rules
+from caching_proxy.rules.invalidation_rules import WITHOUT_RULES, Rule, RulesError, parse_rules
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ def invalidation_rules_file(path: Path, read: Callable[[Path], bytes]) -> RulesF
     """Which keys a request makes obsolete; a missing file deserves a word."""
 
     def missing() -> None:
-        _log.warn("{path} is missing: POST requests invalidate only their own target", path=str(path))
+        _log.warn("{path} is missing: {so}", path=str(path), so=WITHOUT_RULES)
 
     return RulesFile(path, read, "invalidation rules", parse_rules, missing)
 

@@ -22,10 +22,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from caching_proxy.app.compose import Proxy
-from caching_proxy.app.listen_errors import listener_refused
 from caching_proxy.app.store_parts import not_writable
 from caching_proxy.app.systemd import SILENT, Notifier
 from caching_proxy.server.listener import Listener, listen
+from caching_proxy.settings.listen_errors import listener_refused
 from caching_proxy.settings.parsers import SettingsError
 
 LAST_SECONDS = 1.0

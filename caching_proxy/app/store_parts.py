@@ -12,6 +12,7 @@ from caching_proxy.interfaces import IClaims, IInvalidationBus, IStore
 from caching_proxy.rules.store_topology import MEMORY_URL, RedisTopology
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
+from caching_proxy.settings.unopened import STATE_DIR_ALLOWED
 from caching_proxy.store.build import StoreConfig, build_bus, build_store
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.journal import Journal
@@ -57,14 +58,14 @@ def make_journal(reactor: IReactorTime, settings: Settings) -> Journal | None:
         return None
     try:
         return Journal(reactor, Path(settings.state_dir).absolute())
-    except OSError as problem:
+    except (OSError, ValueError) as problem:
         raise not_writable(settings, problem) from problem
 
 
-def not_writable(settings: Settings, problem: OSError) -> SettingsError:
+def not_writable(settings: Settings, problem: OSError | ValueError) -> SettingsError:
     """Why there can be no journal."""
-    allowed = f"a directory that can be written to ({problem.strerror or problem})"
-    return SettingsError("STATE_DIR", settings.state_dir, allowed)
+    reason = getattr(problem, "strerror", None) or problem
+    return SettingsError("STATE_DIR", settings.state_dir, STATE_DIR_ALLOWED.format(reason))
 
 
 def _store_config(reactor: IReactorTime, settings: Settings) -> StoreConfig:

@@ -16,10 +16,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.app.listen_errors import listener_refused
 from caching_proxy.app.sources import Sources
 from caching_proxy.app.systemd import Notifier
 from caching_proxy.settings import dotenv
+from caching_proxy.settings.listen_errors import listener_refused
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.log_writer import LogWriter

@@ -27,6 +27,9 @@ MAX_PATTERN = 4096
 """Longest pattern in bytes. A longer one is an error in the file; one that captures made longer is cut and given a
 final ``*``: it takes a few keys too many rather than one too few."""
 
+WITHOUT_RULES = "POST requests invalidate only their own target"
+"""What a missing file of rules comes to."""
+
 _ANY_ROLE = GET_PREFIX + b"*:"
 _DEFAULT_METHODS = frozenset({b"POST"})
 _FIELDS = frozenset({"post_path_regex", "invalidate_patterns", "invalidate_tags", "methods", "soft"})

@@ -23,6 +23,7 @@ _KEY_FILE = "a readable PEM file with an RSA, EC, Ed25519 or Ed448 public key or
 _KEY_FILE_LIMIT = 64 * 1024
 _SHORT_TOKEN = 16
 _SHORT_SECRET = 32
+_EVERY_INTERFACE = frozenset(("0.0.0.0", "::"))
 
 
 @attrs.frozen(slots=True)
@@ -81,7 +82,8 @@ def _check_tracing(settings: Settings) -> None:
 
 def _check_listeners(settings: Settings) -> None:
     clash = settings.admin_port == settings.port != 0 and settings.listen is None
-    if clash and (settings.host == settings.admin_host or "0.0.0.0" in (settings.host, settings.admin_host)):
+    hosts = settings.host, settings.admin_host
+    if clash and (settings.host == settings.admin_host or not _EVERY_INTERFACE.isdisjoint(hosts)):
         raise SettingsError("ADMIN_PORT", str(settings.admin_port), "another port than PORT")
 
 

@@ -19,6 +19,7 @@ from twisted.logger import ILogObserver, globalLogBeginner
 from twisted.python.components import Componentized
 
 from caching_proxy.settings.parsers import SettingsError
+from caching_proxy.settings.unopened import LOG_FILE_ALLOWED, ROTATED_ALLOWED, STANDARD_OUTPUTS
 from caching_proxy.telemetry.access_log import AccessLog, make_access_log
 from caching_proxy.telemetry.log_file import LogFile
 from caching_proxy.telemetry.log_lines import SEVERITY, LineObserver, development_line, json_line
@@ -42,10 +43,6 @@ __all__ = [
 DAEMON_FILE = "twistd.log"
 
 _STDERR = "/dev/stderr"
-_STANDARD = ("-", "/dev/stdout", _STDERR)
-"""What is open already and cannot always be opened by name, as where it is a socket of systemd's."""
-
-_REGULAR = "a file that can be written"
 
 
 def make_observer(settings: Settings, sink: Sink) -> LineObserver:
@@ -76,7 +73,7 @@ def open_log(settings: Settings, server_options: Mapping[str, object]) -> LogWri
     """
     daemon = not server_options.get("nodaemon", True)
     variable, name = _name(settings, server_options, daemon)
-    if name is None or name in _STANDARD:
+    if name is None or name in STANDARD_OUTPUTS:
         if daemon and name is not None:
             raise SettingsError(variable, name, "a file, as a daemon has neither stdout nor stderr")
         return _standard(name, settings.workers > 1)
@@ -121,10 +118,10 @@ def _file(settings: Settings, variable: str, name: str, path: str) -> LogFile:
         log = LogFile(path, settings.log_rotate_bytes, settings.log_keep)
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
-        raise _refusal(settings, variable, name, f"{_REGULAR} ({reason})") from None
+        raise _refusal(settings, variable, name, f"{LOG_FILE_ALLOWED} ({reason})") from None
     if settings.log_rotate_bytes and log.rotates and not os.access(Path(log.path).parent, os.W_OK | os.X_OK):
         log.close()
-        allowed = f"{_REGULAR} in a directory that can be, or LOG_ROTATE_BYTES=0 (Permission denied)"
+        allowed = f"{ROTATED_ALLOWED} (Permission denied)"
         raise _refusal(settings, variable, name, allowed)
     return log
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from support.redis_in_memory import Rig, echo, outcome, settled
 from twisted.internet.defer import CancelledError
 from txredisapi import ResponseError
 
-from caching_proxy.interfaces import AnswerLost, StoreError
+from caching_proxy.interfaces import AnswerLost, Overtaken, StoreError
 from caching_proxy.store.redis.commands import Ask, Call
 from caching_proxy.store.redis.connection import RedisConnection, pack
 from caching_proxy.store.redis.errors import CommandRefused, ConnectionGone, Sick, TimedOut
@@ -125,6 +126,35 @@ def test_a_cancelled_call_that_waits_leaves_nothing(rigs: Callable[..., Rig]) ->
     assert rig.pool.waiting == 0
     assert rig.pool.pending == 2
     assert not any(ref() for ref in tokens)
+
+
+class _Token:
+    """What only a call holds."""
+
+
+@pytest.mark.parametrize("kind", [Overtaken, Sick, KeyError])
+def test_a_call_that_fails_leaves_nothing_for_the_cycle_collector(
+    rigs: Callable[..., Rig], kind: type[Exception]
+) -> None:
+    """While one target after another is invalidated, thousands of writes are refused in a second."""
+    rig = rigs().started()
+    failures: list[object] = []
+
+    def read(replies: object, token: _Token) -> None:
+        raise kind("refused")
+
+    token = _Token()
+    held = weakref.ref(token)
+    gc.disable()
+    try:
+        call = rig.pool.execute(Ask(pack(b"ECHO", b"x"), 1, partial(read, token=token)))
+        call.addErrback(lambda failure: failures.append(failure.type))
+        rig.settle()
+        del token, call
+        assert failures == [kind]
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_a_cancelled_call_under_way_keeps_the_order_of_replies(rigs: Callable[..., Rig]) -> None:

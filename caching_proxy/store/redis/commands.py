@@ -88,14 +88,16 @@ class Call(Generic[T]):
             except SendAgain:
                 self._send_again()
                 return
-            except ReadOnly as error:
-                result = Failure()
-                self.pool.read_only(error)
-            except Exception:  # noqa: BLE001  a StoreError or a bug: whoever asked is told
+            except StoreError as error:  # what the server said: where that was read is of no use to anybody
+                result = Failure(error.with_traceback(None))
+                if isinstance(error, ReadOnly):
+                    self.pool.read_only(error)
+            except Exception:  # noqa: BLE001  a bug: whoever asked is told
                 result = Failure()
         self.pool.finished(self)
         if not answer.called:
             answer.callback(result)  # type: ignore[arg-type]
+        result = None  # the traceback of a failure holds this frame, which would hold the failure
 
     def lost(self, error: StoreError) -> None:
         """No more replies will come."""

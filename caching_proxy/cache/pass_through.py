@@ -35,6 +35,9 @@ Observer = Callable[[bytes, ClientRequest, int | None], None]
 """Hears of an invalidation that a request brought about: the target or pattern, the request, and how many keys left any
 tier, None where the store has yet to say."""
 
+Ask = Callable[[], ClientRequest]
+"""Makes the request that an invalidation is due to, for who is to hear of it."""
+
 _TOLD = frozenset((Bypass.RULE, Bypass.AMBIGUOUS))
 """Reasons that Cache-Status names: the operator's wish, of which neither request nor response says anything."""
 
@@ -107,24 +110,19 @@ class PassThrough:
         kept: KeptPost | None = None
         if method not in SAFE:
             targets, obsolete = self._outdated(client_request, response.head)
-            keeps = self._posts.may_keep(client_request, identity, response)
+            keeps, ask = self._posts.may_keep(client_request, identity, response), lambda: client_request
             if keeps or (self._shared is not None and targets):
-                done = self._invalidated(client_request, targets, obsolete)
+                done = self._invalidated(targets, obsolete, ask)
                 if keeps:
                     kept = self._posts.keep(client_request, identity, response, asked_at, done)
                 if self._shared is not None:
                     reached = self._shared.everywhere(done)
                     return self._answer_later(reached, method, identity, response, kept)
             else:
-                for target in targets:
-                    self._invalidator.invalidate_target(target, partial(self._told, target, client_request))
-                for what, begun in self._by_rules(obsolete):
-                    begun.addBoth(partial(self._told, what, client_request))
+                self._invalidate(targets, obsolete, ask)
         return self._answer(method, identity, response, kept)
 
-    def changed(
-        self, method: bytes, target: bytes, host: bytes, head: ResponseHead, ask: Callable[[], ClientRequest]
-    ) -> bytes | None:
+    def changed(self, method: bytes, target: bytes, host: bytes, head: ResponseHead, ask: Ask) -> bytes | None:
         """:meth:`forwarded` of an ordinary answer ``head`` to a request that changes ``target`` and concerns nothing
         else: the field lines for the client. None, with nothing done, where that has to see to it.
 
@@ -136,10 +134,8 @@ class PassThrough:
             return None
         if 200 <= status < 400:
             rules = self._rules()
-            if rules and status < 300 and resolve(rules, method, target):
-                return None
-            target = self._terms(target).target(target, host)
-            self._invalidator.invalidate_target(target, partial(self._told_of_news, target, ask))
+            obsolete = resolve(rules, method, target) if rules and status < 300 else ()
+            self._invalidate((self._terms(target).target(target, host),), obsolete, ask)
         return lines + self._passed_lines
 
     def without_answer(self, error: UpstreamError, identity: Identity) -> CacheResponse:
@@ -207,9 +203,14 @@ class PassThrough:
     def _in_key(self, target: bytes, host: bytes) -> bytes:
         return self._terms(target).target(target, host)
 
-    def _invalidated(
-        self, client_request: ClientRequest, targets: Collection[bytes], obsolete: Collection[Obsolete]
-    ) -> Deferred[bool]:
+    def _invalidate(self, targets: Collection[bytes], obsolete: Collection[Obsolete], ask: Ask) -> None:
+        """Have ``targets`` and what rules want invalidated; nobody waits for it."""
+        for target in targets:
+            self._invalidator.invalidate_target(target, partial(self._told, target, ask))
+        for what, begun in self._by_rules(obsolete) if obsolete else ():
+            begun.addBoth(partial(self._told, what, ask))
+
+    def _invalidated(self, targets: Collection[bytes], obsolete: Collection[Obsolete], ask: Ask) -> Deferred[bool]:
         """Fires when the store has carried it out, with whether it could; never fails."""
         begun: list[tuple[bytes, Deferred[set[bytes]]]] = []
         for target in targets:
@@ -217,7 +218,7 @@ class PassThrough:
             begun.append((target, done))
             self._invalidator.invalidate_target(target, done.callback)
         begun += self._by_rules(obsolete)
-        noted = [each.addCallback(self._noted, what, client_request) for what, each in begun]
+        noted = [each.addCallback(self._noted, what, ask) for what, each in begun]
         return gatherResults(noted, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
 
     def _by_rules(self, obsolete: Collection[Obsolete]) -> Iterator[tuple[bytes, Deferred[set[bytes]]]]:
@@ -247,23 +248,20 @@ class PassThrough:
         self._waits(failure)
         return False
 
-    def _told_of_news(self, what: bytes, ask: Callable[[], ClientRequest], outcome: set[bytes] | Failure) -> None:
-        """Most of what passes concerns nothing that is stored."""
-        if outcome:
-            self._told(what, ask(), outcome)
-
-    def _told(self, what: bytes, client_request: ClientRequest, outcome: set[bytes] | Failure) -> None:
+    def _told(self, what: bytes, ask: Ask, outcome: set[bytes] | Failure) -> None:
+        if not outcome:  # most of what passes concerns nothing that is stored
+            return
         if not isinstance(outcome, Failure):
-            self._noted(outcome, what, client_request)
+            self._noted(outcome, what, ask)
         elif outcome.check(StoreError):  # of anything else the invalidator has told
             self._waits(outcome)
             if self._observe is not None:
-                self._observe(what, client_request, None)
+                self._observe(what, ask(), None)
 
-    def _noted(self, gone: set[bytes], what: bytes, client_request: ClientRequest) -> set[bytes]:
+    def _noted(self, gone: set[bytes], what: bytes, ask: Ask) -> set[bytes]:
         """Most requests with a method that is not safe concern nothing that is stored: these are no news."""
         if gone and self._observe is not None:
-            self._observe(what, client_request, len(gone))
+            self._observe(what, ask(), len(gone))
         return gone
 
     def _waits(self, failure: Failure) -> None:

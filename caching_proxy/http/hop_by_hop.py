@@ -134,7 +134,12 @@ def switching_to_client(fields: Fields) -> Fields:
 def incoming_request_id(fields: Fields, trusted_peer: bool) -> bytes | None:
     """The X-Request-ID that a trusted peer gave, if there is one of printable ASCII and at most 128 bytes."""
     value = fields.first(b"x-request-id") if trusted_peer else None
-    return value if value is not None and _REQUEST_ID.fullmatch(value) else None
+    return value if value is not None and is_request_id(value) else None
+
+
+def is_request_id(value: bytes) -> bool:
+    """Whether an X-Request-ID is one to go by."""
+    return _REQUEST_ID.fullmatch(value) is not None
 
 
 def is_loop(fields: Fields, proxy_name: bytes) -> bool:

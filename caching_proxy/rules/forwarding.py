@@ -125,15 +125,17 @@ def upgrade_to_backend(
 
 
 class FastForwarding:
-    """:func:`request_to_backend` of a request of HTTP/1.1 from a peer that is not trusted, from its lines alone.
+    """:func:`request_to_backend` of a request of HTTP/1.1, from its lines alone.
 
     Connection must name no field that ends here, and Max-Forwards mean nothing. ``unseen`` says of lower-case names
-    whether the backend must not see them (:meth:`Steering.unseen`). ``tests/web/test_fast_pass_alike.py`` compares the
-    two.
+    whether the backend must not see them (:meth:`Steering.unseen`); ``trusted_peer`` as above.
+    ``tests/web/test_fast_pass_alike.py`` compares the two.
     """
 
-    def __init__(self, unseen: Callable[[bytes], bool], proxy_name: bytes, base_path: bytes) -> None:
-        self._lines = PassingLines(lambda name: not unseen(name) and not _dropped(name, _DROP, False))
+    def __init__(
+        self, unseen: Callable[[bytes], bool], proxy_name: bytes, base_path: bytes, trusted_peer: bool
+    ) -> None:
+        self._lines = PassingLines(lambda name: not unseen(name) and not _dropped(name, _DROP, trusted_peer))
         self._proxy_name = proxy_name
         self._base_path = base_path
 
@@ -144,13 +146,14 @@ class FastForwarding:
         lines: list[bytes],
         host: bytes,
         via: bytes,
-        client_ip: bytes,
+        forwarded_for: bytes,
         scheme: bytes,
         request_id: bytes,
     ) -> OutgoingRequest:
-        """``via`` is the client's as :func:`continued` has it, ``host`` what the backend sees in Host."""
+        """``via`` is the client's as :func:`continued` has it, ``host`` what the backend sees in Host, and
+        ``forwarded_for`` what it sees in X-Forwarded-For, empty for none."""
         passing = [line for line in map(self._lines.__getitem__, lines) if line]
-        forwarded = _FORWARDED_FOR % client_ip if client_ip else b""
+        forwarded = _FORWARDED_FOR % forwarded_for if forwarded_for else b""
         block = b"".join(passing)
         sent = _FORM % (host, block, via, 1, self._proxy_name, forwarded, scheme, request_id)
         count = len(passing) + (5 if forwarded else 4)

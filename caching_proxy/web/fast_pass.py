@@ -10,6 +10,7 @@ is unusual about its answer goes on as in the general way, with a request made o
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import partial
 
 import attrs
 from twisted.logger import Logger
@@ -36,6 +37,7 @@ from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.refusal import CLIENT_LEFT
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_head import AnyHead
+from caching_proxy.web.hot_reading import request_id
 from caching_proxy.web.proxy import ProxyResource
 from caching_proxy.web.recorder import Recorder
 
@@ -50,13 +52,15 @@ class Manner:
     """What the lines that count decide for all requests that are told by the same.
 
     ``declined``: the general way has to deal with them. ``host`` is what the client says in Host, ``via`` is Via, to be
-    continued. ``identity`` is that of a request without credentials, None where there are some.
+    continued. ``identity`` is that of a request without credentials, None where there are some. ``scheme`` is what a
+    trusted proxy says of the client's, None where it says nothing.
     """
 
     declined: bool
     host: bytes = b""
     via: bytes = b""
     identity: Identity | None = None
+    scheme: bytes | None = None
 
 
 class FastPass:
@@ -79,13 +83,18 @@ class FastPass:
         self.upstream = upstream
         self.resource = resource
         self.recorder = recorder
-        self.forwarding = FastForwarding(front.steering.unseen, route.proxy_name, route.base_path)
+        self.forwarding = {
+            trusted: FastForwarding(
+                partial(front.steering.unseen, trusted=trusted), route.proxy_name, route.base_path, trusted
+            )
+            for trusted in (False, True)
+        }
         self.new_request_id = front.new_request_id
         self.now = parts.clock.seconds
         self._verifier = parts.verifier
         self._traits = traits_under(parts.policy)
         self._hosts = front.hosts
-        self._peers = front.peers
+        self.peers = front.peers
         self._trusting = front.peers.any
         self._own = own
         self._never = front.hosts.preserve or any(map(front.steering.unseen, _DECIDING))
@@ -104,12 +113,13 @@ class FastPass:
         if identity is None:
             identity = self._verifier.remembered(_credentials(parsed))
         client_ip = channel.peer_host
-        if identity is None or (self._trusting and self._peers.trusts(client_ip)):
+        if identity is None:
             return None
         particular = b"%" in target or b".." in target or b"_cache" in target
         if particular and (climbs(target) or under_own_prefix(target)):
             return None
-        return Passage(self, channel, parsed, content, manner, identity, client_ip)
+        trusted = self._trusting and self.peers.trusts(client_ip)
+        return Passage(self, channel, parsed, content, manner, identity, client_ip, trusted)
 
     def _manner(self, parsed: AnyHead) -> Manner:
         """What the lines decide, the first time."""
@@ -129,7 +139,8 @@ class FastPass:
         if declined or not (credentials or isinstance(identity, Identity)):
             return Manner(True)
         known = identity if isinstance(identity, Identity) else None
-        return Manner(False, fields.first(b"host") or b"", continued(fields.joined(b"via")), known)
+        host, via = fields.first(b"host") or b"", continued(fields.joined(b"via"))
+        return Manner(False, host, via, known, fields.first(b"x-forwarded-proto"))
 
 
 def _credentials(parsed: AnyHead) -> bytes:
@@ -140,8 +151,8 @@ class Passage:
     """One request on its way to the backend and back; the channel's look-up and the receiver of the answer."""
 
     __slots__ = (
-        "_asked_at", "_call", "_channel", "_content", "_fast", "_identity", "_manner", "_parsed", "_request",
-        "client_ip", "received_at", "request_id",
+        "_asked_at", "_call", "_channel", "_content", "_fast", "_identity", "_manner", "_parsed", "_peer", "_request",
+        "_trusted", "client_ip", "received_at", "request_id",
     )  # fmt: skip
     _log = Logger()
 
@@ -154,9 +165,11 @@ class Passage:
         manner: Manner,
         identity: Identity,
         client_ip: bytes,
+        trusted: bool,
     ) -> None:
         self.received_at = channel.clock.seconds()
-        self.client_ip = client_ip
+        self.client_ip = self._peer = client_ip
+        self._trusted = trusted
         self._fast = fast
         self._channel = channel
         self._parsed = parsed
@@ -174,16 +187,25 @@ class Passage:
             self._fast.resource.broken(Failure(), self._made(), self.client_request())
 
     def _send(self) -> None:
-        fast, manner, parsed, client_ip = self._fast, self._manner, self._parsed, self.client_ip
-        line, content = parsed.line, self._content
+        fast, manner, parsed, forwarded_for = self._fast, self._manner, self._parsed, self.client_ip
+        line, content, scheme, told = parsed.line, self._content, self._channel.scheme, None
         self._content = b""
         self._asked_at = fast.now()
-        self.request_id = request_id = fast.new_request_id()
-        host, scheme = fast.route.host or manner.host, self._channel.scheme
-        sent = fast.forwarding.request(
-            line.method, line.target, parsed.lines, host, manner.via, client_ip, scheme, request_id
+        if self._trusted:
+            scheme, told, forwarded_for = manner.scheme or scheme, request_id(parsed), self._by_way_of()
+        self.request_id = told or fast.new_request_id()
+        host, forwarding = fast.route.host or manner.host, fast.forwarding[self._trusted]
+        sent = forwarding.request(
+            line.method, line.target, parsed.lines, host, manner.via, forwarded_for, scheme, self.request_id
         )
-        self._call = fast.upstream.send(sent, content, self, client_ip)
+        self._call = fast.upstream.send(sent, content, self, self._peer)
+
+    def _by_way_of(self) -> bytes:
+        """The addresses by which the request came, its peer's the last: what a trusted proxy says of it."""
+        values = [line.partition(b":")[2].strip(b" \t") for line in self._parsed.lines_of(b"x-forwarded-for")]
+        told, client_ip = b", ".join(values), self.client_ip
+        self._peer = self._fast.peers.client_behind(client_ip, told)
+        return continued(told) + client_ip if client_ip else told
 
     # -- what the backend says -------------------------------------------------------------------
 
@@ -248,7 +270,8 @@ class Passage:
     def client_request(self) -> ClientRequest:
         """The request as the cache sees it."""
         head, scheme = self._parsed.head, self._channel.scheme
-        return self._fast.resource.front.passed(head, self.client_ip, scheme, self.request_id)
+        front = self._fast.resource.front
+        return front.passed(head, self.client_ip, scheme, self.request_id, self._trusted, self._peer)
 
     # -- a client that leaves --------------------------------------------------------------------
 

@@ -62,14 +62,19 @@ class Front:
             scheme,
             trusted,
             on_interim,
-            self.peers.client_behind(client_ip, head.fields) if trusted else client_ip,
+            self.peers.client_behind(client_ip, head.fields.joined(b"x-forwarded-for") or b"")
+            if trusted
+            else client_ip,
             port,
             self.steering.told(head.fields) if trusted else b"",
             plan=plan,
         )
 
-    def passed(self, head: RequestHead, client_ip: bytes, scheme: bytes, request_id: bytes) -> ClientRequest:
-        """What :meth:`admitted` makes of a request that was found to have nothing unusual about it, for whoever has
-        sent its body already; the peer is not trusted."""
-        head = self._door.admitted(head, False)
-        return ClientRequest(head, Body.of(b""), client_ip, request_id, scheme, peer=client_ip)
+    def passed(
+        self, head: RequestHead, client_ip: bytes, scheme: bytes, request_id: bytes, trusted: bool, peer: bytes
+    ) -> ClientRequest:
+        """What :meth:`admitted` makes of a request that was let in, for whoever has sent its body already and knows
+        the rest: whether its peer is ``trusted``, and the ``peer`` behind that."""
+        head = self._door.admitted(head, trusted)
+        steered = self.steering.told(head.fields) if trusted else b""
+        return ClientRequest(head, Body.of(b""), client_ip, request_id, scheme, trusted, peer=peer, steered=steered)

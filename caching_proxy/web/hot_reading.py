@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from caching_proxy.cache.requests import Plan, shared
-from caching_proxy.http.hop_by_hop import incoming_request_id
+from caching_proxy.http.hop_by_hop import is_request_id
 from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import Field, Fields, RequestHead
 from caching_proxy.http.request_directives import NO_DIRECTIVES
@@ -233,7 +233,10 @@ class Reading:
 
 def request_id(parsed: Head) -> bytes | None:
     """The identifier that a trusted proxy gave the request."""
-    return incoming_request_id(Fields(parsed.own), True)
+    for name, value in parsed.own:
+        if name == b"x-request-id":
+            return value if is_request_id(value) else None
+    return None
 
 
 def conditions(parsed: Head) -> tuple[Field, ...]:

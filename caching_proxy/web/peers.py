@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from caching_proxy.http.messages import Fields
-
 REMEMBERED = 4096
 _HOPS = 8
 _LOOKED_AT = 512
@@ -40,12 +38,12 @@ class TrustedPeers:
             known = self._known[address] = self._look(address)
         return known
 
-    def client_behind(self, address: bytes, fields: Fields) -> bytes:
-        """The client that trusted peers name in ``X-Forwarded-For``: the last address in it that is not one of them.
+    def client_behind(self, address: bytes, forwarded: bytes) -> bytes:
+        """The client that trusted peers name in ``forwarded``, what they say in X-Forwarded-For: the last address in it
+        that is not one of them.
 
         ``address`` itself where they name none. Only the last few entries are looked at: the rest is the client's word.
         """
-        forwarded = fields.joined(b"x-forwarded-for") or b""
         for entry in reversed(forwarded[-_LOOKED_AT:].rsplit(b",", _HOPS)[-_HOPS:]):
             client = entry.strip(b" \t")
             if not client or len(client) > _LONGEST:

@@ -82,7 +82,7 @@ test-bounds: $(VENV)/.installed $(VENV)/.test
 	BOUNDS_REPORT=1 $(BIN)/python -m pytest tests/bounds $(PYTEST_ARGS)
 
 # What needs no process, no server, no made-up examples and less than a quarter of a second a test, on every core; for
-# every save while you work.
+# every save while you work. Of what is tried over HTTP/1.1 and over HTTP/2, or in several games, the first alone.
 test-fast: $(VENV)/.installed $(VENV)/.test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -p no:logging \
 		-m "not live and not slow and not hypothesis" $(patsubst %,--ignore=tests/%,apps bounds deploy faults fuzz live) $(PYTEST_ARGS)

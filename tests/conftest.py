@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if STARTS_SOMETHING.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.live)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage what was made of ten thousand tests and stays: a tenth of the time and more."""
+    gc.collect()
+    gc.freeze()
 
 
 settings.register_profile("suite", deadline=None, derandomize=True, print_blob=False)

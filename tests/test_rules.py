@@ -63,6 +63,7 @@ def test_every_number_that_a_test_carries_is_a_rule(rules: list[Rule], tests: li
     assert [(test.name, number) for test in tests for number in test.rules if number not in known] == []
 
 
+@pytest.mark.slow
 def test_every_test_in_the_document_shows_its_rule(rules: list[Rule], tests: list[Shown]) -> None:
     """After a test was renamed: ``python tests/support/rule_names.py --write``."""
     shown = by_rule(tests)

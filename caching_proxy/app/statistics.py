@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -119,7 +120,9 @@ def _shares(shares: dict[str, Share]) -> Shares:
     return {name: (share.requests, share.cached) for name, share in top(shares, SENT)}
 
 
+@cache
 def _version() -> str:
+    """Of the installed distribution; its metadata are read once in a process."""
     try:
         return version("caching-proxy")
     except PackageNotFoundError:  # run from a source tree that was never installed

@@ -26,11 +26,15 @@ ONLY_HTTP1 = {
 }
 """Tests of the whole proxy, or modules of them, that are about HTTP/1.1 alone, and why."""
 
+OVER_HTTP2 = pytest.param("h2", marks=pytest.mark.slow)
+"""The same again, which costs as much again: not on every save."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "over" in metafunc.fixturenames:
         named = metafunc.function.__name__, metafunc.module.__name__.rpartition(".")[2]
-        metafunc.parametrize("over", ["h1"] if ONLY_HTTP1.keys() & set(named) else ["h1", "h2"], indirect=True)
+        over = ["h1"] if ONLY_HTTP1.keys() & set(named) else ["h1", OVER_HTTP2]
+        metafunc.parametrize("over", over, indirect=True)
 
 
 @pytest.fixture

@@ -27,13 +27,14 @@ def test_every_name_of_the_table_goes_unless_a_trusted_proxy_sends_it(name: byte
         assert left((name, b"x"), (b"Accept", b"*/*"), method=method) == [b"Accept"]
 
 
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("trusted", [False, True])
 @pytest.mark.parametrize("underscores", [False, True])
-def test_no_proxy_writes_them_with_an_underscore(name: bytes, trusted: bool, underscores: bool) -> None:
-    spelling = name.replace(b"-", b"_")
-    if spelling != name:
-        assert left((spelling, b"x"), trusted=trusted, steering=Steering(underscores=underscores)) == []
+def test_no_proxy_writes_them_with_an_underscore(trusted: bool, underscores: bool) -> None:
+    steering = Steering(underscores=underscores)
+    spellings = [name.replace(b"-", b"_") for name in NAMES if b"-" in name]
+    assert len(spellings) > 50
+    for spelling in spellings:
+        assert left((spelling, b"x"), trusted=trusted, steering=steering) == [], spelling
 
 
 def test_names_with_an_underscore_pass_only_where_they_may() -> None:

@@ -30,7 +30,7 @@ def test_nothing_goes_wrong() -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("seed", [7, 44, 1915])
+@pytest.mark.parametrize("seed", [7, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (44, 1915))])
 def test_a_game_replays_exactly(seed: int, profile: str) -> None:
     why, story = told(seed, profile)
     assert why is None

@@ -6,6 +6,7 @@ holds stays text. Scripts cannot write markup (Trusted Types).
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 
 from caching_proxy.http.messages import Field
@@ -34,12 +35,18 @@ _TYPES = {
 PAGE = "index.html"
 
 
+@cache
+def _content(name: str) -> bytes:
+    """What is in a file; read once in a process, as it belongs to the package and does not change."""
+    return files("caching_proxy.web.dashboard").joinpath("files", name).read_bytes()
+
+
 class FileResource(AdminResource):
     """One file of the page."""
 
     def __init__(self, services: AdminServices, guard: Guard, name: str) -> None:
         super().__init__(services, guard)
-        self._content = files("caching_proxy.web.dashboard").joinpath("files", name).read_bytes()
+        self._content = _content(name)
         self._type = _TYPES[name.rpartition(".")[2]]
 
     async def act(self, request: AdminRequest) -> JsonAnswer:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
+from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
 from caching_proxy.http.body import Body
@@ -199,6 +200,24 @@ class IStore(Interface):
 
     def stop() -> Deferred[None]:
         """Let commands under way finish or fail, close every connection, cancel every timer."""
+
+
+class Seeker(Protocol):
+    """Who looks something up in a store without a Deferred: hears once what is there, or once why nobody can tell."""
+
+    def found(self, stored: Stored | None) -> None:
+        """As :meth:`IStore.lookup` says."""
+
+    def failed(self, failure: Failure) -> None:
+        """It failed, with :class:`StoreError` or :class:`Unreadable` unless that is a bug."""
+
+
+@runtime_checkable
+class DirectStore(Protocol):
+    """A store that can look something up without a Deferred, which costs as much as the rest of it."""
+
+    def seek(self, key: bytes, fields: Sequence[bytes] | None, seeker: Seeker) -> None:
+        """As :meth:`IStore.lookup`; ``seeker`` may hear of it at once."""
 
 
 class Claim(enum.Enum):

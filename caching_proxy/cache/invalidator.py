@@ -174,7 +174,10 @@ class Invalidator:
     def invalid_before(self, key: bytes) -> float:
         """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
         nothing that the store has yet to carry out."""
-        moment = self._key_state.voided_at(key)
+        moment, record = NEVER, self._key_state.records.get(key)
+        for lease in () if record is None else record.leases:  # ``voided_at``, at a frame less
+            if lease.voided_at > moment:
+                moment = lease.voided_at
         waiting = self._waiting
         if self._working or self._passing or waiting.named or waiting.patterns:
             return self._hidden_since(key, moment)

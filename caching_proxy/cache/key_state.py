@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from typing import TypeVarTuple
+from typing import TypeVar, TypeVarTuple, cast
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -44,6 +44,7 @@ from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.outcome import Trouble
 
 KeyTest = Callable[[bytes], bool]
+Read = TypeVar("Read", bound="StoreRead")
 Ts = TypeVarTuple("Ts")
 
 _UNTAGGED: frozenset[bytes] = frozenset()
@@ -218,17 +219,17 @@ class KeyState:
 
     # -- reads of the store ----------------------------------------------------------------------
 
-    def read(self, key: bytes, fields: tuple[bytes, ...]) -> StoreRead:
-        """The read under way that brings what one would that begins now; or a new one, for which nobody waits yet: the
-        caller asks the store, and closes it."""
+    def read(self, key: bytes, fields: tuple[bytes, ...], kind: type[Read]) -> Read:
+        """The read under way that brings what one would that begins now; or a new one of some ``kind``, the same for
+        all, for which nobody waits yet: the caller asks the store, and closes it."""
         record = self.records.get(key)
         read = None if record is None else record.reads.get(fields)
         if read is None or not read.current:
-            read = StoreRead(self, key)
+            read = kind(self, key)
             read.record.reads[fields] = read
             read.fields, read.entries, read.invalid_before = fields, (), NEVER
             read.trouble, read.kept, read.waiting = None, False, []
-        return read
+        return cast("Read", read)
 
     def end_read(self, read: StoreRead) -> None:
         """It brings nothing more."""

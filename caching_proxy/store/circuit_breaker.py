@@ -16,9 +16,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from caching_proxy.interfaces import Fate, IStore, Scanned, Stored, StoreError, StoreUnavailable
+from caching_proxy.interfaces import Fate, IStore, Scanned, Seeker, Stored, StoreError, StoreUnavailable
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.store.breaker import Breaker, Phase
+from caching_proxy.store.direct import WatchedStore
 from caching_proxy.store.redis.errors import tells_of_health
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ class CircuitBreakerStore:
         observer: Callable[[Phase], None] = lambda phase: None,
     ) -> None:
         self.store = store
+        self._watched = store if isinstance(store, WatchedStore) else None
         self.breaker = breaker
         self._clock = clock
         self._observer = observer
@@ -54,9 +56,29 @@ class CircuitBreakerStore:
         return self.breaker.phase(self._clock.seconds())
 
     def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
-        if not self.breaker.calm:
-            return self._guard(self.store.lookup, key, fields)
-        return self.store.lookup(key, fields).addCallbacks(self._succeeded, self._failed)  # a frame less for each hit
+        return self._guard(self.store.lookup, key, fields)
+
+    def seek(self, key: bytes, fields: Sequence[bytes] | None, seeker: Seeker) -> None:
+        """:meth:`lookup` for who wants no Deferred (``DirectStore``)."""
+        if self._watched is not None and self.breaker.calm:
+            self._watched.seek_watched(key, fields, seeker, self)
+        else:
+            self._guard(self.store.lookup, key, fields).addCallbacks(seeker.found, seeker.failed)
+
+    def went_well(self) -> None:
+        """A look-up of :meth:`seek`, or any other call, did."""
+        self._entered(self.breaker.success(self._clock.seconds()))
+
+    def went_wrong(self, failure: Failure) -> None:
+        """A look-up of :meth:`seek`, or any other call, failed."""
+        now = self._clock.seconds()
+        if failure.check(CancelledError, StoreUnavailable):
+            self.breaker.abandoned(now)
+            self._arm_probe()
+        elif tells_of_health(failure):
+            self._entered(self.breaker.failure(now))
+        else:  # refused, unreadable, or a bug of ours: the server did answer
+            self._entered(self.breaker.success(now))
 
     def put(
         self,
@@ -140,18 +162,11 @@ class CircuitBreakerStore:
 
     def _succeeded(self, result: T) -> T:
         if not self.breaker.calm:
-            self._entered(self.breaker.success(self._clock.seconds()))
+            self.went_well()
         return result
 
     def _failed(self, failure: Failure) -> Failure:
-        now = self._clock.seconds()
-        if failure.check(CancelledError, StoreUnavailable):
-            self.breaker.abandoned(now)
-            self._arm_probe()
-        elif tells_of_health(failure):
-            self._entered(self.breaker.failure(now))
-        else:  # refused, unreadable, or a bug of ours: the server did answer
-            self._entered(self.breaker.success(now))
+        self.went_wrong(failure)
         return failure
 
     def _entered(self, phase: Phase | None) -> None:

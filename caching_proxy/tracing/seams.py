@@ -15,7 +15,7 @@ from caching_proxy.cache.steps import Step, Tell
 from caching_proxy.http.body import Body
 from caching_proxy.http.messages import ResponseHead
 from caching_proxy.http.outgoing_request import OutgoingRequest
-from caching_proxy.interfaces import IStore, IUpstream, Stored, UpstreamResponse
+from caching_proxy.interfaces import IStore, IUpstream, Seeker, Stored, UpstreamResponse
 from caching_proxy.telemetry.metrics.path_labels import OTHER_METHOD, normalise_method
 from caching_proxy.telemetry.redaction import target_without_secrets
 from caching_proxy.tracing.tracer import Attributes, Trace, Tracing, context_lines
@@ -108,6 +108,10 @@ class TracedStore:
         self._remember(key, trace)
         span = trace.child(f"{self._system} lookup", SpanKind.CLIENT, self._attributes("lookup"))
         return watched(self._tracing, self._inner.lookup(key, fields), trace, span)
+
+    def seek(self, key: bytes, fields: Sequence[bytes] | None, seeker: Seeker) -> None:
+        """:meth:`lookup` for who wants no Deferred (``DirectStore``)."""
+        self.lookup(key, fields).addCallbacks(seeker.found, seeker.failed)
 
     def put(self, key: bytes, *rest: Any) -> Deferred[None]:
         trace = self._asked.get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 
 from caching_proxy.cache.flights import FlightResult
-from caching_proxy.cache.key_state import KeyState
+from caching_proxy.cache.key_state import KeyState, StoreRead
 from caching_proxy.cache.voided_tags import NEVER
 from caching_proxy.rules.glob import compile_glob
 
@@ -48,16 +48,16 @@ def test_an_invalidation_takes_the_flight_off_with_the_leases() -> None:
 
 def test_a_read_is_shared_until_it_is_outdated_or_over() -> None:
     keys = KeyState(Clock(), 60.0)
-    read = keys.read(A, (b"-",))
-    other = keys.read(A, (b"other",))
-    assert read is keys.read(A, (b"-",)) is not other
+    read = keys.read(A, (b"-",), StoreRead)
+    other = keys.read(A, (b"other",), StoreRead)
+    assert read is keys.read(A, (b"-",), StoreRead) is not other
     keys.outdate(A)
-    later = keys.read(A, (b"-",))
+    later = keys.read(A, (b"-",), StoreRead)
     assert later is not read
     keys.end_read(read)
-    assert keys.read(A, (b"-",)) is later, "the old one takes only itself off"
+    assert keys.read(A, (b"-",), StoreRead) is later, "the old one takes only itself off"
     keys.void(A.__eq__, 5.0)
-    last = keys.read(A, (b"-",))
+    last = keys.read(A, (b"-",), StoreRead)
     assert last is not later
     keys.end_read(last)
     for each in (read, other, later, last):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -11,9 +11,10 @@ import attrs
 import pytest
 import pytest_twisted
 from support.examples import DirectoryValues
+from support.hearing import Hearing
 from support.walks import walked
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
@@ -41,12 +42,23 @@ class Subject:
     expire: Callable[[bytes], object]
 
 
+def sought(store: CircuitBreakerStore) -> Callable[..., Deferred[Stored | None]]:
+    """``lookup`` by way of ``seek``."""
+
+    def lookup(key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
+        hearing = Hearing()
+        store.seek(key, fields, hearing)
+        return hearing.heard
+
+    return lookup
+
+
 @pytest.fixture(
     params=[
         "memory",
         "guarded",
         pytest.param("directory", marks=pytest.mark.slow),
-        *(pytest.param(kind, marks=pytest.mark.live) for kind in ("redis", "redis-unix", "cluster")),
+        *(pytest.param(kind, marks=pytest.mark.live) for kind in ("redis", "redis-unix", "redis-sought", "cluster")),
     ]
 )
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
@@ -69,7 +81,10 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
         made = Subject(store, lambda key: cluster.owner(slot_of(name_of(key))).cli("PEXPIRE", name_of(key), 0))
     else:
         server = request.getfixturevalue("redis_server")
-        store = build_store(reactor, server.url if kind == "redis" else server.unix_url, StoreConfig(pool_min=1))
+        url = server.unix_url if kind == "redis-unix" else server.url
+        store = build_store(reactor, url, StoreConfig(pool_min=1))
+        if kind == "redis-sought":
+            store.lookup = sought(store)  # type: ignore[method-assign]
         made = Subject(store, lambda key: server.cli("PEXPIRE", key, 0))
     pytest_twisted.blockon(store.start())
     yield made

@@ -9,7 +9,7 @@ an invalidation covers is never given out, however late the store carries it out
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -22,7 +22,15 @@ from caching_proxy.cache.tiers.burst import BurstTier, Remembered
 from caching_proxy.cache.tiers.variants import VaryNames, arranged
 from caching_proxy.cache.voided_tags import NEVER
 from caching_proxy.http.values import transient
-from caching_proxy.interfaces import IStore, Stored, StoreError, StoreUnavailable, Unreadable
+from caching_proxy.interfaces import (
+    DirectStore,
+    IStore,
+    Seeker,
+    Stored,
+    StoreError,
+    StoreUnavailable,
+    Unreadable,
+)
 from caching_proxy.rules.codec import CodecError, UnknownVersion, decode, decode_outline, outline_in
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.outcome import Trouble
@@ -41,10 +49,41 @@ class Peeked:
 Found = StoreRead | Remembered
 """What was found by a read, just now or a moment ago."""
 
+_log = Logger()
+
 CLOCKS_APART = 2.0
 """Seconds by which an entry's dates and the store's may differ: clocks of several proxies, rounding, the way here."""
 
 Receiver = Callable[[Found], None]
+
+
+class _Reading(StoreRead):
+    """A read of ``reader``; ``asked`` are the variants that the store was asked for last."""
+
+    __slots__ = ("asked", "reader")
+
+    asked: tuple[bytes, ...]
+    reader: StoreReader
+
+    def found(self, stored: Stored | None) -> None:
+        reader = self.reader
+        if stored is not None:
+            if not stored.outlines and not stored.variants and PLAIN_VARIANT not in self.asked:
+                self.asked = (PLAIN_VARIANT,)  # all that a key without an index holds
+                reader.seek(self.key, self.asked, self)
+                return
+            try:
+                self.entries, self.trouble = reader.entries_in(
+                    stored, self.key, self.fields, self.invalid_before, self.spoilt_before, reader.spoilt
+                )
+            except Exception:  # noqa: BLE001 a bug in decoding must not strand those who wait
+                _log.failure("decoding {key} failed", key=self.key.decode("latin-1"))
+                self.trouble = Trouble.FAILED
+        reader.deliver(self, stored)
+
+    def failed(self, failure: Failure) -> None:
+        self.trouble = self.reader.explained(failure, self.key)
+        self.reader.deliver(self)
 
 
 class StoreReader:
@@ -54,8 +93,6 @@ class StoreReader:
     ``invalid_before`` tells up to which moment the store's content of a key is invalid
     (:meth:`Invalidator.invalid_before`), ``tagged_before`` the same of what carries some tags.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -68,6 +105,7 @@ class StoreReader:
         varying: VaryNames,
     ) -> None:
         self._store = store
+        self.seek = store.seek if isinstance(store, DirectStore) else partial(_sought, store)
         self._burst = burst
         self._key_state = key_state
         self._clock = clock
@@ -88,13 +126,15 @@ class StoreReader:
         remembered = self._burst.get(key, self._clock.seconds()) if burst else None
         if remembered is not None:
             return remembered
-        read = self._key_state.read(key, fields)
+        read = self._key_state.read(key, fields, _Reading)
         read.waiting.append(receiver)
         if len(read.waiting) > 1:
             self._burst.shared_reads += 1
         else:
             read.invalid_before = self._horizon(key)
-            self._ask(read, fields)
+            read.reader = self
+            read.asked = fields
+            self.seek(key, fields, read)
         return None
 
     def load(self, key: bytes, fields: tuple[bytes, ...]) -> Deferred[Found]:
@@ -102,30 +142,6 @@ class StoreReader:
         loaded: Deferred[Found] = Deferred()
         self.read(key, fields, lambda found: None if loaded.called else loaded.callback(found), burst=False)
         return loaded
-
-    def _ask(self, read: StoreRead, fields: tuple[bytes, ...]) -> None:
-        lookup = self._store.lookup(read.key, fields)
-        lookup.addCallbacks(self._answered, self._failed, callbackArgs=(read, fields), errbackArgs=(read,))
-
-    def _answered(self, stored: Stored | None, read: StoreRead, asked: tuple[bytes, ...]) -> None:
-        if stored is None:
-            self._deliver(read)
-            return
-        if not stored.outlines and not stored.variants and PLAIN_VARIANT not in asked:
-            self._ask(read, (PLAIN_VARIANT,))  # all that a key without an index holds
-            return
-        try:
-            read.entries, read.trouble = self._decoded(stored, read)
-        except Exception:  # noqa: BLE001 a bug in decoding must not strand those who wait
-            self._log.failure("decoding {key} failed", key=read.key.decode("latin-1"))
-            read.trouble = Trouble.FAILED
-        if read.entries:
-            self._varying.learn(read.key, read.entries)
-        self._deliver(read, stored)
-
-    def _failed(self, failure: Failure, read: StoreRead) -> None:
-        read.trouble = self._explained(failure, read.key)
-        self._deliver(read)
 
     async def peek(self, key: bytes, fields: tuple[bytes, ...]) -> Peeked:
         """What the store says to the same question, for who only looks: nothing is remembered, shared or dropped."""
@@ -138,25 +154,21 @@ class StoreReader:
             return Peeked((), _trouble(error))
         if stored is None:
             return Peeked()
-        return Peeked(*self._entries_in(stored, key, fields, before, lambda tags: NEVER, lambda field, error: None))
+        return Peeked(*self.entries_in(stored, key, fields, before, lambda tags: NEVER, lambda *_: None))
 
-    def _decoded(self, stored: Stored, read: StoreRead) -> tuple[Sequence[CacheEntry], Trouble | None]:
-        key = read.key
+    def spoilt(self, key: bytes, field: bytes, error: CodecError) -> None:
+        """What stands there nobody can read."""
+        _log.warn("unreadable entry {key} dropped: {reason}", key=key.decode("latin-1"), reason=str(error))
+        self._drop(self._store.discard(key, field))
 
-        def spoilt(field: bytes, error: CodecError) -> None:
-            self._log.warn("unreadable entry {key} dropped: {reason}", key=key.decode("latin-1"), reason=str(error))
-            self._drop(self._store.discard(key, field))
-
-        return self._entries_in(stored, key, read.fields, read.invalid_before, read.spoilt_before, spoilt)
-
-    def _entries_in(
+    def entries_in(
         self,
         stored: Stored,
         key: bytes,
         fields: tuple[bytes, ...],
         invalid_before: float,
         gone: Callable[[Collection[bytes]], float],
-        spoilt: Callable[[bytes, CodecError], None],
+        spoilt: Callable[[bytes, bytes, CodecError], None],
     ) -> tuple[Sequence[CacheEntry], Trouble | None]:
         """The entries that may be used, or are stale; ``gone`` tells of tags from before which moment
         they are not any more; ``spoilt`` hears of entries that nobody can read."""
@@ -173,7 +185,7 @@ class StoreReader:
                 trouble = Trouble.UNREADABLE
             except CodecError as error:
                 trouble = Trouble.UNREADABLE
-                spoilt(field, error)
+                spoilt(key, field, error)
             else:
                 if entry.received_at + entry.keep - now > stored.ttl_ms / 1000 + CLOCKS_APART:
                     entry = aged(entry, stored.ttl_ms, now)
@@ -187,15 +199,19 @@ class StoreReader:
             trouble = Trouble.UNREADABLE  # written by another release beside our index
         return arranged(entries), trouble
 
-    def _explained(self, failure: Failure, key: bytes) -> Trouble:
+    def explained(self, failure: Failure, key: bytes) -> Trouble:
+        """What to say of a lookup that failed."""
         if failure.check(Unreadable):
-            self._log.warn("foreign value under {key} dropped", key=key.decode("latin-1"))
+            _log.warn("foreign value under {key} dropped", key=key.decode("latin-1"))
             self._drop(self._store.delete([key]))
         elif not failure.check(StoreError):
-            self._log.failure("lookup of {key} failed", failure, key=key.decode("latin-1"))
+            _log.failure("lookup of {key} failed", failure, key=key.decode("latin-1"))
         return _trouble(failure.value)
 
-    def _deliver(self, read: StoreRead, stored: Stored | None = None) -> None:
+    def deliver(self, read: StoreRead, stored: Stored | None = None) -> None:
+        """Tell those who wait for ``read``, and the burst tier, which came of ``stored``."""
+        if read.entries:
+            self._varying.learn(read.key, read.entries)
         self._key_state.end_read(read)
         self.asked += 1
         if read.entries:
@@ -208,6 +224,11 @@ class StoreReader:
 
     def _drop(self, removal: Deferred[bool] | Deferred[set[bytes]]) -> None:
         removal.addErrback(lambda failure: failure.trap(StoreError))
+
+
+def _sought(store: IStore, key: bytes, fields: Sequence[bytes], seeker: Seeker) -> None:
+    """Look something up in a store that knows no way without a Deferred."""
+    store.lookup(key, fields).addCallbacks(seeker.found, seeker.failed)
 
 
 def _trouble(error: BaseException | None) -> Trouble:

@@ -18,6 +18,7 @@ from caching_proxy.store.redis.connection import RedisConnection, RedisReply
 from caching_proxy.store.redis.errors import ReadOnly
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 OnceLost = Literal["fail", "retry", "hold"]
 """What becomes of a call whose connection is lost: it fails; it is sent once more, as it has no effect; it fails at
@@ -26,6 +27,17 @@ its deadline, before which the server may still carry out what it has received."
 
 class SendAgain(Exception):
     """Raised by :meth:`Call.read`: the call goes out on its connection once more, with another payload."""
+
+
+class Answer(Protocol[T_contra]):
+    """What an answer is told to: a Deferred, as a rule. ``called``: it has been."""
+
+    @property
+    def called(self) -> object: ...
+
+    def callback(self, result: T_contra | Failure) -> None: ...
+
+    def errback(self, error: StoreError | Failure) -> None: ...
 
 
 class Keeper(Protocol):
@@ -62,7 +74,7 @@ class Call(Generic[T]):
     """Of a call that the store itself does not make: its key, which says to which node of a Cluster it goes; empty for
     calls about the ledger."""
 
-    answer: Deferred[T]
+    answer: Answer[T]
     connection: RedisConnection | None
     deadline: float
     pool: Keeper

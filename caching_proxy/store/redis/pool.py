@@ -20,14 +20,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.python.failure import Failure
 
 from caching_proxy.interfaces import AnswerLost, StoreError, StoreUnavailable
 from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.store.redis.commands import Ask, Call
-from caching_proxy.store.redis.connection import RedisConnection, pack
+from caching_proxy.store.redis.connection import RedisConnection, RedisReply, pack
 from caching_proxy.store.redis.connections import ConnectionSupply
 from caching_proxy.store.redis.endpoint import endpoint_for
 from caching_proxy.store.redis.errors import CutShort, TimedOut
@@ -142,32 +142,37 @@ class RedisPool:
         Fails with :class:`StoreUnavailable` if too many calls wait already, with another :class:`StoreError` for
         timeouts, lost or impossible connections and error replies.
         """
+        answer: Deferred[T] = Deferred(call.cancel)
+        call.answer = answer
+        self.carry(call)
+        return answer
+
+    def carry(self, call: Call[Any]) -> None:
+        """:meth:`execute` a call that has been given its ``answer``, which may hear at once."""
         if not self._running:
-            return fail(StoreUnavailable("the store is not running"))
+            call.fail(StoreUnavailable("the store is not running"))
+            return
         connection = None if self._waiting else self._free()
         if connection is None:
             refusal = self._refusal()
             if refusal is not None:
-                return fail(refusal)
+                call.fail(refusal)
+                return
             self._waiting[call] = None
-        answer = self._admit(call)
+        self._admit(call)
         if connection is not None:
             self._run(call, connection, 0.0)
         else:
             self._supply.fill(demand=True)
-        return answer
 
-    def _admit(self, call: Call[T]) -> Deferred[T]:
+    def _admit(self, call: Call[Any]) -> None:
         call.pool = self
         call.since = now = self.clock.seconds()
         call.deadline = now + self.command_timeout
         call.connection = call.trouble = None
-        answer: Deferred[T] = Deferred(call.cancel)
-        call.answer = answer
         self._calls[call] = None  # at the end, so the first is the one that is due first
         if self._deadline_timer is None:
             self._arm()
-        return answer
 
     def _refusal(self) -> StoreError | None:
         """Why a call may not wait for a connection."""
@@ -239,7 +244,9 @@ class RedisPool:
     def _check(self, connection: RedisConnection) -> None:
         """Make an idle connection prove that it lives; if it does not answer in time, it is dropped as any is."""
         call = Ask(_PING, 1, list)
-        self._admit(call).addErrback(lambda failure: failure.trap(StoreError))
+        answer: Deferred[list[RedisReply]] = Deferred(call.cancel)
+        call.answer = answer.addErrback(lambda failure: failure.trap(StoreError))
+        self._admit(call)
         used = connection.last_used
         self._run(call, connection, 0.0)
         connection.last_used = used

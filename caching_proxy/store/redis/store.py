@@ -13,26 +13,22 @@ write whose connection was lost counts as under way until that time has come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
-from types import MappingProxyType
 from typing import cast
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txredisapi import ResponseError
 from zope.interface import implementer
 
 from caching_proxy.interfaces import (
-    NO_OUTLINES,
-    NOT_STALE,
-    AnswerLost,
     Fate,
     IStore,
     Scanned,
+    Seeker,
     Stored,
     StoreError,
     StoreForbidden,
@@ -40,18 +36,19 @@ from caching_proxy.interfaces import (
 from caching_proxy.rules.bus_message import Invalidation
 from caching_proxy.rules.glob import escape
 from caching_proxy.rules.policy import MAX_VARIANT_BYTES, MAX_VARIANTS
+from caching_proxy.store.direct import Watch
 from caching_proxy.store.redis.commands import Ask
-from caching_proxy.store.redis.connection import RedisReply, checked, form, pack
+from caching_proxy.store.redis.connection import RedisReply, checked, pack
 from caching_proxy.store.redis.dropping import Dropping
 from caching_proxy.store.redis.fences import Fence
-from caching_proxy.store.redis.index import INDEX, outlines_in
 from caching_proxy.store.redis.ledger import Words
 from caching_proxy.store.redis.ledger_calls import Mark, Marked
+from caching_proxy.store.redis.lookup import Lookup, Seek
 from caching_proxy.store.redis.pool import RedisPool
 from caching_proxy.store.redis.put import Put
 from caching_proxy.store.redis.scripts import Discard, Forget
-from caching_proxy.store.redis.stale_scripts import MARK, TAGS, Soften, SoftenTarget, Tagged
-from caching_proxy.store.redis.target_index import INDEX_PREFIX, indexed
+from caching_proxy.store.redis.stale_scripts import Soften, SoftenTarget, Tagged
+from caching_proxy.store.redis.target_index import INDEX_PREFIX
 
 SCAN_COUNT = 1000
 """Keys that a step of a walk looks at."""
@@ -66,63 +63,7 @@ connections over less has another reason."""
 DELETE_STEP = 500
 
 _PING = pack(b"PING") + pack(b"EVAL", b"return 1", b"0")
-_LISTED = form(b"ZSCORE", blanks=2)
-_LEFT = form(b"PTTL", blanks=1)
-_ALL = form(b"HGETALL", blanks=1) + _LEFT
-
-
-def _some(count: int) -> bytes:
-    """A lookup of the index and so many fields, and whether they are stale."""
-    names = pack(INDEX).partition(b"\r\n")[2]
-    fields, marks = b"$%d\r\n%b\r\n" * count, b"$%d\r\n!%b\r\n" * count
-    return b"*%d\r\n$5\r\nHMGET\r\n$%%d\r\n%%b\r\n%b%b%b%b" % (2 * count + 3, names, fields, marks, _LEFT)
-
-
-_SOME = tuple(map(_some, range(9)))
-_ONE = _SOME[1]
-_NO_VARIANTS: Mapping[bytes, bytes] = MappingProxyType({})
 _log = Logger()
-
-
-class _Lookup(Ask[Stored | None]):
-    """A lookup of ``fields``, or of all there is; it is asked once more if its connection is lost, and its key
-    forgotten if that happens again."""
-
-    __slots__ = ("_fields", "_key", "_listed", "_store")
-
-    def __init__(self, store: RedisStore, key: bytes, fields: Sequence[bytes] | None) -> None:
-        size, where = len(key), indexed(key)
-        if fields is None:
-            payload = _ALL % (size, key, size, key)
-        elif len(fields) == 1:
-            [field] = fields
-            payload = _ONE % (size, key, len(field), field, len(field) + 1, field, size, key)
-        else:
-            form = _SOME[len(fields)] if len(fields) < len(_SOME) else _some(len(fields))
-            asked = [part for field in fields for part in (len(field), field)]
-            asked += [part for field in fields for part in (len(field) + 1, field)]
-            payload = form % (size, key, *asked, size, key)
-        if where is not None:
-            role, index = where
-            payload = _LISTED % (len(index), index, len(role), role) + payload
-        self.wanted = 2 if where is None else 3
-        self.if_lost = "retry"
-        self.ready = payload
-        self._store = store
-        self._key = key
-        self._fields = fields
-        self._listed = where is not None
-
-    def read(self, replies: list[RedisReply]) -> Stored | None:
-        if self._listed:
-            return _listed(self._key, _answer(self._fields, replies[1:]), replies[0])
-        return _answer(self._fields, replies)
-
-    def fail(self, error: StoreError | Failure) -> None:
-        if isinstance(error, AnswerLost):
-            self._store.unanswerable(self._key).addCallback(lambda _: Ask.fail(self, error))
-        else:
-            super().fail(error)
 
 
 @implementer(IStore)
@@ -150,7 +91,11 @@ class RedisStore:
         self._refused_until = 0.0
 
     def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
-        return self.pool.execute(_Lookup(self, key, fields))
+        return self.pool.execute(Lookup(self, key, fields))
+
+    def seek_watched(self, key: bytes, fields: Sequence[bytes] | None, seeker: Seeker, watch: Watch) -> None:
+        """:meth:`lookup` for who wants no Deferred (``WatchedStore``)."""
+        self.pool.carry(Seek(self, key, fields, seeker, watch))
 
     def put(
         self,
@@ -285,66 +230,9 @@ def _scanned(replies: list[RedisReply]) -> Scanned:
     return Scanned([key for key in keys if not key.startswith(INDEX_PREFIX)], cursor)
 
 
-def _answer(fields: Sequence[bytes] | None, replies: list[RedisReply]) -> Stored | None:
-    """The replies to HMGET, of the index and ``fields``, or HGETALL, and PTTL."""
-    if fields is None:
-        return _all(replies)
-    values, ttl_ms = replies
-    if not isinstance(values, list) or not isinstance(ttl_ms, int):
-        checked(values)
-        checked(ttl_ms)
-        raise TypeError("replies of other kinds than asked for")
-    if ttl_ms == -2:
-        return None
-    index, count = values[0], len(fields)
-    if count == 1:  # as for most
-        value = values[1]
-        variants = _NO_VARIANTS if value is None else {fields[0]: value}
-        stale = NOT_STALE if values[2] is None else _moments(((fields[0], values[2]),))
-    else:
-        found = zip(fields, values[1 : count + 1], strict=True)
-        variants = {field: value for field, value in found if value is not None}
-        stale = _moments(zip(fields, values[count + 1 :], strict=True))
-    return Stored(variants, ttl_ms if ttl_ms > 0 else 0, NO_OUTLINES if index is None else outlines_in(index), stale)
-
-
-def _moments(marks: Iterable[tuple[bytes, bytes | None]]) -> dict[bytes, float]:
-    """From when on variants are stale; what is no number is not ours, and stale for ever."""
-    found: dict[bytes, float] = {}
-    for field, moment in marks:
-        if moment is not None:
-            with suppress(ValueError):
-                found[field] = 0.0
-                found[field] = float(moment)
-    return found
-
-
 def _first_failure(failure: Failure) -> Failure:
     """What went wrong first of what was done side by side."""
     if isinstance(failure.value, FirstError):
         inner: Failure = failure.value.subFailure
         return inner
     return failure
-
-
-def _all(replies: list[RedisReply]) -> Stored | None:
-    """The replies to HGETALL and PTTL."""
-    flat, ttl_ms = cast("tuple[list[bytes], int]", replies)
-    if isinstance(flat, ResponseError) or isinstance(ttl_ms, ResponseError):
-        checked(flat)
-        checked(ttl_ms)
-    held = dict(zip(flat[::2], flat[1::2], strict=True))
-    index = held.pop(INDEX, None)
-    variants = {field: value for field, value in held.items() if field[:1] not in (TAGS, MARK)}
-    if not variants or ttl_ms == -2:  # -2: expired between the two commands
-        return None
-    stale = _moments((field[1:], value) for field, value in held.items() if field[:1] == MARK)
-    return Stored(variants, max(0, ttl_ms), outlines_in(index), stale)  # -1: no expiry, so not ours; let nobody keep it
-
-
-def _listed(key: bytes, stored: Stored | None, score: RedisReply) -> Stored | None:
-    """What was ``stored`` if the index lists it, which ZSCORE tells."""
-    if stored is not None and (score is None or isinstance(score, ResponseError)):
-        _log.debug("the index that lists {key} was evicted, so it counts as absent", key=key.decode("latin-1"))
-        return None
-    return stored

@@ -22,6 +22,10 @@ KNOWN_PREFIXES = (*(GET_PREFIX + role + b":" for role in _BUILT_IN), GET_PREFIX)
 """What stands before the target in keys that no index lists: of the built-in roles, and old ones without a role."""
 
 
+NEVER_LISTED = KNOWN_PREFIXES[:-1]
+"""Those of them that say so by themselves: what begins with one has no index."""
+
+
 def indexed(key: bytes) -> tuple[bytes, bytes] | None:
     """The role of a key that an index must list, and that index; None for a key that is found by its name."""
     colon = key.find(b":", _START)

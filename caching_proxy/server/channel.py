@@ -404,8 +404,9 @@ class HTTPChannel(AnsweringHalf):
         self._finish(lingers=False)
 
     def cut(self) -> None:
-        """Close after what has been written, though the response is not complete."""
-        self._finish(lingers=self.inbound is not None)
+        """Close after what has been written, though the response is not complete: the client did not ask for it, may
+        still be sending, and has to be able to read the answers before this one."""
+        self._finish(lingers=True)
 
     def take_over(self, tunnel: BytesProtocol) -> bytes:
         """Hand the connection's bytes to ``tunnel``; returns those already read."""

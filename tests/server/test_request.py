@@ -387,3 +387,24 @@ def test_a_tunnel_needs_a_live_request(wire):
     line.send(get())
     with pytest.raises(RuntimeError):
         line.seen[0].take_over(OK, Tunnel())
+
+
+def test_after_an_answer_cut_short_the_client_can_read_those_before(wire):
+    """Had the connection been closed at once, what comes next would reset it under the answers that are on their way."""
+
+    def handler(request) -> None:
+        if request.head.target == b"/whole":
+            request.respond(OK, b"whole")
+            return
+        request.start_response(OK, 10)
+        request.write(b"half")
+        request.finish()
+
+    line = wire(handler)
+    assert line.send(get(target=b"/whole") + get(target=b"/cut")).endswith(b"half")
+    assert line.transport.half_closed
+    assert not line.transport.disconnecting
+    assert line.send(get(target=b"/next")) == b""
+    for _ in range(3):
+        line.clock.advance(1)
+    assert line.transport.aborted

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from support.memory_proxy import MemoryProxy, down
 from support.stored import KEY, entry, put
+from twisted.internet.defer import Deferred, succeed
 
 from caching_proxy.cache.tiers import writer as module
 from caching_proxy.cache.tiers.store_reader import Found, StoreReader
 from caching_proxy.cache.tiers.variants import field_name
-from caching_proxy.interfaces import StoreError, StoreUnavailable, Unreadable
+from caching_proxy.interfaces import Overtaken, StoreError, StoreUnavailable, Unreadable
 from caching_proxy.rules.codec import MAGIC, encode
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.outcome import Trouble
@@ -230,6 +231,24 @@ def test_store_that_refuses_writes_is_logged_when_it_begins_and_when_it_is_over(
     assert logged_lines[1:] == [over]
     keep(proxy, StoreError("READONLY"))
     assert logged_lines[2:] == [("warn", "writes to the store fail, answers are kept in memory only: READONLY")]
+
+
+class KeptUp:
+    """A bus that has always applied all there was, until a moment later."""
+
+    seen = b"1:a"
+
+    def catch_up(self) -> Deferred[None]:
+        return succeed(None)
+
+
+def test_invalidations_that_come_faster_than_a_write_are_no_failure_of_the_store(
+    proxy: MemoryProxy, logged_lines: list[tuple[str, str]]
+) -> None:
+    proxy.writer._bus = KeptUp()  # type: ignore[assignment]
+    keep(proxy, Overtaken("there was another"))
+    assert (proxy.writer.overtaken, proxy.writer.failed, logged_lines) == (module.MAX_OVERTAKEN + 1, 0, [])
+    assert proxy.quiet
 
 
 def test_store_that_wavers_does_not_fill_the_log(proxy: MemoryProxy, logged_lines: list[tuple[str, str]]) -> None:

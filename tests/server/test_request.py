@@ -390,7 +390,7 @@ def test_a_tunnel_needs_a_live_request(wire):
 
 
 def test_after_an_answer_cut_short_the_client_can_read_those_before(wire):
-    """Had the connection been closed at once, what comes next would reset it under the answers that are on their way."""
+    """Had the connection been closed at once, what comes next would reset it under the answers that are on the way."""
 
     def handler(request) -> None:
         if request.head.target == b"/whole":

@@ -51,7 +51,7 @@ class Writer:
     (:meth:`Invalidator.purge_key`).
 
     ``dropped`` counts entries that were never tried because too much was under way, ``failed`` the writes that the
-    store did not confirm, ``overtaken`` the times that it refused one for a later invalidation.
+    store did not confirm, ``overtaken`` the times that it refused one for a later invalidation: no failure of its.
     """
 
     _log = Logger()
@@ -183,11 +183,14 @@ class Writer:
     ) -> None:
         """A write that failed may have reached the store all the same."""
         if isinstance(result, Failure):
-            if tries and self._bus is not None and result.check(Overtaken):
+            if self._bus is not None and result.check(Overtaken):
                 self.overtaken += 1
-                self._bus.catch_up().addBoth(self._caught_up, entry, lease, over, size, tries)
-                return
-            self._not_written(result)
+                if tries:
+                    self._bus.catch_up().addBoth(self._caught_up, entry, lease, over, size, tries)
+                    return
+                self._log.debug("an entry is kept in memory only: invalidations come faster than it could be written")
+            else:
+                self._not_written(result)
         elif self._failed_at is not None:
             self._written(self._failed_at)
         if lease.valid:

@@ -122,21 +122,35 @@ class PassThrough:
                 self._invalidate(targets, obsolete, ask)
         return self._answer(method, identity, response, kept)
 
-    def changed(self, method: bytes, target: bytes, host: bytes, head: ResponseHead, ask: Ask) -> bytes | None:
+    def changed(
+        self, method: bytes, target: bytes, host: bytes, head: ResponseHead, ask: Ask
+    ) -> bytes | Deferred[None] | None:
         """:meth:`forwarded` of an ordinary answer ``head`` to a request that changes ``target`` and concerns nothing
-        else: the field lines for the client. None, with nothing done, where that has to see to it.
+        else: the field lines for the client, or what fires when other workers know, so that :meth:`lines` may go out.
+        None, with nothing done, where that has to see to it.
 
         ``host`` is the request's, ``ask`` makes it where somebody is to hear of it.
         """
-        status = head.status
-        lines = relayed_lines(head, self._clock.seconds()) if self._shared is None else None
-        if lines is None or MARKED in lines:
+        status, lines = head.status, self.lines(head)
+        if lines is None:
             return None
         if 200 <= status < 400:
             rules = self._rules()
             obsolete = resolve(rules, method, target) if rules and status < 300 else ()
-            self._invalidate((self._terms(target).target(target, host),), obsolete, ask)
-        return lines + self._passed_lines
+            targets = (self._terms(target).target(target, host),)
+            if self._shared is not None:
+                return self._shared.everywhere(self._invalidated(targets, obsolete, ask))
+            self._invalidate(targets, obsolete, ask)
+        return lines
+
+    def lines(self, head: ResponseHead) -> bytes | None:
+        """The field lines that a client gets of an ordinary answer to a change; None where they have to be made."""
+        lines = relayed_lines(head, self._clock.seconds())
+        return None if lines is None or MARKED in lines else lines + self._passed_lines
+
+    def told(self, method: bytes, identity: Identity, response: UpstreamResponse) -> CacheResponse:
+        """The answer to a change of which everybody has heard who has to."""
+        return self._answer(method, identity, response, None)
 
     def without_answer(self, error: UpstreamError, identity: Identity) -> CacheResponse:
         """The answer where the backend gives none."""

@@ -7,6 +7,7 @@ Whatever is ambiguous gets an error and ends the connection: nothing that came a
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 from typing import cast
 
@@ -217,27 +218,41 @@ class HTTPChannel(AnsweringHalf):
                 body = inbound.body
         self.request = request = self.site.requestFactory(self, parsed, body, inbound)
         request.plan = plan
-        if inbound is not None and inbound.keeping:
-            inbound.on_ready = request.process
-        else:
+        if inbound is None:
             request.process()
+        elif inbound.keeping:
+            inbound.on_ready = partial(self._ready, parsed, request)
+        else:
+            self._ready(parsed, request)
+
+    def _ready(self, parsed: AnyHead, request: ProxyRequest) -> None:
+        """As much of the body is here as the request waits for: pass it on, or have the request processed."""
+        passing = self.site.passing
+        if passing is not None and request.body.complete:
+            look_up = passing(parsed, self, request.body, request)
+            if look_up is not None:
+                self.request = None
+                self._await(look_up)
+                return
+        request.process()
 
     def _passes(self, parsed: AnyHead, framing: Framing) -> bool:
         """Whether the request is all here and has been passed on from here."""
         passing, length = self.site.passing, 0 if framing is NONE else framing.length
         if passing is None or length is None or len(self._buffer) < length:
             return False
-        look_up = passing(parsed, self, self._buffer[:length])
+        look_up = passing(parsed, self, self._buffer[:length], None)
         if look_up is None:
             return False
         self._buffer = self._buffer[length:]
         self._await(look_up)
         return True
 
-    def requested(self, parsed: AnyHead, received_at: float) -> ProxyRequest:
-        """The request of ``parsed``, whose head came ``received_at``, to be answered in place of a look-up."""
+    def requested(self, parsed: AnyHead, received_at: float, early: ProxyRequest | None) -> ProxyRequest:
+        """The request of ``parsed``, whose head came ``received_at``, to be answered in place of a look-up: ``early``
+        if that was made before."""
         self._look_up = None
-        request: ProxyRequest = self.site.requestFactory(self, parsed, None)
+        request: ProxyRequest = early if early is not None else self.site.requestFactory(self, parsed, None)
         self.request = request
         request.received_at = received_at
         return request
@@ -278,7 +293,7 @@ class HTTPChannel(AnsweringHalf):
     def _body_complete(self) -> None:
         self.inbound = None
         self.due = inf
-        if self.request is None:  # it was only read over
+        if self.request is None and self._look_up is None:  # it was only read over
             self._next()
 
     def _body_failed(self, problem: BadMessage) -> None:

@@ -142,6 +142,11 @@ class ProxyRequest(server.Request):
         """Whether the client waits for 100 Continue, so that nobody knows if the body will come (RFC 9110 §10.1.1)."""
         return self._expects and self._inbound is not None and not self._inbound.received
 
+    def settle(self) -> None:
+        """The request was answered elsewhere: what was kept of its body counts no longer."""
+        if self._inbound is not None:
+            self._inbound.settle()
+
     def process(self) -> None:
         """Find the resource and let it render; runs at the end of the head."""
         try:

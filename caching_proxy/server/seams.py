@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.web.resource import IResource
 
+from caching_proxy.http.body import Body
 from caching_proxy.http.pieces import Content
 from caching_proxy.server.batch import HotAnswer
 from caching_proxy.server.connections import ConnectionSet
@@ -40,9 +41,9 @@ Hot = Callable[[AnyHead, Any], HotAnswer | LookUp | None]
 It is given the channel; one that does not wait gets no :class:`LookUp`."""
 
 
-Pass = Callable[[AnyHead, Any, bytes], LookUp | None]
-"""Passes on a head with all of its content, for which the cache has no answer, or None to decline. It is given the
-channel, which waits."""
+Pass = Callable[[AnyHead, Any, bytes | Body, Any], LookUp | None]
+"""Passes on a head with all of its content, for which the cache has no answer, or None to decline, with nothing taken
+from the content. It is given the channel, which waits, and the request, if one was made while the content came."""
 
 
 class Site(Protocol):

@@ -1,23 +1,25 @@
 """Changes that pass through, answered from the channel as hits are.
 
-Most POSTs are alike: all of the request is here, nothing in it is for this hop, and the backend's answer is an ordinary
-one that comes at once. Such a request is one object between channel and backend, without a request, a resource, a
-pipeline or a Deferred, and its lines go on as they came. Whatever is unusual about a request is declined here; whatever
-is unusual about its answer goes on as in the general way, with a request made only then.
+Most POSTs are alike: all of the request is here, at once or after a while, nothing in it is for this hop, and the
+backend's answer is an ordinary one that comes at once. Such a request is one object between channel and backend,
+without a resource, a pipeline or a Deferred, and its lines go on as they came. Whatever is unusual about a request is
+declined here; whatever is unusual about its answer goes on as in the general way, with a request made only then.
 ``tests/web/test_fast_pass_alike.py`` compares the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from functools import partial
 
 import attrs
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from caching_proxy.cache.pipeline import Parts
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
+from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import HOP_BY_HOP, hop_by_hop
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.pieces import SHARED_BYTES
@@ -51,9 +53,10 @@ _DECIDING = (b"host", b"via", b"connection", b"authorization", b"x-request-id")
 class Manner:
     """What the lines that count decide for all requests that are told by the same.
 
-    ``declined``: the general way has to deal with them. ``host`` is what the client says in Host, ``via`` is Via, to be
-    continued. ``identity`` is that of a request without credentials, None where there are some. ``scheme`` is what a
-    trusted proxy says of the client's, None where it says nothing.
+    ``declined``: the general way has to deal with them. ``host`` is what the client says in Host, as it is passed on,
+    ``ports`` has the port beside that where the backend gets to see it, by the scheme. ``via`` is Via, to be continued.
+    ``identity`` is that of a request without credentials, None where there are some. ``scheme`` is what a trusted proxy
+    says of the client's, None where it says nothing.
     """
 
     declined: bool
@@ -61,6 +64,7 @@ class Manner:
     via: bytes = b""
     identity: Identity | None = None
     scheme: bytes | None = None
+    ports: Mapping[bytes, bytes] = {}
 
 
 class FastPass:
@@ -97,9 +101,11 @@ class FastPass:
         self.peers = front.peers
         self._trusting = front.peers.any
         self._own = own
-        self._never = front.hosts.preserve or any(map(front.steering.unseen, _DECIDING))
+        self._never = any(map(front.steering.unseen, _DECIDING))
 
-    def __call__(self, parsed: AnyHead, channel: HTTPChannel, content: bytes) -> Passage | None:
+    def __call__(
+        self, parsed: AnyHead, channel: HTTPChannel, content: bytes | Body, early: ProxyRequest | None
+    ) -> Passage | None:
         line = parsed.line
         target = line.target
         if line.method not in METHODS or line.authority is not None or channel.site.connections.draining:
@@ -119,7 +125,7 @@ class FastPass:
         if particular and (climbs(target) or under_own_prefix(target)):
             return None
         trusted = self._trusting and self.peers.trusts(client_ip)
-        return Passage(self, channel, parsed, content, manner, identity, client_ip, trusted)
+        return Passage(self, channel, parsed, content, early, manner, identity, client_ip, trusted)
 
     def _manner(self, parsed: AnyHead) -> Manner:
         """What the lines decide, the first time."""
@@ -135,12 +141,19 @@ class FastPass:
             or not self._hosts.allows(fields)
             or self._traits(fields).loop
         )
-        identity = None if credentials else self._verifier.identify(RequestHead(b"POST", b"/", fields))
+        head = RequestHead(parsed.line.method, parsed.line.target, fields)
+        identity = None if credentials else self._verifier.identify(head)
         if declined or not (credentials or isinstance(identity, Identity)):
             return Manner(True)
         known = identity if isinstance(identity, Identity) else None
-        host, via = fields.first(b"host") or b"", continued(fields.joined(b"via"))
-        return Manner(False, host, via, known, fields.first(b"x-forwarded-proto"))
+        return Manner(
+            False,
+            self._hosts.settled(head).fields.first(b"host") or b"",
+            continued(fields.joined(b"via")),
+            known,
+            fields.first(b"x-forwarded-proto"),
+            {scheme: self._hosts.port(fields, scheme) for scheme in (b"http", b"https")},
+        )
 
 
 def _credentials(parsed: AnyHead) -> bytes:
@@ -148,11 +161,14 @@ def _credentials(parsed: AnyHead) -> bytes:
 
 
 class Passage:
-    """One request on its way to the backend and back; the channel's look-up and the receiver of the answer."""
+    """One request on its way to the backend and back; the channel's look-up and the receiver of the answer.
+
+    ``early`` is the request that was made as its ``content`` came late; it is used where one is needed.
+    """
 
     __slots__ = (
-        "_asked_at", "_call", "_channel", "_content", "_fast", "_identity", "_manner", "_parsed", "_peer", "_request",
-        "_trusted", "client_ip", "received_at", "request_id",
+        "_asked_at", "_call", "_channel", "_content", "_early", "_fast", "_identity", "_manner", "_parsed", "_peer",
+        "_request", "_trusted", "_waiting", "client_ip", "received_at", "request_id",
     )  # fmt: skip
     _log = Logger()
 
@@ -161,22 +177,25 @@ class Passage:
         fast: FastPass,
         channel: HTTPChannel,
         parsed: AnyHead,
-        content: bytes,
+        content: bytes | Body,
+        early: ProxyRequest | None,
         manner: Manner,
         identity: Identity,
         client_ip: bytes,
         trusted: bool,
     ) -> None:
-        self.received_at = channel.clock.seconds()
+        self.received_at = channel.clock.seconds() if early is None else early.received_at
         self.client_ip = self._peer = client_ip
         self._trusted = trusted
         self._fast = fast
         self._channel = channel
         self._parsed = parsed
         self._content = content
+        self._early = early
         self._manner = manner
         self._identity = identity
         self._call: UnderWay | None = None
+        self._waiting: Deferred[None] | None = None  # for other workers
         self._request: ProxyRequest | None = None  # once something is not as usual
 
     def start(self) -> None:
@@ -189,13 +208,15 @@ class Passage:
     def _send(self) -> None:
         fast, manner, parsed, forwarded_for = self._fast, self._manner, self._parsed, self.client_ip
         line, content, scheme, told = parsed.line, self._content, self._channel.scheme, None
+        host = fast.route.host or manner.host + manner.ports[scheme]
         self._content = b""
+        if isinstance(content, Body):
+            content = content.take()
         self._asked_at = fast.now()
         if self._trusted:
             scheme, told, forwarded_for = manner.scheme or scheme, request_id(parsed), self._by_way_of()
         self.request_id = told or fast.new_request_id()
-        host, forwarding = fast.route.host or manner.host, fast.forwarding[self._trusted]
-        sent = forwarding.request(
+        sent = fast.forwarding[self._trusted].request(
             line.method, line.target, parsed.lines, host, manner.via, forwarded_for, scheme, self.request_id
         )
         self._call = fast.upstream.send(sent, content, self, self._peer)
@@ -213,18 +234,19 @@ class Passage:
         """Its answer begins, and most are whole."""
         self._call = None  # each refers to the other
         try:
-            answer = self._answer(response)
-            if answer is None:
+            lines = self._lines(response)
+            if isinstance(lines, Deferred):
+                self._waiting = lines
+                lines.addCallbacks(self._everywhere, self._given_up, callbackArgs=(response,))
+                return
+            if lines is None:
                 self._answer_generally(response)
+                return
+            answer = self._answer(response, lines)
         except Exception:  # noqa: BLE001 a bug, which must not end the backend's connection; it is logged and answered
             self._fast.resource.broken(Failure(), self._made(), self.client_request())
             return
-        if answer is not None:
-            try:
-                self._channel.answered(answer)
-            except Exception:  # noqa: BLE001 the same; what was sent ahead is served from here as well
-                self._log.failure("a connection failed")
-                self._channel.abort()
+        self._hand_over(answer)
 
     def failed(self, error: UpstreamError) -> None:
         """There is no answer."""
@@ -235,19 +257,51 @@ class Passage:
         """Something comes before the answer."""
         self._made().write_interim(head)
 
-    def _answer(self, response: UpstreamResponse) -> HotAnswer | None:
-        """The bytes of an ordinary answer; None, with nothing done, for the general way."""
-        fast, body, line = self._fast, response.body, self._parsed.line
-        if self._request is not None or not body.complete or self._channel.site.connections.draining:
+    def _lines(self, response: UpstreamResponse) -> bytes | Deferred[None] | None:
+        """The field lines of an ordinary answer, now or later; None, with nothing done, for the general way."""
+        if self._request is not None or not response.body.complete or self._channel.site.connections.draining:
             return None
-        head = response.head
-        lines = fast.passing.changed(line.method, line.target, self._manner.host, head, self.client_request)
-        if lines is None:
-            return None
-        content = body.take()
+        line = self._parsed.line
+        return self._fast.passing.changed(
+            line.method, line.target, self._manner.host, response.head, self.client_request
+        )
+
+    def _everywhere(self, _: None, response: UpstreamResponse) -> None:
+        """No worker gives out any more what the answer makes untrue."""
+        self._waiting = None
+        passing = self._fast.passing
+        try:
+            lines = None if self._channel.site.connections.draining else passing.lines(response.head)
+            if lines is None:
+                self._deliver(passing.told(self._parsed.line.method, self._identity, response))
+                return
+            answer = self._answer(response, lines)
+        except Exception:  # noqa: BLE001 a bug; it is logged and answered
+            self._given_up(Failure())
+            return
+        self._hand_over(answer)
+
+    def _given_up(self, failure: Failure) -> None:
+        if self._waiting is not None or not failure.check(CancelledError):
+            self._waiting = None
+            self._fast.resource.broken(failure, self._made(), self.client_request())
+
+    def _answer(self, response: UpstreamResponse, lines: bytes) -> HotAnswer:
+        """The bytes of an ordinary answer."""
+        fast, head, content = self._fast, response.head, response.body.take()
         start = b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines)
-        fast.recorder.passed(line, head.status, self._identity.label, self.received_at, self.request_id)
+        line, label = self._parsed.line, self._identity.label
+        fast.recorder.passed(line, head.status, label, self.received_at, self.request_id)
         return start + content if len(content) < SHARED_BYTES else LargeAnswer(start, content)
+
+    def _hand_over(self, answer: HotAnswer) -> None:
+        if self._early is not None:
+            self._early.settle()
+        try:
+            self._channel.answered(answer)
+        except Exception:  # noqa: BLE001 a bug; what was sent ahead is served from here as well
+            self._log.failure("a connection failed")
+            self._channel.abort()
 
     def _answer_generally(self, response: UpstreamResponse) -> None:
         fast = self._fast
@@ -263,7 +317,7 @@ class Passage:
         """The request, from now on the channel's."""
         request = self._request
         if request is None:
-            request = self._request = self._channel.requested(self._parsed, self.received_at)
+            request = self._request = self._channel.requested(self._parsed, self.received_at, self._early)
             request.on_lost = self._left
         return request
 
@@ -286,6 +340,11 @@ class Passage:
 
     def _left(self) -> None:
         call, self._call = self._call, None
+        waiting, self._waiting = self._waiting, None
         if call is not None:
             call.cancel()
+        if waiting is not None:
+            waiting.cancel()
+        if self._early is not None:
+            self._early.settle()
         self._fast.recorder.refused(CLIENT_LEFT, self)

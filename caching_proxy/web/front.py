@@ -75,6 +75,7 @@ class Front:
     ) -> ClientRequest:
         """What :meth:`admitted` makes of a request that was let in, for whoever has sent its body already and knows
         the rest: whether its peer is ``trusted``, and the ``peer`` behind that."""
-        head = self._door.admitted(head, trusted)
+        port = self.hosts.port(head.fields, scheme)
+        head = self._door.admitted(self.hosts.settled(head), trusted)
         steered = self.steering.told(head.fields) if trusted else b""
-        return ClientRequest(head, Body.of(b""), client_ip, request_id, scheme, trusted, peer=peer, steered=steered)
+        return ClientRequest(head, Body.of(b""), client_ip, request_id, scheme, trusted, None, peer, port, steered)

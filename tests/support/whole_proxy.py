@@ -20,10 +20,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from caching_proxy.app.compose import Proxy, compose
+from caching_proxy.app.team import Team
+from caching_proxy.interfaces import ISiblings
 from caching_proxy.settings.load import load
 from caching_proxy.testing import ByteRecorder, MemoryWire
 from caching_proxy.testing.wire import MemoryTransport
 from caching_proxy.upstream.connection import UpstreamConnection
+from caching_proxy.workers.siblings import Siblings
 
 START = 1_900_000_000.0
 BACKEND = b"backend.test:8080"
@@ -252,7 +255,7 @@ def _bodiless(answer: Message) -> bool:
 class WholeProxy:
     """``WholeProxy(script, JWT_SECRET="…")``; settings are environment variables."""
 
-    def __init__(self, script: Script = cacheable, **environment: str) -> None:
+    def __init__(self, script: Script = cacheable, siblings: ISiblings | None = None, **environment: str) -> None:
         defaults = {"BACKEND_URL": f"http://{BACKEND.decode()}", "INVALIDATION_CONFIG": "/nonexistent/rules.json"}
         self.settings, self.warnings = load({**defaults, **environment}, {}, {})
         self.clock = Clock()
@@ -260,7 +263,11 @@ class WholeProxy:
         self.backend = Backend(script)
         self.wires: list[MemoryWire] = []
         self._log = io.StringIO()
-        self.proxy: Proxy = compose(self.clock, self.settings, self._log, lambda size: bytes(size))
+        team = None
+        if siblings is not None:  # one of two workers, of which the other is played by hand
+            channel = Siblings(lambda words, blob: None)
+            team = Team(channel, siblings, self.clock, number=1, slot=0, wanted=2, own_store=True)
+        self.proxy: Proxy = compose(self.clock, self.settings, self._log, lambda size: bytes(size), team=team)
         self.proxy.upstream._connect = self._connect  # type: ignore[method-assign]
         self.proxy.store.start()
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from typing import TypeVar, TypeVarTuple, cast
+from typing import TypeVar, TypeVarTuple
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -164,7 +164,7 @@ class KeyState:
         if record.leases or record.flight is not None or record.writes is not None:
             return
         del self.records[record.key]
-        if not self.records:
+        if not self.records and self.tags.any:
             self.tags.clear()
 
     # -- leases ----------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class KeyState:
             read.record.reads[fields] = read
             read.fields, read.entries, read.invalid_before = fields, (), NEVER
             read.trouble, read.kept, read.waiting = None, False, []
-        return cast("Read", read)
+        return read  # type: ignore[return-value]
 
     def end_read(self, read: StoreRead) -> None:
         """It brings nothing more."""

@@ -18,11 +18,13 @@ class VoidedTags:
     """Invalidations of tags, numbered by ``count``; whoever begins something notes the number, and asks what came after
     it."""
 
-    __slots__ = ("_floor", "_removed", "_voided", "count")
+    __slots__ = ("_floor", "_removed", "_voided", "any", "count")
 
     def __init__(self) -> None:
         self._voided: Log = {}
         self._removed: Log = {}  # those that the store has carried out
+        self.any = False
+        """Whether any is remembered."""
         self.count = 0
         self._floor = (0, NEVER)  # up to this number any tag may have been invalidated
 
@@ -48,10 +50,12 @@ class VoidedTags:
 
     def clear(self) -> None:
         """Nothing is under way any more."""
+        self.any = False
         self._voided.clear()
         self._removed.clear()
 
     def _note(self, log: Log, tags: Collection[bytes], moment: float) -> None:
+        self.any = True
         self.count += 1
         for tag in tags:
             known = log.get(tag)  # the store may carry out the later one first

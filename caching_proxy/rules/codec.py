@@ -42,7 +42,8 @@ PREAMBLE = MAGIC + bytes((VERSION,))
 """What values and indexes of the newest version begin with."""
 
 _LENGTH = Struct("!I")
-_START = len(PREAMBLE) + _LENGTH.size
+_VERSIONED = len(PREAMBLE)
+_START = _VERSIONED + _LENGTH.size
 _SUM = 16
 # status, received_at, initial_age, lifetime, stale_while_revalidate, stale_if_error, keep, flags, part (first, total);
 # length of the body; lengths of scope, variant, language, names, short head and the names asked with; number of values
@@ -89,20 +90,34 @@ def outline_in(value: bytes) -> bytes:
 
 def decode(value: bytes, key: bytes) -> CacheEntry:
     """The entry that was encoded into ``value`` for ``key``; CodecError, and nothing else, for any other bytes."""
-    if len(value) < _START or value[: len(PREAMBLE)] != PREAMBLE:
+    selecting: Selecting = ()
+    tags: Tags = ()
+    size = len(value)
+    if size < _START or value[:_VERSIONED] != PREAMBLE:
         _refuse(value)
     try:
-        start = _START + _LENGTH.unpack_from(value, len(PREAMBLE))[0]
+        start = _START + _LENGTH.unpack_from(value, _VERSIONED)[0]
         outline = value[_START:start]
         checksum = blake2b(memoryview(value)[start:], digest_size=_SUM).digest()
-        if len(value) < start or checksum != outline[_SUM : 2 * _SUM]:
+        if size < start or checksum != outline[_SUM : 2 * _SUM]:
             raise CodecError("checksum differs")
-        content = _CONTENT.unpack_from(value, start)
+        key_size, reason_size, head_size, selecting_count = _CONTENT.unpack_from(value, start)
         key_at = start + _CONTENT_SIZE
-        if value[key_at : key_at + content[0]] != key:
+        reason_at = key_at + key_size
+        if value[key_at:reason_at] != key:
             raise CodecError("written for another key")
         facts = _facts_in(outline, key)
-        return _entry(outline, key, facts, _rest(value, key_at, content, facts[_MISSING]))
+        head_at = reason_at + reason_size
+        at = head_end = head_at + head_size
+        body_at = size - facts[_MISSING]
+        if selecting_count:
+            selecting, at = _selecting(value, at, selecting_count)
+        if body_at < at:
+            raise CodecError("lengths do not add up")
+        if body_at > at:
+            tags = _tags(value, at, body_at)
+        rest = value[reason_at:head_at], value[head_at:head_end], selecting, tags, value[body_at:]
+        return _entry(outline, key, facts, rest)
     except StructError as error:
         raise CodecError("too short for what it says to hold") from error
 
@@ -117,7 +132,7 @@ def decode_outline(outline: bytes, key: bytes) -> CacheEntry:
 
 def _facts_in(outline: bytes, key: bytes) -> tuple[Any, ...]:
     """The fixed numbers of an outline that is sealed for ``key``."""
-    if len(outline) == len(PREAMBLE) and outline.startswith(MAGIC):
+    if len(outline) == _VERSIONED and outline.startswith(MAGIC):
         raise UnknownVersion(f"version {outline[-1]}")
     if outline[:_SUM] != blake2b(outline[_SUM:] + key, digest_size=_SUM).digest():
         raise CodecError("seal differs")
@@ -206,7 +221,11 @@ def _entry(outline: bytes, key: bytes, facts: tuple[Any, ...], rest: _Rest | Non
     asked_at = head_at + head_size
     asked, end = None, asked_at
     if asked_size != _ABSENT:
-        asked, end = _asked(outline, asked_at, asked_size, asked_count)
+        end = asked_at + asked_size
+        asked = _names_only(outline[asked_at:end])
+        if asked_count:
+            values, end = _selecting(outline, end, asked_count)
+            asked = Asked(asked.names, values)
     if end != len(outline):
         raise CodecError("lengths do not add up")
     if not isfinite(received_at):
@@ -229,35 +248,12 @@ def _entry(outline: bytes, key: bytes, facts: tuple[Any, ...], rest: _Rest | Non
     return entry
 
 
-def _rest(value: bytes, key_at: int, content: tuple[int, ...], length: int) -> _Rest:
-    """What ``value``, with a body of ``length`` bytes, adds to its outline."""
-    key_size, reason_size, head_size, selecting_count = content
-    reason_at = key_at + key_size
-    head_at = reason_at + reason_size
-    head_end = head_at + head_size
-    selecting, at = _selecting(value, head_end, selecting_count) if selecting_count else ((), head_end)
-    body_at = len(value) - length
-    if body_at < at:
-        raise CodecError("lengths do not add up")
-    tags = _tags(value, at, body_at) if body_at > at else ()
-    return value[reason_at:head_at], value[head_at:head_end], selecting, tags, value[body_at:]
-
-
 def _tags(value: bytes, at: int, end: int) -> Tags:
     """Those that stand between ``at`` and ``end``."""
     start = at + _LENGTH.size
     if start + _LENGTH.unpack_from(value, at)[0] != end:
         raise CodecError("lengths do not add up")
     return split(value[start:end])
-
-
-def _asked(outline: bytes, at: int, size: int, count: int) -> tuple[Asked, int]:
-    """What is remembered of the request, and where it ends."""
-    names = outline[at : at + size]
-    if not count:
-        return _names_only(names), at + size
-    values, end = _selecting(outline, at + size, count)
-    return Asked(names, values), end
 
 
 _names_only = lru_cache(256)(Asked)

@@ -15,6 +15,10 @@ from caching_proxy.rules.outcome import CacheStatus
 
 _CACHE_STATUS = b"cache-status"
 _WITHOUT_CONTENT = frozenset((204, 304))
+_WHOLE_HEAD = (
+    b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\nAge: %d\r\nX-Cache-Status: %b\r\n"
+    b"X-Cache-Expires-In: %ds\r\nX-Cache-Expires-At: %b\r\n%b\r\n"
+)
 _EXPIRY = b"X-Cache-Expires-In: %ds\r\nX-Cache-Expires-At: %b\r\n"
 
 
@@ -43,6 +47,20 @@ def whole_lines(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: 
     if entry.status in _WITHOUT_CONTENT or (proxy_name is not None and _CACHE_STATUS in head.lower()):
         return None
     return b"%bContent-Length: %d\r\n%b" % (head, len(entry.body), _lines(entry, status, now, proxy_name, None))
+
+
+def whole_head(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None) -> bytes | None:
+    """The head of an answer with the :func:`whole_lines`, as it stands on the wire; None as there."""
+    head = entry.head
+    if entry.status in _WITHOUT_CONTENT or (proxy_name is not None and _CACHE_STATUS in head.lower()):
+        return None
+    received_at, lifetime = entry.received_at, entry.lifetime
+    age = int(now - received_at)
+    age = entry.initial_age + (age if age > 0 else 0)
+    ttl, ends = lifetime - age, timestamp(received_at + lifetime - entry.initial_age)
+    ours = b"" if proxy_name is None else b"Cache-Status: %b\r\n" % cache_status.member(proxy_name, hit=True, ttl=ttl)
+    said = entry.status, entry.reason, head, len(entry.body), age, status.token, ttl if ttl > 0 else 0, ends, ours
+    return _WHOLE_HEAD % said
 
 
 def explanation(

@@ -96,7 +96,7 @@ def choose(
     ):  # the ordinary cases, at a fraction of the cost
         if not entries:
             return _UNKNOWN
-        if view is PLAIN_VIEW and len(entries) == 1 and _answers_plainly(entries[0], now):
+        if view is PLAIN_VIEW and len(entries) == 1 and answers_plainly(entries[0], now):
             return Lookup(_HIT, entries[0])
     decision = _decide(request, control, entries, now, view)
     if control.only_if_cached and decision.forward is not None:  # RFC 9111 §5.2.1.7
@@ -122,8 +122,9 @@ def may_serve_disconnected(entry: CacheEntry, now: float) -> bool:
     return Flag.STRICT not in entry.flags or entry.fresh(now)
 
 
-def _answers_plainly(entry: CacheEntry, now: float) -> bool:
-    """Whether the only entry there is answers every request without wishes: fresh, whole, one for all."""
+def answers_plainly(entry: CacheEntry, now: float) -> bool:
+    """Whether the only entry there is answers every request of :data:`PLAIN_VIEW` without wishes and preconditions:
+    fresh, whole, one for all."""
     return (
         not entry.selecting
         and not entry.scope

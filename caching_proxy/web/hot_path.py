@@ -134,8 +134,8 @@ class HotPath:
             return self._declined(parsed, channel, bearing, identity, key, view)
         told = request_id(parsed) if trusted and bearing.request_id else None
         plan = partial(self._reading.plan, parsed, bearing, identity, key, view)
-        asking, ranged = self._asking(parsed, bearing), bearing.ranged
-        return Visit(self._hits, channel, parsed, asking, key, view, ranged, identity.label, told, plan)
+        asking = None if bearing.undemanding else self._asking(parsed, bearing)
+        return Visit(self._hits, channel, parsed, asking, key, view, bearing.ranged, identity.label, told, plan)
 
     def _declined(
         self, parsed: Head, channel: HTTPChannel, bearing: Bearing, identity: Identity, key: bytes, view: View | None

@@ -14,6 +14,7 @@ from caching_proxy.http.messages import Field, Fields, RequestHead
 from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.interfaces import Identity, ITokenVerifier
 from caching_proxy.rules.climbing import climbs
+from caching_proxy.rules.conditional import has_precondition
 from caching_proxy.rules.cookies import names_session
 from caching_proxy.rules.key import build_key, target_of
 from caching_proxy.rules.policy import CachePolicy
@@ -82,6 +83,7 @@ class Bearing:
     there are such lines, to be looked at in each request. ``particular``: it asks for a part, or only for what has
     changed; ``ranged``: for a part. ``condition``: where in ``own`` of each such head the one line stands that asks
     for what has changed; None with several or a part. ``personal``: there are cookies or credentials to be judged.
+    ``undemanding``: neither is it particular nor does it set the backend a condition.
     """
 
     declined: bool
@@ -95,6 +97,7 @@ class Bearing:
     condition: int | None
     ranged: bool
     personal: bool
+    undemanding: bool
     traits: RequestTraits
     views: Memo[tuple[bytes, bytes, bool], View]
 
@@ -163,6 +166,7 @@ class Reading:
             condition=asking[0] if len(asking) == 1 and b"range" not in names else None,
             ranged=b"range" in names,
             personal=cookies or credentials,
+            undemanding=not asking and not has_precondition(fields),
             traits=traits,
             views=Memo(VIEWS),
         )

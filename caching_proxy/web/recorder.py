@@ -19,6 +19,8 @@ from caching_proxy.telemetry.metrics.exemplars import Exemplar
 from caching_proxy.telemetry.metrics.path_labels import OTHER_METHOD, OTHER_PATH, PathLabels, normalise_method
 from caching_proxy.telemetry.redaction import target_without_secrets
 
+_HIT = CacheStatus.HIT.text
+
 
 class Asked(Protocol):
     """A request line, as a recorder looks at it."""
@@ -100,7 +102,9 @@ class Recorder:
         self, line: RequestLine[Any], code: int, role: str, received_at: float, request_id: bytes | None
     ) -> None:
         """A hit that the pipeline was not needed for; ``request_id`` None where no trusted proxy gave one."""
-        self._answered(line, code, CacheStatus.HIT.text, role, received_at, request_id or self._new_request_id())
+        if not request_id:
+            request_id = self._new_request_id() if self._access.enabled else b""
+        self._answered(line, code, _HIT, role, received_at, request_id)
 
     def passed(self, line: RequestLine[Any], code: int, role: str, received_at: float, request_id: bytes) -> None:
         """A request that the backend answered and that the pipeline was not needed for."""

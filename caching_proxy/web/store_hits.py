@@ -17,12 +17,13 @@ from caching_proxy.cache.tiers.hot import HotTier, named_by
 from caching_proxy.cache.tiers.store_reader import Found, StoreReader
 from caching_proxy.cache.tiers.variants import PLAIN_GUESS, VaryNames
 from caching_proxy.http.messages import RequestHead
-from caching_proxy.http.pieces import SHARED_BYTES
+from caching_proxy.http.pieces import SHARED_BYTES, Content
 from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.rules.explain import whole_head
 from caching_proxy.rules.locations import MARKED
 from caching_proxy.rules.outcome import CacheStatus
-from caching_proxy.rules.reuse import Use, choose
+from caching_proxy.rules.reuse import Use, answers_plainly, choose
 from caching_proxy.rules.scope import PLAIN_VIEW, View
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
@@ -31,6 +32,7 @@ from caching_proxy.web.hot_reading import Head
 from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.rendered import rendered
 
+_GET = b"GET"
 _HIT = Use.HIT
 
 
@@ -80,12 +82,12 @@ class Declined:
 class Visit:
     """One request on its way there and back.
 
-    ``head`` is the request as far as its answer depends on it, ``request_id`` what a trusted proxy calls
-    it. ``plan`` makes the plan for the full path.
+    ``asking`` is the request as far as its answer depends on it, None of one that asks for nothing in particular;
+    ``request_id`` what a trusted proxy calls it. ``plan`` makes the plan for the full path.
     """
 
     __slots__ = (
-        "_channel", "_head", "_hits", "_key", "_left", "_parsed", "_plan", "_ranged", "_request_id", "_role",
+        "_asking", "_channel", "_hits", "_key", "_left", "_parsed", "_plan", "_ranged", "_request_id", "_role",
         "_view", "_wanted", "received_at",
     )  # fmt: skip
     _log = Logger()
@@ -95,7 +97,7 @@ class Visit:
         hits: StoreHits,
         channel: HTTPChannel,
         parsed: Head,
-        head: RequestHead,
+        asking: RequestHead | None,
         key: bytes,
         view: View,
         ranged: bool,
@@ -107,7 +109,7 @@ class Visit:
         self._hits = hits
         self._channel = channel
         self._parsed = parsed
-        self._head = head
+        self._asking = asking
         self._plan = plan
         self._key = key
         self._view = view
@@ -151,29 +153,51 @@ class Visit:
     def _answer(self, found: Found) -> HotAnswer | None:
         """The bytes of a hit, which is hot from now on; None where the full path has to decide."""
         hits, key, now = self._hits, self._key, self._hits.now()
-        hot = hits.hot
-        head, entries, record = self._head, found.entries, hot.get(key, now)
+        hot, entries = hits.hot, found.entries
+        record = hot.get(key, now) if key in hot.records else None
         if not found.current or (record is not None and not _same(record.entries, entries)):
             return None  # there was news while the store was read
-        if len(entries) > 1 or entries[0].selecting:
-            named = named_by(entries)
-            if named:
-                if hits.steered(named):
-                    return None
-                head = self._parsed.head
-        lookup = choose(head, NO_DIRECTIVES, entries, now, self._view)
-        entry = lookup.entry
-        if lookup.use is not _HIT or entry is None or entry.missing is not None or MARKED in entry.head:
+        asking, entry = self._asking, entries[0]
+        plainly = asking is None and self._view is PLAIN_VIEW and len(entries) == 1
+        if not (plainly and answers_plainly(entry, now)):  # as ``choose`` begins, at some frames less
+            chosen = self._chosen(entries, now)
+            if chosen is None:
+                return None
+            entry = chosen
+        if entry.missing is not None or MARKED in entry.head:
             return None
         hot.misses += 1
         if record is None:  # else whoever waited for the same read has put them there
             found.kept = hot.put_all(key, entries, now) or found.kept
-        made = rendered(self._head, entry, CacheStatus.HIT, now, hits.proxy_name)
-        hits.recorder.from_store(self._parsed.line, made.status, self._role, self.received_at, self._request_id)
-        body = made.body
+        head: bytes | None = None
+        body: Content = entry.body
+        status = entry.status
+        if asking is None and self._parsed.line.method == _GET:
+            head = whole_head(entry, CacheStatus.HIT, now, hits.proxy_name)
+        if head is None:
+            made = rendered(asking or self._plainly(), entry, CacheStatus.HIT, now, hits.proxy_name)
+            head, body, status = made.head, made.body, made.status
+        hits.recorder.from_store(self._parsed.line, status, self._role, self.received_at, self._request_id)
         if isinstance(body, bytes) and len(body) < SHARED_BYTES:
-            return made.head + body
-        return LargeAnswer(made.head, body)
+            return head + body
+        return LargeAnswer(head, body)
+
+    def _chosen(self, entries: Sequence[CacheEntry], now: float) -> CacheEntry | None:
+        """Which of ``entries`` answers as it stands; None where none does or the full path has to decide."""
+        head = self._asking or self._plainly()
+        if len(entries) > 1 or entries[0].selecting:
+            named = named_by(entries)
+            if named:
+                if self._hits.steered(named):
+                    return None
+                head = self._parsed.head
+        lookup = choose(head, NO_DIRECTIVES, entries, now, self._view)
+        return lookup.entry if lookup.use is _HIT else None
+
+    def _plainly(self) -> RequestHead:
+        """A request that asks for nothing in particular."""
+        line = self._parsed.line
+        return RequestHead(line.method, line.target, self._parsed.meaning.fields)
 
     # -- a client that leaves --------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from math import inf
 from caching_proxy.cache.tiers.forms import Forms, Name
 from caching_proxy.cache.tiers.renderings import Shown
 from caching_proxy.cache.tiers.sweeper import Sweep
-from caching_proxy.cache.tiers.target_index import ByTarget
+from caching_proxy.cache.tiers.target_index import NAMED_BY_ROLE, ByTarget
 from caching_proxy.cache.tiers.variants import arranged, field_name
 from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import RequestHead
@@ -105,8 +105,9 @@ class HotTier:
         max_variants: int = MAX_VARIANTS,
         max_variant_bytes: int = MAX_VARIANT_BYTES,
     ) -> None:
-        self._records: OrderedDict[bytes, HotRecord] = OrderedDict()
-        self._targets = ByTarget(self._records)
+        self.records: OrderedDict[bytes, HotRecord] = OrderedDict()
+        """By key, those among them that may not be used any more; not to be written to from outside."""
+        self._targets = ByTarget(self.records)
         self._tags = ByTag()
         self._max_entries = max_entries
         self._max_bytes = max_bytes
@@ -123,25 +124,25 @@ class HotTier:
 
     def get(self, key: bytes, now: float) -> HotRecord | None:
         """The record of ``key`` if it may still be used; makes it the most recent. Counting is up to the caller."""
-        record = self._records.get(key)
+        record = self.records.get(key)
         if record is None:
             return None
         if now >= record.expires_at or (self.sweeps and self._swept(key)):
             self._remove(key)
             return None
-        self._records.move_to_end(key)
+        self.records.move_to_end(key)
         return record
 
     def peek(self, key: bytes, now: float) -> HotRecord | None:
         """What :meth:`get` would give; does not count as reading it, and changes nothing."""
-        record = self._records.get(key)
+        record = self.records.get(key)
         if record is None or now >= record.expires_at or any(sweep.covers(key) for sweep in self.sweeps):
             return None
         return record
 
     def holds(self, key: bytes, now: float) -> bool:
         """Whether there is a record of ``key``; does not count as reading it."""
-        record = self._records.get(key)
+        record = self.records.get(key)
         return record is not None and now < record.expires_at and not (self.sweeps and self._swept(key))
 
     def put(self, entry: CacheEntry, now: float) -> None:
@@ -161,7 +162,7 @@ class HotTier:
         ``known`` are the variants that the store has, for when nothing is here. A record keeps its end while any
         variant of it stays.
         """
-        old = self._records.get(key)
+        old = self.records.get(key)
         if old is not None and self.sweeps and self._swept(key):
             self._remove(key)
             old = None
@@ -177,7 +178,7 @@ class HotTier:
 
     def put_all(self, key: bytes, entries: Iterable[CacheEntry], now: float, ends: float = inf) -> bool:
         """Make ``entries`` the only variants of ``key``, until ``ends`` at the latest, if they fit; whether they do."""
-        if key in self._records:
+        if key in self.records:
             self._remove(key)
         for sweep in self.sweeps:
             sweep.spared.add(key)
@@ -196,8 +197,9 @@ class HotTier:
             record.named = tuple(sorted({*record.named, ACCEPT_ENCODING}))
         if record.size > self._max_bytes or now >= record.expires_at:
             return False
-        self._records[key] = record
-        self._targets.add(key)
+        self.records[key] = record
+        if not key.startswith(NAMED_BY_ROLE):
+            self._targets.add(key)
         if record.tags:
             self._tags.add(key, record.tags)
         self.entries += record.whole
@@ -208,7 +210,8 @@ class HotTier:
 
     def _make_room(self) -> None:
         while self.entries > self._max_entries or self.bytes > self._max_bytes:
-            self._remove(next(iter(self._records)))
+            key, record = self.records.popitem(last=False)
+            self._forget(key, record)
             self.evictions += 1
 
     def _bounded(self, entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
@@ -236,7 +239,7 @@ class HotTier:
 
     def _keep_form(self, key: bytes, record: HotRecord, name: Name, form: CacheEntry | None) -> None:
         """Keep ``form`` if there is room for it; what is gone by now needs none."""
-        if self._records.get(key) is not record:
+        if self.records.get(key) is not record:
             return
         size = OVERHEAD
         if form is not None:
@@ -254,7 +257,7 @@ class HotTier:
 
     def all_keys(self) -> list[bytes]:
         """Every key, those among them that may not be used any more."""
-        return list(self._records)
+        return list(self.records)
 
     def remove_target(self, target: bytes) -> list[bytes]:
         """Drop every key of ``target``, whatever its role; the keys that were here."""
@@ -273,11 +276,11 @@ class HotTier:
 
     def keys(self, now: float) -> list[bytes]:
         """Keys that may still be used."""
-        return [key for key in list(self._records) if self.holds(key, now)]
+        return [key for key in list(self.records) if self.holds(key, now)]
 
     def clear(self) -> None:
         """Forget everything."""
-        self._records.clear()
+        self.records.clear()
         self._targets.clear()
         self._tags.clear()
         self.entries = self.bytes = 0
@@ -287,12 +290,16 @@ class HotTier:
         return sum(sweep.takes(key) for sweep in self.sweeps) > 0
 
     def _remove(self, key: bytes) -> bool:
-        record = self._records.pop(key, None)
+        record = self.records.pop(key, None)
         if record is None:
             return False
-        self._targets.discard(key)
+        self._forget(key, record)
+        return True
+
+    def _forget(self, key: bytes, record: HotRecord) -> None:
+        if not key.startswith(NAMED_BY_ROLE):
+            self._targets.discard(key)
         if record.tags:
             self._tags.discard(key, record.tags)
         self.entries -= record.whole
         self.bytes -= record.size
-        return True

@@ -197,7 +197,8 @@ class StoreReader:
                     entries.append(entry)
         if stored.outlines and not stored.variants.keys() <= stored.outlines.keys():
             trouble = Trouble.UNREADABLE  # written by another release beside our index
-        return arranged(entries), trouble
+        plain = len(entries) == 1 and not entries[0].selecting  # as ``arranged`` would find out
+        return entries if plain else arranged(entries), trouble
 
     def explained(self, failure: Failure, key: bytes) -> Trouble:
         """What to say of a lookup that failed."""
@@ -210,8 +211,9 @@ class StoreReader:
 
     def deliver(self, read: StoreRead, stored: Stored | None = None) -> None:
         """Tell those who wait for ``read``, and the burst tier, which came of ``stored``."""
-        if read.entries:
-            self._varying.learn(read.key, read.entries)
+        entries = read.entries
+        if entries and (len(entries) > 1 or entries[0].selecting or self._varying.known):
+            self._varying.learn(read.key, entries)
         self._key_state.end_read(read)
         self.asked += 1
         if read.entries:

@@ -7,7 +7,8 @@ from collections.abc import Container
 from caching_proxy.rules.key import build_key, target_in
 from caching_proxy.rules.role import ADMIN, ANONYMOUS, AUTHENTICATED, OPAQUE
 
-_PREFIXES = tuple(build_key(role.identifier, b"") for role in (ANONYMOUS, AUTHENTICATED, ADMIN, OPAQUE))
+NAMED_BY_ROLE = tuple(build_key(role.identifier, b"") for role in (ANONYMOUS, AUTHENTICATED, ADMIN, OPAQUE))
+"""What keys begin with that are found by their names: noting one changes nothing."""
 
 
 class ByTarget:
@@ -25,7 +26,7 @@ class ByTarget:
 
     def add(self, key: bytes) -> None:
         """Note ``key``; a second time changes nothing."""
-        if key.startswith(_PREFIXES):
+        if key.startswith(NAMED_BY_ROLE):
             return
         target = target_in(key)
         held = self._keys.setdefault(target, key)
@@ -38,7 +39,7 @@ class ByTarget:
 
     def discard(self, key: bytes) -> None:
         """Forget ``key``, if it was noted."""
-        if key.startswith(_PREFIXES):
+        if key.startswith(NAMED_BY_ROLE):
             return
         target = target_in(key)
         held = self._keys.get(target)
@@ -52,7 +53,7 @@ class ByTarget:
     def of(self, target: bytes) -> list[bytes]:
         """The keys of ``target``, in any order."""
         found = []
-        for prefix in _PREFIXES:
+        for prefix in NAMED_BY_ROLE:
             key = prefix + target
             if key in self._held:
                 found.append(key)

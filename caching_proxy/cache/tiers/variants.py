@@ -67,6 +67,8 @@ class VaryNames:
         self._by_key: OrderedDict[bytes, tuple[Names, ...]] = OrderedDict()
         self._recent = _ONLY_PLAIN
         self._limit = keys
+        self.known = self._by_key.keys()
+        """Those that it remembers for themselves."""
         self.worth: dict[bytes, None] = {}
 
     def none_known(self, key: bytes) -> bool:

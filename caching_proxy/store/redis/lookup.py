@@ -93,17 +93,14 @@ class Lookup(Ask[Stored | None]):
 
 
 class Seek(Lookup):
-    """A lookup that tells ``seeker`` itself, and before that ``watch``, which hears of good news only when not calm."""
+    """A lookup that tells ``seeker`` itself, and before that ``watch``, which hears of good news only when not calm.
+    Whoever makes one sets the three."""
 
-    __slots__ = ("_seeker", "_watch", "called")
+    __slots__ = ("called", "seeker", "watch")
 
-    def __init__(
-        self, store: Forgetful, key: bytes, fields: Sequence[bytes] | None, seeker: Seeker, watch: Watch
-    ) -> None:
-        Lookup.__init__(self, store, key, fields)
-        self._seeker = seeker
-        self._watch = watch
-        self.called = False
+    called: bool
+    seeker: Seeker
+    watch: Watch
 
     @property
     def answer(self) -> Answer[Stored | None]:  # type: ignore[override]
@@ -115,34 +112,34 @@ class Seek(Lookup):
             self.pool.finished(self)
             return
         try:
-            stored = self.read(self.replies)
+            # ``read``, at a frame less where no index lists the key
+            stored = self.read(self.replies) if self._listed else _answer(self._fields, self.replies)
         except Exception:  # noqa: BLE001  what that means is the same for all calls
             Call.answered(self)
             return
         self.pool.finished(self)
-        if not self.called:
-            self.callback(stored)
-
-    def callback(self, result: Stored | Failure | None) -> None:
-        """The answer is ``result``; or there is none, and why."""
-        if isinstance(result, Failure):
-            self.errback(result)
+        if self.called:
             return
         self.called = True
-        if not self._watch.breaker.calm:
-            self._watch.went_well()
+        if not self.watch.breaker.calm:
+            self.watch.went_well()
         try:
-            self._seeker.found(result)
+            self.seeker.found(stored)
         except Exception:  # noqa: BLE001  a bug there, which is not the connection's
             _log.failure("what was found under {key} was not taken", key=self._key.decode("latin-1"))
+
+    def callback(self, result: Stored | Failure | None) -> None:
+        """There is no answer; ``result`` says why, since whatever is one goes the other way."""
+        assert isinstance(result, Failure)
+        self.errback(result)
 
     def errback(self, error: StoreError | Failure) -> None:
         """There is no answer."""
         self.called = True
         failure = error if isinstance(error, Failure) else Failure(error)
-        self._watch.went_wrong(failure)
+        self.watch.went_wrong(failure)
         try:
-            self._seeker.failed(failure)
+            self.seeker.failed(failure)
         except Exception:  # noqa: BLE001  likewise
             _log.failure("that {key} was not found was not taken", key=self._key.decode("latin-1"))
 

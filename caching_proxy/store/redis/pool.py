@@ -147,25 +147,20 @@ class RedisPool:
         self.carry(call)
         return answer
 
-    def carry(self, call: Call[Any]) -> None:
-        """:meth:`execute` a call that has been given its ``answer``, which may hear at once."""
+    def carry(self, call: Call[Any], connection: RedisConnection | None = None) -> None:
+        """:meth:`execute` a call that has been given its ``answer``, which may hear at once; on ``connection`` if it
+        must be that one."""
         if not self._running:
             call.fail(StoreUnavailable("the store is not running"))
             return
-        connection = None if self._waiting else self._free()
+        if connection is None and not self._waiting:
+            connection = self._free()
         if connection is None:
             refusal = self._refusal()
             if refusal is not None:
                 call.fail(refusal)
                 return
             self._waiting[call] = None
-        self._admit(call)
-        if connection is not None:
-            self._run(call, connection, 0.0)
-        else:
-            self._supply.fill(demand=True)
-
-    def _admit(self, call: Call[Any]) -> None:
         call.pool = self
         call.since = now = self.clock.seconds()
         call.deadline = now + self.command_timeout
@@ -173,6 +168,10 @@ class RedisPool:
         self._calls[call] = None  # at the end, so the first is the one that is due first
         if self._deadline_timer is None:
             self._arm()
+        if connection is not None:
+            self._run(call, connection, 0.0)
+        else:
+            self._supply.fill(demand=True)
 
     def _refusal(self) -> StoreError | None:
         """Why a call may not wait for a connection."""
@@ -246,9 +245,8 @@ class RedisPool:
         call = Ask(_PING, 1, list)
         answer: Deferred[list[RedisReply]] = Deferred(call.cancel)
         call.answer = answer.addErrback(lambda failure: failure.trap(StoreError))
-        self._admit(call)
         used = connection.last_used
-        self._run(call, connection, 0.0)
+        self.carry(call, connection)
         connection.last_used = used
 
     # -- for calls -----------------------------------------------------------------------------------

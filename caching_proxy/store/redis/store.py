@@ -95,7 +95,9 @@ class RedisStore:
 
     def seek_watched(self, key: bytes, fields: Sequence[bytes] | None, seeker: Seeker, watch: Watch) -> None:
         """:meth:`lookup` for who wants no Deferred (``WatchedStore``)."""
-        self.pool.carry(Seek(self, key, fields, seeker, watch))
+        call = Seek(self, key, fields)
+        call.seeker, call.watch, call.called = seeker, watch, False
+        self.pool.carry(call)
 
     def put(
         self,

@@ -36,6 +36,9 @@ class Shared:
     fill: Tee
 
 
+Selected = tuple[bytes, ...]
+"""What requests of a flight select of their key, as far as is known by what it varies; empty where nothing is."""
+
 Result = CacheEntry | Shared | FlightResult | UpstreamError
 """An error is a value here: a Failure would make those who wait fail."""
 
@@ -44,8 +47,11 @@ class Flight:
     """One fetch under way and those who wait for it, ``patience`` seconds at most. ``off`` takes it off where it can be
     joined."""
 
-    def __init__(self, key: bytes, clock: IReactorTime, patience: float, off: Callable[[Flight], None]) -> None:
+    def __init__(
+        self, key: bytes, selected: Selected, clock: IReactorTime, patience: float, off: Callable[[Flight], None]
+    ) -> None:
         self.key = key
+        self.selected = selected
         self.landed = False
         self.on_landed: Callable[[Result], None] | None = None
         """Hears once what the flight came to, before those who wait."""

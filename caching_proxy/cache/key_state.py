@@ -4,7 +4,7 @@ A record holds
 
 - ``leases``: of whoever reads the store or the backend for the key and may fill a tier with what comes;
 - ``reads``: those of them that read the store, by the variants they ask for; others who ask for the same wait for them;
-- ``flight``: the fetch that others may join;
+- ``flights``: the fetches that others may join, by what their requests select of a key that is known to vary;
 - ``writes``: what waits for its turn at the store, while a write or a discard is under way.
 
 Beside the records stands ``uncacheable``, the memory of what turned out to serve nobody else. It is no part of them: it
@@ -15,14 +15,15 @@ Invariants:
 
 1. A record is here exactly while it holds one of the four: memory is bounded by the work under way.
 2. A lease is opened before anything is read, and closed after the last tier was filled. An invalidation voids those
-   that it matches, and takes their flight off: what began before it is never put anywhere after it (RFC 9111 §4.4),
+   that it matches, and takes their flights off: what began before it is never put anywhere after it (RFC 9111 §4.4),
    and who comes after it joins nothing from before.
 3. Tags of a response are known once its head is here. A lease that turns out to carry a tag that was invalidated since
    it was opened is void, too.
 4. A write to the key, or a discard, outdates its leases: what was read before it is not put over what was written. Nor
    does anybody join a read from before it.
-5. At most one flight of a key can be joined. One more may be under way, begun before an invalidation, or after those
-   who waited for the first were told to wait no more; each takes only itself off.
+5. At most one flight of a variant can be joined. One more may be under way, begun before an invalidation, or after
+   those who waited for the first were told to wait no more; each takes only itself off. How a key varies is learned
+   from its answers: until then all its requests join one flight, and share another where it was not theirs.
 6. Writes and discards of a key reach the store one after another, in the order in which they were asked for; other keys
    go side by side.
 """
@@ -37,7 +38,7 @@ from typing import TypeVar, TypeVarTuple
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
-from caching_proxy.cache.flights import Flight
+from caching_proxy.cache.flights import Flight, Selected
 from caching_proxy.cache.hit_for_miss import HitForMiss
 from caching_proxy.cache.voided_tags import NEVER, VoidedTags
 from caching_proxy.rules.entry import CacheEntry
@@ -51,15 +52,16 @@ _UNTAGGED: frozenset[bytes] = frozenset()
 
 
 class KeyRecord:
-    """What goes on for ``key`` (see above). ``writes`` is None while the store is at nothing for it."""
+    """What goes on for ``key`` (see above). ``flights`` is None while there is none to join, ``writes`` while the store
+    is at nothing for it."""
 
-    __slots__ = ("flight", "key", "leases", "reads", "writes")
+    __slots__ = ("flights", "key", "leases", "reads", "writes")
 
     def __init__(self, key: bytes) -> None:
         self.key = key
         self.leases: dict[Lease, None] = {}
         self.reads: dict[tuple[bytes, ...], StoreRead] = {}
-        self.flight: Flight | None = None
+        self.flights: dict[Selected, Flight] | None = None
         self.writes: deque[Callable[[], None]] | None = None
 
 
@@ -161,7 +163,7 @@ class KeyState:
 
     def rest(self, record: KeyRecord) -> None:
         """Something for the key is over: let go of the record if nothing is left."""
-        if record.leases or record.flight is not None or record.writes is not None:
+        if record.leases or record.flights is not None or record.writes is not None:
             return
         del self.records[record.key]
         if not self.records and self.tags.any:
@@ -176,7 +178,7 @@ class KeyState:
         """Void every open lease whose key matches."""
         matching = [record for key, record in self.records.items() if matches(key)] if self.records else ()
         for record in matching:
-            record.flight = None
+            record.flights = None
             for lease in record.leases:
                 lease.void(now)
             self.rest(record)
@@ -190,7 +192,7 @@ class KeyState:
             for lease in record.leases:
                 if lease.tags and not lease.tags.isdisjoint(tags):
                     lease.void(now)
-                    record.flight = None
+                    record.flights = None
 
     def remove_tags(self, tags: Collection[bytes], invalidated_at: float) -> None:
         """The store has carried out an invalidation of ``tags``: what it said before that may come only now."""
@@ -237,26 +239,32 @@ class KeyState:
         if reads.get(read.fields) is read:
             del reads[read.fields]
 
-    # -- the flight ------------------------------------------------------------------------------
+    # -- flights ---------------------------------------------------------------------------------
 
-    def flight(self, key: bytes) -> Flight | None:
-        """The flight for ``key``, if there is one to join."""
+    def flight(self, key: bytes, selected: Selected = ()) -> Flight | None:
+        """The flight for what is ``selected`` of ``key``, if there is one to join."""
         record = self.records.get(key)
-        return None if record is None else record.flight
+        return None if record is None or record.flights is None else record.flights.get(selected)
 
-    def begin_flight(self, key: bytes) -> Flight:
+    def begin_flight(self, key: bytes, selected: Selected = ()) -> Flight:
         """A new flight that the caller leads and must land."""
-        flight = Flight(key, self._clock, self._patience, self._off)
+        flight = Flight(key, selected, self._clock, self._patience, self._off)
         record = self.records.get(key) or self._begun(key)
-        if record.flight is None:
-            record.flight = flight
+        if record.flights is None:
+            record.flights = {selected: flight}
+        else:
+            record.flights.setdefault(selected, flight)
         return flight
 
     def _off(self, flight: Flight) -> None:
         """Nobody may join ``flight`` any more."""
         record = self.records.get(flight.key)
-        if record is not None and record.flight is flight:
-            record.flight = None
+        flights = None if record is None else record.flights
+        if record is None or flights is None or flights.get(flight.selected) is not flight:
+            return
+        del flights[flight.selected]
+        if not flights:
+            record.flights = None
             if not record.leases:
                 self.rest(record)
 

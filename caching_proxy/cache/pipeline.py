@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from caching_proxy.cache.backend.conditional_fill import as_asked, ask_for_all, fills
 from caching_proxy.cache.backend.fetch import Fetcher
 from caching_proxy.cache.backend.request import replaces_client
-from caching_proxy.cache.flights import Flight, FlightResult, Result, Shared
+from caching_proxy.cache.flights import Flight, FlightResult, Result, Selected, Shared
 from caching_proxy.cache.key_state import KeyState
 from caching_proxy.cache.pass_through import PassThrough
 from caching_proxy.cache.plan import Way, resolve
@@ -34,6 +34,7 @@ from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import RequestTraits, traits_under
 from caching_proxy.rules.reuse import ANSWERS, Lookup, Use, choose, may_serve_on_error
 from caching_proxy.rules.terms_by_target import TermsByTarget
+from caching_proxy.rules.variance import matches
 
 _HIT = Use.HIT  # finding a member costs several times what a name of the module does
 
@@ -192,28 +193,46 @@ class Pipeline:
         alone = state.uncacheable.until and state.uncacheable.covers(cache_request.crowd, self._now())
         if alone or not flights or not cache_request.shareable:
             return self._lead(cache_request, lookup, None)
-        flight = state.flight(cache_request.key)
+        selected = self._selected(cache_request)
+        flight = state.flight(cache_request.key, selected)
         if flight is None:
-            mine = state.begin_flight(cache_request.key) if replaces_client(cache_request, lookup) else None
+            mine = state.begin_flight(cache_request.key, selected) if replaces_client(cache_request, lookup) else None
             return self._lead(cache_request, lookup, mine)
         if flight.shared is not None:
-            return self._landed(flight.shared, cache_request, lookup, 0)
+            return self._landed(flight.shared, cache_request, lookup, flights - 1)
         landed, left = flight.wait(), self._left_flight
         return landed.addCallbacks(
             self._landed, left, (cache_request, lookup, flights - 1), errbackArgs=(cache_request,)
         )
 
+    def _selected(self, cache_request: CacheRequest) -> Selected:
+        """What of its key the request selects, by which it shares a fetch with others."""
+        varying, scope = self._p.varying, cache_request.view.scope
+        if not varying.worth and not scope:
+            return ()
+        return varying.selected(cache_request.key, cache_request.head.fields, scope)
+
     def _landed(
         self, result: Result, cache_request: CacheRequest, lookup: Lookup, flights: int
     ) -> CacheResponse | Deferred[CacheResponse]:
-        """A flight came to something: share it, or look after oneself; join another only where the leader gave up."""
+        """A flight came to something: share it, or look after oneself. Join another only where the leader gave up, or
+        where it turned out to be another variant's."""
         reply = self._shared(cache_request, lookup, result)
         if reply is not None:
             self._p.key_state.collapsed += 1
             cache_request.close_lease()
             return reply
         cache_request.collapsed = False
-        return self._from_backend(cache_request, lookup, flights if result is FlightResult.ABANDONED else 0)
+        more = result is FlightResult.ABANDONED or self._anothers(cache_request, result)
+        return self._from_backend(cache_request, lookup, flights if more else 0)
+
+    def _anothers(self, cache_request: CacheRequest, result: Result) -> bool:
+        """Whether it is another variant than the request selects: those who select the same may share the next."""
+        entry = result.entry if isinstance(result, Shared) else result
+        if not isinstance(entry, CacheEntry) or not entry.selecting:
+            return False
+        self._p.varying.add(entry)
+        return not matches(entry, cache_request.head)
 
     def _left_flight(self, failure: Failure, cache_request: CacheRequest) -> Failure:
         """The client left while it waited."""
@@ -271,14 +290,15 @@ class Pipeline:
         return self._p.responses.stored(cache_request, entry, CacheStatus.STALE, now)
 
     def _revalidate_behind(self, cache_request: CacheRequest, lookup: Lookup, entry: CacheEntry) -> None:
-        """Start one validation in the background, unless the key is being fetched already (RFC 5861 §3)."""
+        """Start one validation in the background, unless the variant is being fetched already (RFC 5861 §3)."""
         p = self._p
-        if p.key_state.flight(cache_request.key) is not None:
+        selected = self._selected(cache_request)
+        if p.key_state.flight(cache_request.key, selected) is not None:
             return
         behind = cache_request.in_background(entry)
         behind.take_lease(p.key_state).carry(entry.tags)
         validation = attrs.evolve(lookup, use=Use.VALIDATE, forward=Forward.STALE)
-        fetch = p.fetcher.fetch(behind, validation, p.key_state.begin_flight(cache_request.key))
+        fetch = p.fetcher.fetch(behind, validation, p.key_state.begin_flight(cache_request.key, selected))
         fetch.addCallback(CacheResponse.discard)
         fetch.addErrback(lambda failure: self._log.failure("background validation failed", failure))
 

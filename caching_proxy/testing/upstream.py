@@ -136,6 +136,10 @@ class FakeUpstream:
         for fetch in self.pending:
             self._answer(fetch)
 
+    def release_one(self) -> None:
+        """Answer the oldest of those held; the others, and what comes, are still held."""
+        self._answer(self.pending[0])
+
     def fetch(
         self,
         request: RequestHead | OutgoingRequest,

@@ -106,6 +106,55 @@ def test_waiters_of_another_variant_forward(proxy: MemoryProxy) -> None:
     assert proxy.count == 3
 
 
+def by_foo(proxy: MemoryProxy) -> None:
+    """The backend answers with the value of Foo, by which the page varies."""
+    proxy.backend.script = lambda head, body: proxy.reply(FRESH, "Vary: Foo", body=head.fields.first(b"foo") or b"")
+
+
+def test_waiters_of_another_variant_share_one_fetch_of_it(proxy: MemoryProxy) -> None:
+    by_foo(proxy)
+    proxy.backend.hold()
+    waiting = [proxy.start("GET", "/x", f"Foo: {value}") for value in "12321323"]
+    proxy.backend.release_one()
+    assert proxy.count == 3, "one for each of the others, begun as soon as the first turned out to be another's"
+    proxy.backend.release()
+    assert [exchange.answer.body.decode() for exchange in waiting if exchange.answer] == list("12321323")
+    assert (proxy.count, proxy.key_state.collapsed, len(proxy.key_state)) == (3, 5, 0)
+
+
+def test_variants_of_a_key_that_is_known_to_vary_do_not_wait_for_one_another(proxy: MemoryProxy) -> None:
+    by_foo(proxy)
+    proxy.get("/x", "Foo: 1")
+    proxy.backend.hold()
+    waiting = [proxy.start("GET", "/x", f"Foo: {value}") for value in "2323"]
+    assert proxy.count == 3
+    proxy.backend.release()
+    assert [exchange.answer.body.decode() for exchange in waiting if exchange.answer] == list("2323")
+    assert proxy.count == 3
+
+
+def test_variants_are_fetched_anew_after_an_invalidation(proxy: MemoryProxy) -> None:
+    by_foo(proxy)
+    proxy.get("/x", "Foo: 1")
+    proxy.backend.hold()
+    before = [proxy.start("GET", "/x", f"Foo: {value}") for value in "23"]
+    proxy.invalidate("cache:GET:*:/x")
+    after = [proxy.start("GET", "/x", f"Foo: {value}") for value in "23"]
+    assert proxy.count == 5, "who comes after it joins nothing from before"
+    proxy.backend.release()
+    assert [exchange.answer.body.decode() for exchange in before + after if exchange.answer] == list("2323")
+    assert len(proxy.key_state) == 0
+
+
+def test_a_page_that_names_another_field_each_time_makes_nobody_wait_for_ever(proxy: MemoryProxy) -> None:
+    proxy.backend.script = lambda head, body: proxy.reply(FRESH, f"Vary: Foo, F{proxy.count}", body=b"x")
+    proxy.backend.hold()
+    waiting = [proxy.start("GET", "/x", f"Foo: {n}", *(f"F{each}: {n}" for each in range(9))) for n in range(5)]
+    proxy.backend.release()
+    assert all(exchange.answer is not None for exchange in waiting)
+    assert proxy.count == 5
+
+
 @pytest.mark.parametrize("control", ["no-cache", "max-age=0"])
 def test_forced_refresh_never_joins(proxy: MemoryProxy, control: str) -> None:
     proxy.says(FRESH)

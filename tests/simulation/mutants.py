@@ -96,7 +96,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], Sequence[Patch]]]] = {
         "crossing",
         lambda: [replaced(KeyState, "void", void_leases_only)],
     ),
-    "no flight can be joined": ("mixed", lambda: [replaced(KeyState, "flight", lambda self, key: None)]),
+    "no flight can be joined": ("mixed", lambda: [replaced(KeyState, "flight", lambda self, key, selected=(): None)]),
     "a write does not outdate what is read": (
         "refreshing",
         lambda: [replaced(KeyState, "outdate", lambda self, key: None)],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from caching_proxy.cache.backend.fetch import Fetcher
@@ -41,6 +41,7 @@ class FleetFetcher(Fetcher):
         self._key_state = key_state
         self._clock = clock
         self._patience = patience
+        self._held: dict[bytes, Held] = {}
         return self
 
     def fetch(self, cache_request: CacheRequest, lookup: Lookup, flight: Flight | None) -> Deferred[CacheResponse]:
@@ -50,26 +51,40 @@ class FleetFetcher(Fetcher):
         return Deferred.fromCoroutine(self._claimed(cache_request, lookup, flight))
 
     async def _claimed(self, cache_request: CacheRequest, lookup: Lookup, flight: Flight) -> CacheResponse:
-        name = cache_request.crowd
-        until = self._clock.seconds() + self._patience
+        name, until = self._name(cache_request), self._clock.seconds() + self._patience
+        look = cache_request.collapsed is False  # another's fetch was waited for: it may be there meanwhile
         try:
-            while (claim := await self._claims.claim(name)) is Claim.THEIRS and self._clock.seconds() < until:
-                await _pause(self._clock)
-                entry = await self._from_store(cache_request)
-                if entry is not None:
+            while True:
+                if look and (entry := await self._from_store(cache_request)) is not None:
                     return self._taken(cache_request, entry, flight)
+                name, look = self._name(cache_request), True
+                claim = await self._claim(name)
+                if claim is not Claim.THEIRS or self._clock.seconds() >= until:
+                    break
+                await _pause(self._clock)
         except BaseException:  # cancelled, or a bug: nobody may be left waiting, here or elsewhere
-            self._claims.give_up(name)
+            if name not in self._held:
+                self._claims.give_up(name)
             flight.land(FlightResult.ABANDONED)
             cache_request.close_lease()
             raise
         if claim is Claim.OURS:
-            flight.on_landed = Held(self._claims, name, self._clock).over
+            held = self._held.get(name) or Held(self._claims, name, self._clock, self._held)
+            flight.on_landed = held.begin().over
         if cache_request.outdated:  # while it waited; what is fetched from now on may be stored
             cache_request.take_lease(self._key_state)
             cache_request.known, now = (), self._clock.seconds()
             lookup = choose(cache_request.head, cache_request.control, (), now, cache_request.view)
         return await super().fetch(cache_request, lookup, flight)
+
+    def _name(self, cache_request: CacheRequest) -> bytes:
+        """What is claimed: the key, and the variant as far as is known by what it varies."""
+        selected = self._varying.selected(cache_request.key, cache_request.head.fields, cache_request.view.scope)
+        return b" ".join((cache_request.crowd, *selected))
+
+    def _claim(self, name: bytes) -> Deferred[Claim]:
+        """Ask for ``name``, unless it is ours still for another fetch, or for one that is just over."""
+        return succeed(Claim.OURS) if name in self._held else self._claims.claim(name)
 
     async def _from_store(self, cache_request: CacheRequest) -> CacheEntry | None:
         """What another proxy has put into the store for this request meanwhile."""
@@ -91,25 +106,46 @@ class FleetFetcher(Fetcher):
 
 
 class Held:
-    """A claim that is ours until the fetch is over."""
+    """A claim of ours, in ``held`` by its name: while a fetch goes on, and a little longer where its answer is stored.
 
-    def __init__(self, claims: IClaims, name: bytes, clock: IReactorTime) -> None:
+    A second fetch may begin meanwhile, as after an invalidation: the claim ends with the last.
+    """
+
+    def __init__(self, claims: IClaims, name: bytes, clock: IReactorTime, held: dict[bytes, Held]) -> None:
         self._claims = claims
         self._name = name
         self._clock = clock
+        self._held = held
+        self._fetches = 0
         self._timer: IDelayedCall = clock.callLater(RENEW_SECONDS, self._renew)
+        held[name] = self
+
+    def begin(self) -> Held:
+        """A fetch begins, which ends with :meth:`over`."""
+        self._fetches += 1
+        if self._fetches == 1:
+            self._timer.cancel()
+            self._timer = self._clock.callLater(RENEW_SECONDS, self._renew)
+        return self
 
     def _renew(self) -> None:
         self._timer = self._clock.callLater(RENEW_SECONDS, self._renew)
         self._claims.claim(self._name)
 
     def over(self, result: Result) -> None:
-        """The fetch came to ``result``."""
+        """A fetch came to ``result``."""
+        self._fetches -= 1
+        if self._fetches:
+            return
         self._timer.cancel()
         if isinstance(result, CacheEntry):
-            self._clock.callLater(STORED_SECONDS, self._claims.give_up, self._name)
+            self._timer = self._clock.callLater(STORED_SECONDS, self._end, False)
         else:
-            self._claims.give_up(self._name, result is FlightResult.UNSHAREABLE)
+            self._end(result is FlightResult.UNSHAREABLE)
+
+    def _end(self, alone: bool) -> None:
+        del self._held[self._name]
+        self._claims.give_up(self._name, alone)
 
 
 def _pause(clock: IReactorTime) -> Deferred[None]:

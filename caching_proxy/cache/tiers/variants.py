@@ -55,7 +55,8 @@ class VaryNames:
     """What ``Vary`` has named lately: a bounded memory by which to guess, before anything is read, which variant of a
     key a request selects.
 
-    ``keys`` is how many keys it remembers for themselves. ``worth`` are the names that responses have varied by.
+    ``keys`` is how many keys it remembers for themselves. ``worth`` are the names that responses have varied by: empty
+    while nothing has varied.
     """
 
     KINDS = 4
@@ -84,6 +85,13 @@ class VaryNames:
         if b"range" in fields.index:
             guesses += [part_of(guess) for guess in guesses]
         return tuple(dict.fromkeys(guesses))
+
+    def selected(self, key: bytes, fields: Fields, scope: bytes) -> tuple[bytes, ...]:
+        """What tells requests for ``key`` apart as far as is known of this very key; empty where nothing is."""
+        sets = self._by_key.get(key)
+        if sets is None:
+            return (scope,) if scope else ()
+        return tuple([variant_asked(fields, names, scope) for names in sets])
 
     def learn(self, key: bytes, entries: Sequence[CacheEntry]) -> None:
         """Remember by what the variants of ``key`` differ."""

@@ -114,16 +114,16 @@ class Reading(threading.Thread):
 def test_a_stdout_that_nobody_reads_loses_lines_and_no_request(start_piped: StartPiped) -> None:
     proxy, reader = start_piped()
     ask(proxy.port, numbered(0, MANY, "&" + "x" * 1200))
-    missing = lost(proxy)
-    assert missing > 100
+    assert lost(proxy) > 100
     output = Reading(reader)
     wait_for(lambda: b"log lines were lost" in output.data, "a warning that lines were lost")
     ask(proxy.port, numbered(MANY, MANY + 10))
+    missing = lost(proxy)  # lines go to the queue in batches, so that some are lost after their answers
     assert proxy.stop() == 0
     lines = [json.loads(line) for line in output.text().splitlines()]
     warnings = [line for line in lines if "were lost" in line["msg"]]
-    assert [line["level"] for line in warnings] == ["warn"]
-    assert int(warnings[0]["msg"].split()[0]) == missing
+    assert {line["level"] for line in warnings} == {"warn"}
+    assert sum(int(line["msg"].split()[0]) for line in warnings) == missing
     assert sum(line.get("path", "").startswith("/one?") for line in lines) == MANY - missing + 10
 
 

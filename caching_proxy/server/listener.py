@@ -18,7 +18,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 
-from caching_proxy.transport.native import BuildProtocol, NativeProtocol, native_loop
+from caching_proxy.transport.native import native_loop
+from caching_proxy.transport.native_protocol import BuildProtocol, NativeProtocol
 
 BACKLOG = 1024
 

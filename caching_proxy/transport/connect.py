@@ -14,7 +14,8 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from caching_proxy.transport.happy_eyeballs import race
-from caching_proxy.transport.native import BytesProtocol, NativeProtocol
+from caching_proxy.transport.native import BytesProtocol
+from caching_proxy.transport.native_protocol import NativeProtocol
 
 P = TypeVar("P", bound=BytesProtocol)
 Connecting = Callable[[Callable[[], NativeProtocol]], Coroutine[Any, Any, object]]

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterable
 from itertools import chain, zip_longest
 
-from caching_proxy.transport.native import NativeProtocol
+from caching_proxy.transport.native_protocol import NativeProtocol
 
 ATTEMPT_DELAY = 0.25
 """Seconds after which the next address is tried beside those that have not answered (RFC 8305 §5)."""

@@ -20,7 +20,8 @@ from zope.interface import implementer
 
 from caching_proxy.transport import connect as connect_module
 from caching_proxy.transport.connect import connect_native, connect_native_unix
-from caching_proxy.transport.native import NativeProtocol, NativeTransport
+from caching_proxy.transport.native import NativeTransport
+from caching_proxy.transport.native_protocol import NativeProtocol
 
 
 class Recorder(Protocol):

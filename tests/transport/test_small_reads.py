@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.transport import small_reads
-from caching_proxy.transport.native import CHOKED_BYTES, NativeProtocol, NativeTransport, has_read
+from caching_proxy.transport.native import CHOKED_BYTES, NativeTransport, has_read
+from caching_proxy.transport.native_protocol import NativeProtocol
 from caching_proxy.transport.small_reads import PIECE, PROVEN_BYTES, STOPPED_SECONDS, Trust
 
 MIB = 1 << 20

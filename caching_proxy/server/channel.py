@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 
 from caching_proxy.http.body import Body
 from caching_proxy.http.framing import NONE, BadMessage, Framing
-from caching_proxy.server.answering import AnsweringHalf
 from caching_proxy.server.batch import Answers, HotAnswer, LargeAnswer
+from caching_proxy.server.holding import WAITING_BYTES, HoldingHalf
 from caching_proxy.server.refusal import CLIENT_LEFT, refusal
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Inbound
@@ -27,14 +27,10 @@ from caching_proxy.server.seams import LookUp, Site
 from caching_proxy.server.state import State
 from caching_proxy.transport.native import BytesProtocol, has_read
 
-WAITING_BYTES = 32 * 1024
-"""Bytes sent ahead of a request under way at which reading stops."""
-
-
 _HEAD, _BUSY, _CLOSING, _TUNNEL, _GONE = State  # finding a member costs several times what a name of the module does
 
 
-class HTTPChannel(AnsweringHalf):
+class HTTPChannel(HoldingHalf):
     """One connection; what a ``twisted.web`` Request expects of its channel, and the site's ``Connection``."""
 
     factory = None  # keeps http.Request from writing access lines
@@ -50,8 +46,6 @@ class HTTPChannel(AnsweringHalf):
         self._skipped = 0  # empty lines passed over before the request line
         self._serving = False
         self._resting = False  # others have their turn; until then nothing more is served
-        self._body_held = False
-        self._ahead_held = False
         self._tunnel: BytesProtocol | None = None
 
     # -- the connection --------------------------------------------------------------------------
@@ -285,8 +279,7 @@ class HTTPChannel(AnsweringHalf):
                 return
         self._buffer += data
         if len(self._buffer) > WAITING_BYTES or self._buffer.count(END) > self.limits.pipeline_depth:
-            self._ahead_held = True
-            self._hold()
+            self.hold_ahead(True)
 
     # -- bodies of requests ----------------------------------------------------------------------
 
@@ -320,16 +313,6 @@ class HTTPChannel(AnsweringHalf):
         else:
             self.hold_body(True)
 
-    def hold_body(self, held: bool) -> None:
-        self._body_held = held
-        self._hold()
-
-    def _hold(self) -> None:
-        if self._body_held or self._ahead_held:
-            self.transport.pauseProducing()  # type: ignore[attr-defined]
-        elif self._state is not _GONE:
-            self.transport.resumeProducing()  # type: ignore[attr-defined]
-
     # -- the end of a request --------------------------------------------------------------------
 
     def requestDone(self, request: object) -> None:
@@ -351,9 +334,8 @@ class HTTPChannel(AnsweringHalf):
             self._finish(lingers=bool(self._buffer))
             return
         self._state = _HEAD
-        if self._ahead_held:
-            self._ahead_held = False
-            self._hold()
+        if self.ahead_held:
+            self.hold_ahead(False)
         if self._serving:
             return
         if self._buffer and not self.full:
@@ -381,10 +363,6 @@ class HTTPChannel(AnsweringHalf):
     def drained(self) -> None:
         if self._state is _HEAD and not self._serving:
             self._next()
-
-    def read_on(self) -> None:
-        self._body_held = self._ahead_held = False
-        self._hold()
 
     def overdue(self, now: float) -> None:
         self.due = inf

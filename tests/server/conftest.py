@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from support.h2_client import Client
+from support.http2_connections import Connect
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -13,6 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from caching_proxy.http.messages import ResponseHead
+from caching_proxy.server.http2.connection import HTTP2Channel
 from caching_proxy.server.limits import Limits
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.site import ProxySite
@@ -102,3 +106,22 @@ class Wire:
 @pytest.fixture(scope="session")
 def wire() -> type[Wire]:
     return Wire
+
+
+@pytest.fixture
+def connect(wire: Any) -> Connect:
+    """``connect(handler, limits=…)``: a client; ``client.wire`` is the site's side of it."""
+
+    def connected(*arguments: Any, reading: bool = True, client: bool = True, **more: Any) -> Any:
+        line = wire(*arguments, **more)
+        line.disconnect()
+        line.transport = type(line.transport)()
+        line.channel = HTTP2Channel(line.site)
+        line.channel.makeConnection(line.transport)
+        if not client:
+            return line
+        made = Client(line.channel, line.transport, reading)
+        made.wire = line  # type: ignore[attr-defined]
+        return made
+
+    return connected

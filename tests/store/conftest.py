@@ -1,4 +1,4 @@
-"""Pools on a server in memory; stopping them may leave nothing behind."""
+"""Pools on a server in memory; stopping them may leave nothing behind. A store on a real server."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_twisted
 
 if TYPE_CHECKING:
     from support.redis_in_memory import Rig
+    from support.redis_server import RedisServer
+
+    from caching_proxy.store.redis.store import RedisStore
 
 
 @pytest.fixture
@@ -25,3 +29,13 @@ def rigs() -> Iterator[Callable[..., Rig]]:
     yield make
     for rig in made:
         rig.finish()
+
+
+@pytest.fixture
+def store(redis_server: RedisServer) -> Iterator[RedisStore]:
+    from support.redis_stores import SMALL_POOL, built  # not at the top, as above
+
+    made = built(redis_server.url, SMALL_POOL)
+    pytest_twisted.blockon(made.start())
+    yield made
+    pytest_twisted.blockon(made.stop())

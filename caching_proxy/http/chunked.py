@@ -40,7 +40,7 @@ def _plain_chunks(data: bytes, at: int, pieces: list[bytes]) -> int:
 
 
 class ChunkedDecoder:
-    """KeyQueue the bytes of one chunked body into its content.
+    """Turns the bytes of one chunked body into its content.
 
     After ``done`` the bytes behind the body are in ``rest`` and the trailer section in ``trailers``. Violations raise
     :class:`BadMessage` with ``status``; the decoder is of no use afterwards.

@@ -1,0 +1,33 @@
+"""The seam of tokens: whose eyes a request has."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from caching_proxy.http.messages import RequestHead
+
+
+@attrs.frozen(slots=True)
+class Identity:
+    """Whose eyes a request has: what partitions the cache.
+
+    ``role`` is the escaped identifier that stands in keys, None when the cache must be passed by. ``label`` is the
+    role without any token digest, for logs and metrics. ``established`` is False only where credentials were
+    presented that no role could be taken from: then RFC 9111 §3.5 decides what may be stored or reused.
+    """
+
+    role: bytes | None
+    label: str
+    established: bool = True
+
+
+class ITokenVerifier(Interface):
+    """Turns the ``Authorization`` of a request into an :class:`Identity`."""
+
+    def identify(request: RequestHead) -> Identity | Deferred[Identity]:
+        """Never fails: any doubt is an identity without a role. A Deferred only where keys must be fetched first."""
+
+    def remembered(authorization: bytes) -> Identity | None:
+        """The identity of this exact field value if it is already known and still valid; for the hot path."""

@@ -17,8 +17,9 @@ from twisted.python.failure import Failure
 from caching_proxy.http.body import Body
 from caching_proxy.http.framing import NONE, BadMessage, Framing
 from caching_proxy.server.batch import Answers, HotAnswer, LargeAnswer
-from caching_proxy.server.holding import WAITING_BYTES, HoldingHalf
-from caching_proxy.server.refusal import CLIENT_LEFT, refusal
+from caching_proxy.server.ending import EndingHalf
+from caching_proxy.server.holding import WAITING_BYTES
+from caching_proxy.server.refusal import CLIENT_LEFT
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_body import Inbound
 from caching_proxy.server.request_head import END, AnyHead, check_unfinished
@@ -30,7 +31,7 @@ from caching_proxy.transport.native import BytesProtocol, has_read
 _HEAD, _BUSY, _CLOSING, _TUNNEL, _GONE = State  # finding a member costs several times what a name of the module does
 
 
-class HTTPChannel(HoldingHalf):
+class HTTPChannel(EndingHalf):
     """One connection; what a ``twisted.web`` Request expects of its channel, and the site's ``Connection``."""
 
     factory = None  # keeps http.Request from writing access lines
@@ -39,12 +40,8 @@ class HTTPChannel(HoldingHalf):
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        self.inbound: Inbound | None = None
         self._look_up: LookUp | None = None
-        self._state = _HEAD
-        self._buffer = b""
         self._skipped = 0  # empty lines passed over before the request line
-        self._serving = False
         self._resting = False  # others have their turn; until then nothing more is served
         self._tunnel: BytesProtocol | None = None
 
@@ -289,30 +286,6 @@ class HTTPChannel(HoldingHalf):
         if self.request is None and self._look_up is None:  # it was only read over
             self._next()
 
-    def _body_failed(self, problem: BadMessage) -> None:
-        """The body broke its framing or a bound: nothing after it can be understood."""
-        request, inbound = self.request, self.inbound
-        self._buffer = b""
-        self.due = inf
-        self.persists = False
-        if request is None:
-            self._finish(lingers=True)
-        elif not request.startedWriting:  # before the body fails, or whoever reads it would answer in its own way
-            self.request = None
-            self.refuse(problem)
-            request.connectionLost(Failure(problem))
-        if inbound is not None:
-            inbound.fail(Failure(problem))
-
-    def body_unwanted(self) -> None:
-        """The rest of the body is too long to be read over: stop reading, close after the answer."""
-        self.persists = False
-        self.due = inf
-        if self.request is None:
-            self._finish(lingers=True)
-        else:
-            self.hold_body(True)
-
     # -- the end of a request --------------------------------------------------------------------
 
     def requestDone(self, request: object) -> None:
@@ -343,63 +316,11 @@ class HTTPChannel(HoldingHalf):
         else:
             self.due = self.clock.seconds() + self.limits.idle_seconds
 
-    def refuse(self, problem: BadMessage, *, lingers: bool = True) -> None:
-        """Answer an error of the channel's own, and close."""
-        self.write(refusal(problem, self.site.date()))
-        if self.site.on_refused is not None:
-            self.site.on_refused(problem.status, self.peer_host)
-        self._finish(lingers=lingers)
-
-    def _finish(self, *, lingers: bool) -> None:
-        if self._state in (_HEAD, _BUSY):
-            self._state = _CLOSING
-            self._buffer = b""
-            if self.inbound is not None:
-                self.inbound.broken = True
-            self.end(lingers=lingers)
-
-    # -- SendingHalf's questions, deadlines and draining ----------------------------------------------
+    # -- what others ask of it ---------------------------------------------------------------------
 
     def drained(self) -> None:
         if self._state is _HEAD and not self._serving:
             self._next()
-
-    def overdue(self, now: float) -> None:
-        self.due = inf
-        if self._state is _HEAD:
-            if self.full:
-                return  # the answer is still being read; drained() sets the next deadline
-            if self._buffer:
-                self.refuse(BadMessage(408, "request head took too long"))
-            else:
-                self._finish(lingers=False)
-        elif self._state is _BUSY and self.inbound is not None:
-            late = self.inbound.overdue(now)
-            if late < 0:
-                self.due = now - late
-            else:
-                self._body_failed(BadMessage(408, "request body took too long"))
-
-    @property
-    def idle(self) -> bool:
-        return self._state is _HEAD and not self.full and not self._serving
-
-    def close_idle(self) -> None:
-        if self._buffer:  # a part of a head: the client may send the request again, elsewhere
-            self.refuse(BadMessage(503, "shutting down"), lingers=False)
-        else:
-            self._finish(lingers=False)
-
-    # -- what a request uses ---------------------------------------------------------------------
-
-    def loseConnection(self) -> None:
-        """Close after what has been written."""
-        self._finish(lingers=False)
-
-    def cut(self) -> None:
-        """Close after what has been written, though the response is not complete: the client did not ask for it, may
-        still be sending, and has to be able to read the answers before this one."""
-        self._finish(lingers=True)
 
     def take_over(self, tunnel: BytesProtocol) -> bytes:
         """Hand the connection's bytes to ``tunnel``; returns those already read."""

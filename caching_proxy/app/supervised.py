@@ -36,7 +36,7 @@ MODULE = "caching_proxy.app.worker"
 
 
 class SupervisorService(Service):
-    """Runs ``settings.workers`` workers. ``check`` gives a proxy's sources what their files hold, or raises.
+    """Runs as many workers as ``WORKERS`` says. ``check`` gives a proxy's sources what their files hold, or raises.
 
     ``relay`` makes what takes the lines of a worker, None if workers write where ``log`` does; ``give_up`` ends the
     program before it runs, ``end`` when it runs already. ``notify`` tells the service manager how it goes.

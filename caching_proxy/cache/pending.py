@@ -1,4 +1,4 @@
-"""Invalidations that the store has not revalidated, bounded in bytes.
+"""Invalidations that the store has not carried out, bounded in bytes.
 
 What is named (a key, or a target for every role) is found by its name; patterns are few. Past a bound nothing is
 forgotten and nothing far away is dropped: what is named becomes a pattern of its directory, and patterns are widened
@@ -117,7 +117,7 @@ class Together:
 
 @attrs.define(slots=True, eq=False)
 class Pending:
-    """An invalidation that the store has not revalidated; ``at`` is POSIX seconds.
+    """An invalidation that the store has not carried out; ``at`` is POSIX seconds.
 
     ``subject`` is the target, the key or the tag, as ``kind`` says, or patterns; ``removed`` the keys that left any
     tier so far, ``sweeps`` what is still under way in the memory tiers. ``soft``: the store does not delete, it notes

@@ -110,7 +110,7 @@ def shared(identity: Identity, share: Share, head: RequestHead) -> Identity:
 
 
 class CacheRequest:
-    """An :class:`ClientRequest` on its way through the cache: whose it is, what it asks for, what happened so far."""
+    """A :class:`ClientRequest` on its way through the cache: whose it is, what it asks for, what happened so far."""
 
     __slots__ = (
         "collapsed",
@@ -220,8 +220,11 @@ class CacheRequest:
             self.lease = None
 
     def in_background(self, entry: CacheEntry) -> CacheRequest:
-        """The cache_request that ``entry`` answered, asked by nobody: without the client's conditions, part, interim
-        responses and wishes, with the stored values of the fields that ``Vary`` names (RFC 9111 §4.3.1)."""
+        """The request that ``entry`` answered, as if nobody had sent it (RFC 9111 §4.3.1).
+
+        It has none of the client's conditions, ranges, interim responses and request directives, and the stored values
+        of the fields that ``Vary`` names.
+        """
         named = {name for name, _ in entry.selecting}
         fields = self.client_request.head.fields.without(PARTICULAR | named).plus(*vary_fields(entry))
         head = attrs.evolve(self.client_request.head, fields=fields, method=b"GET")

@@ -87,9 +87,9 @@ class CacheEntry:
     missing: int | None = None
     tags: tuple[bytes, ...] = ()
     variant: bytes | None = attrs.field(default=None, init=False, repr=False)
-    """For ``core.variance``: what :func:`~caching_proxy.rules.variance.variant_of` worked out."""
+    """For ``rules.variance``: what :func:`~caching_proxy.rules.variance.variant_of` worked out."""
     language: bytes | None = attrs.field(default=None, init=False, repr=False)
-    """For ``core.variance``, likewise."""
+    """For ``rules.variance``, likewise."""
 
     @property
     def fields(self) -> Fields:

@@ -96,7 +96,7 @@ def _name(param: bytes) -> bytes:
 
 
 def build_key(role: bytes, target: bytes) -> bytes:
-    """The key for what ``role`` (an identifier from ``core.role``) sees at ``target`` (from :func:`target_of`)."""
+    """The key for what ``role`` (an identifier from ``rules.role``) sees at ``target`` (from :func:`target_of`)."""
     return b"cache:GET:%b:%b" % (role, target)
 
 

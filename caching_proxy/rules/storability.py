@@ -84,7 +84,7 @@ def judge_post(
 ) -> Verdict:
     """The verdict on storing a POST's response for later GETs of the same target (RFC 9110 §9.3.3).
 
-    ``describes_target``: its Content-Location, resolved, is the target URI (``references.describes_target``).
+    ``describes_target``: its Content-Location, resolved, is the target URI (``rules.references.describes_target``).
     """
     control, use_expires = _control_of(response.fields, policy)
     personal = _may_be_personal(request, response.fields, policy, control)

@@ -1,6 +1,6 @@
 """One connection to the backend: one exchange at a time, both bodies streamed.
 
-Rules that live here: interim responses are handed on as they come; the body ends where ``core.framing`` says; bytes
+Rules that live here: interim responses are handed on as they come; the body ends where ``http.framing`` says; bytes
 beyond it are thrown away with the connection; a body that ends early fails. Silence is bounded, length is not: a
 deadline runs only while the backend owes us bytes or does not take ours.
 """

@@ -81,7 +81,8 @@ USUAL = (b"Cache-Control: max-age=60",)
 class Case:
     """``request`` and ``answer`` of a size: the lines of the one beside Host, of the other beside its length.
 
-    ``target`` is the request's, ``method`` too; ``status`` is the answer's.
+    ``target`` is the request's, ``method`` too; ``status`` is the answer's. ``trusted``: what is no GET comes from a
+    trusted proxy as well.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Case:
     target: Callable[[int], bytes] = lambda n: b""
     method: bytes = b"GET"
     status: bytes = b"200 OK"
+    trusted: bool = False
 
 
 def _cases() -> Iterator[Case]:
@@ -126,6 +128,11 @@ def _cases() -> Iterator[Case]:
                 method=b"POST",
             )
         yield Case(f"POST {name!r} lines", request=lambda n, name=name: (name + b": a=b",) * n, method=b"POST")
+    for name in (b"X-Forwarded-For", b"X-Forwarded-Proto", b"Forwarded", b"X-Request-ID"):
+        lines = {"a list": lambda n, name=name: (name + b": " + b"10.0.0.1, " * n,)}
+        lines["lines"] = lambda n, name=name: (name + b": 10.0.0.1",) * n
+        for way, request in lines.items():
+            yield Case(f"POST of a proxy, {name!r}, {way}", request=request, method=b"POST", trusted=True)
     yield Case("distinct fields", request=lambda n: tuple(b"X-%d: 1" % i for i in range(n)))
     yield Case("distinct fields of an answer", answer=lambda n: (*USUAL, *(b"X-%d: 1" % i for i in range(n))))
     yield Case("an error", request=lambda n: (b"X: " + b"a" * n,), answer=lambda n: USUAL, status=b"404 Not Found")
@@ -134,6 +141,8 @@ def _cases() -> Iterator[Case]:
 CASES = {case.name: case for case in _cases()}
 CONDITIONS = b'If-None-Match: "x"\r\nRange: bytes=0-1,3-5\r\n'
 NUMBERS = count()
+PROXY, NOBODY = "192.0.2.1", "203.0.113.9"
+"""Peers: one of TRUSTED_PROXIES, and one whom nobody trusts."""
 REMEMBERING = [
     value
     for name, module in list(sys.modules.items())
@@ -172,7 +181,7 @@ class Played:
             if self.client.closed:
                 self.client = self.proxy.client()
             whole = data.removesuffix(b"\r\n") + more + b"\r\n"
-            client = self.client if case.method == b"GET" else self.proxy.client("203.0.113.9")  # whom nobody trusts
+            client = self.client if case.method == b"GET" else self.proxy.client(PROXY if case.trusted else NOBODY)
             steps += steps_by_function(lambda whole=whole, client=client: client.send(whole))
             if client is not self.client:
                 client.close()

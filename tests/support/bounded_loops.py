@@ -58,6 +58,7 @@ BOUNDED_FUNCTIONS = {
     "server/http2/stream.py:Stream._add": "frames of one stream that wait",
     "server/http2/stream.py:Stream.writeHeaders": "for resources of other programs",
     "upstream/tunnel.py:Tunnel.start": "what came behind one head",
+    "web/fast_pass.py:FastPass.__init__": "two kinds of peers; made once",
     "web/hosts.py:HostPolicy._listed": "two spellings of a host",
     "web/hosts.py:HostPolicy.settled": "with PRESERVE_HOST; the fields of one head, once",
 }

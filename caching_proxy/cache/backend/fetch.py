@@ -148,7 +148,7 @@ class Fetcher:
 
     def _sensible(self, response: UpstreamResponse, backend_request: BackendRequest) -> CacheResponse:
         status = response.head.status
-        if status == 304 and not backend_request.conditional:  # RFC 9110 §15.4.5: an answer to another cache_request
+        if status == 304 and not backend_request.conditional:  # RFC 9110 §15.4.5: an answer to another request
             response.body.cancel()
             raise UpstreamProtocolError("304 to a request without conditions")
         cache_request, entry, now = backend_request.cache_request, backend_request.lookup.entry, self._now()

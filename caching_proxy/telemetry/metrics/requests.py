@@ -22,7 +22,7 @@ Labels = tuple[str, str, int, str, str]
 
 
 class RequestSeries:
-    """Meters by labels. ``method`` and ``path`` must come from bounded sets already (``core.paths``)."""
+    """Meters by labels. ``method`` and ``path`` are of bounded sets (``telemetry.metrics.path_labels``)."""
 
     def __init__(self, max_roles: int = MAX_ROLES, max_meters: int = MAX_METERS) -> None:
         self._meters: dict[Labels, RequestMeter] = {}

@@ -30,7 +30,10 @@ _log = Logger()
 
 
 class AdminRequest(Protocol):
-    """What is used of ``wire.request.ProxyRequest`` here; the answer goes through twisted.web's own methods."""
+    """What is used here of :class:`caching_proxy.server.request.ProxyRequest`.
+
+    The answer goes through the methods that it has of twisted.web's Request.
+    """
 
     head: RequestHead
     body: Body

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -54,14 +54,15 @@ class Server:
 
     def resident(self) -> int:
         """Bytes resident in memory, of children too."""
-        return sum(member.memory_info().rss for member in self._family())
+        return resident(self.family())
 
     def cpu(self) -> float:
         """Seconds of processor time used so far, of children too."""
-        times = [member.cpu_times() for member in self._family()]
+        times = [member.cpu_times() for member in self.family()]
         return float(sum(time.user + time.system for time in times))
 
-    def _family(self) -> list[psutil.Process]:
+    def family(self) -> list[psutil.Process]:
+        """The process and its children."""
         process = psutil.Process(self.process.pid)
         return [process, *process.children(recursive=True)]
 
@@ -70,6 +71,11 @@ class Server:
         with urllib.request.urlopen(self.url(path), timeout=10) as answer:
             body: bytes = answer.read()
         return body.decode()
+
+
+def resident(family: Iterable[psutil.Process]) -> int:
+    """Bytes resident in memory, of all of ``family``."""
+    return sum(member.memory_info().rss for member in family)
 
 
 class Lab:

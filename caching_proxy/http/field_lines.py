@@ -59,13 +59,14 @@ class FieldLines(Memo[bytes, bytes]):
     which a line may consist.
     """
 
-    __slots__ = ("_is_read", "_names", "_own", "_own_names", "_room", "_text", "news")
+    __slots__ = ("_is_read", "_names", "_other", "_own", "_own_names", "_room", "news")
 
     def __init__(self, own: frozenset[bytes], is_read: Callable[[bytes], bool], text: bytes = TEXT) -> None:
         super().__init__(MAX_BYTES // 2, _weight)
         self._own_names = own
         self._is_read = is_read
-        self._text = text
+        # To translate into other bytes and compare costs a quarter of taking bytes out.
+        self._other = bytes(byte if byte in text else 255 - byte for byte in range(256))
         self._names: dict[bytes, _Name] = {}
         self._room = MAX_NAME_BYTES
         self._own: list[Field] = []
@@ -83,7 +84,7 @@ class FieldLines(Memo[bytes, bytes]):
     def __missing__(self, line: bytes) -> bytes:
         name, colon, value = line.partition(b":")
         known = self._names.get(name) or self._named(name)
-        if not colon or line.translate(None, self._text):
+        if not colon or line.translate(self._other) != line:
             raise Malformed
         counts = known.counts
         if counts is _SHARED:

@@ -56,7 +56,17 @@ class HTTPChannel(EndingHalf):
         state = self._state
         if state is _HEAD and not self.full and not self._serving:
             seen = len(self._buffer)
-            self._serve(self._buffer + data if seen else data, seen)
+            parsed = None if seen else self.site.heads.alone(data)
+            if parsed is None:
+                self._serve(self._buffer + data if seen else data, seen)
+                return
+            answer = self._hot_answer(parsed)
+            if isinstance(answer, bytes):  # one request, one write, as with most clients
+                self.write(answer)
+                self._skipped = 0
+                self.due = self.clock.seconds() + self.limits.idle_seconds
+            else:
+                self._serve_alone(parsed, answer)
         elif state is _TUNNEL:
             cast("BytesProtocol", self._tunnel).dataReceived(data)
         elif state is _BUSY or state is _HEAD:
@@ -102,6 +112,33 @@ class HTTPChannel(EndingHalf):
         finally:
             self._serving = self._resting
 
+    def _hot_answer(self, parsed: AnyHead) -> HotAnswer | LookUp | None:
+        """What the hot path has for a head, if that is for it to see."""
+        site = self.site
+        if parsed.plain and site.hot is not None and not site.connections.draining:
+            return site.hot(parsed, self)
+        return None
+
+    def _serve_alone(self, parsed: AnyHead, answer: LargeAnswer | LookUp | None) -> None:
+        """Serve a head behind which nothing came, and for which there is no short answer."""
+        self._serving = True
+        self._skipped = 0
+        try:
+            if isinstance(answer, LargeAnswer):
+                self.write_content(answer.head, answer.body)
+                self._keep(b"", 0)
+                return
+            if answer is None:
+                self._begin(parsed)
+            else:
+                self._await(answer)
+            if self._state is _HEAD and not self.full:
+                self._keep(b"", 0)
+        except BadMessage as problem:
+            self.refuse(problem)
+        finally:
+            self._serving = self._resting
+
     def _serve_heads(self, data: bytes, seen: int) -> tuple[bytes, int] | None:
         """What is left when no head is complete any more, and how much of it was seen before this data.
 
@@ -117,24 +154,18 @@ class HTTPChannel(EndingHalf):
                     return data[at:], 0 if at else seen
                 parsed = site.heads.parse(data[at:end])
                 at, self._skipped = end, 0
-                look_up = None
-                if parsed.plain and site.hot is not None and not site.connections.draining:
-                    answer = site.hot(parsed, self)
-                    if isinstance(answer, (bytes, LargeAnswer)):
-                        if at == len(data) and not answers.served and isinstance(answer, bytes):
-                            self.write(answer)  # one request, one write, as with most clients
-                            return b"", 0
-                        if answers.add(answer):
-                            continue
-                        return self._rest_later(data[at:])
-                    look_up = answer
+                answer = self._hot_answer(parsed)
+                if isinstance(answer, (bytes, LargeAnswer)):
+                    if answers.add(answer):
+                        continue
+                    return self._rest_later(data[at:])
                 if answers.parts:
                     answers.send()
                 self._buffer = data[at:]
-                if look_up is None:
+                if answer is None:
                     self._begin(parsed)
                 else:
-                    self._await(look_up)
+                    self._await(answer)
                 if self._state is not _HEAD or self.full:
                     return None
                 data, at, seen = self._buffer, 0, 0

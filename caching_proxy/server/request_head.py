@@ -172,9 +172,24 @@ class HeadParser(Generic[L, M]):
 
         Raises :class:`BadMessage` (400, 413, 414, 431, 501, 505).
         """
+        return self._heads[data] or self._read(data)
+
+    def alone(self, data: bytes) -> ParsedHead[L, M] | None:
+        """The head in ``data``, if that is one from end to end; None where it takes :meth:`parse` to say what it is.
+
+        So nobody need look for the end of a head that came as one with nothing behind it.
+        """
+        if len(data) > self.limits.head_bytes or not data.endswith(END):
+            return None
         parsed = self._heads[data]
         if parsed is not None:
             return parsed
+        try:
+            return self._read(data)  # an empty line before the last one is malformed
+        except BadMessage:
+            return None
+
+    def _read(self, data: bytes) -> ParsedHead[L, M]:
         if len(data) > self.limits.head_bytes:
             _bounded(data, self.limits)
         lines = data[:-4].split(b"\r\n")

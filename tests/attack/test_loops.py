@@ -20,6 +20,9 @@ import pytest
 from support.bounded_loops import BOUNDED, BOUNDED_FUNCTIONS
 from support.loops import functions_with_loops, steps_by_function
 from support.whole_proxy import WholeProxy, ok
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.web.resource import Resource
 
 from caching_proxy.auth.jwks import BadKeySet, parse_key_set
 from caching_proxy.http.chunked import ChunkedDecoder
@@ -55,6 +58,7 @@ from caching_proxy.rules.variance import equals_own, language_asked
 from caching_proxy.server.http2.heads import check_trailers, request_head, response_fields, response_lines
 from caching_proxy.server.limits import Limits
 from caching_proxy.server.request_head import parse_request_head
+from caching_proxy.server.site import ProxySite
 from caching_proxy.upstream.response_head import parse_response_head
 
 ROOMS = ("http", "rules", "server", "web", "auth", "upstream")
@@ -258,6 +262,14 @@ def _tagged(n: int) -> None:
     index.take(tags)
 
 
+def _together(n: int) -> Callable[[], object]:
+    channel = ProxySite(Resource(), Clock(), hot=lambda parsed, channel: b"x").buildProtocol(None)
+    assert channel is not None
+    channel.makeConnection(StringTransport())
+    data = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" * n
+    return lambda: channel.dataReceived(data)
+
+
 PSEUDO = ((b":method", b"GET"), (b":path", b"/"), (b":scheme", b"https"), (b":authority", b"a"))
 ETAG, NAMES = (b"ETag", b'W/"x"'), (b"accept-language", b"x")
 WAITING = tuple(b"/%d" % number for number in range(4000))
@@ -322,6 +334,7 @@ DIRECT: dict[str, Callable[[int], Callable[[], object]]] = {
     "HTTP/2 answer": lambda n: lambda: response_fields(200, [(b"X", b"a")] * n),
     "HTTP/2 answer of lines": lambda n: lambda: response_lines(b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * n),
     "tags": lambda n: lambda: _tagged(n),
+    "heads together": lambda n: _together(n),
     "listing": lambda n: lambda: take(WAITING[:n], b"", 10),
 }
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.wire_bytes import CHUNKED, Late, answer, get, post, statuses
 
+from caching_proxy.server.batch import LargeAnswer
 from caching_proxy.server.limits import Limits
 
 # -- order and persistence ---------------------------------------------------------------------------
@@ -110,6 +111,24 @@ def test_hot_answers_are_joined_and_need_no_request(wire):
     line.transport.write = writes.append
     line.channel.dataReceived(get(b"/1") + get(b"/2") + get(b"/3"))
     assert writes == [b"</1></2></3>"]
+    assert line.seen == []
+
+
+@pytest.mark.parametrize("hot", [None, b"hot"])
+def test_empty_lines_count_anew_after_a_head_that_came_alone(wire, hot):
+    line = wire(hot=None if hot is None else lambda parsed, channel: hot)
+    for _ in range(3):
+        assert line.send(b"\r\n") == b""
+        assert line.send(get()) == (hot or answer(b"GET / "))
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_hot_answers_to_heads_that_come_one_by_one(wire, large):
+    body = b"x" * 100_000
+    line = wire(hot=lambda parsed, channel: LargeAnswer(b"<%b>" % parsed.head.target, body) if large else b"<>")
+    for target in (b"/1", b"/2"):
+        assert line.send(get(target)) == (b"<%b>%b" % (target, body) if large else b"<>")
+    assert line.channel.due == line.clock.seconds() + Limits().idle_seconds
     assert line.seen == []
 
 

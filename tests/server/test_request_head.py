@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from caching_proxy.http.framing import BadMessage
 from caching_proxy.http.messages import Fields
 from caching_proxy.server.limits import Limits
-from caching_proxy.server.request_head import HeadParser, check_unfinished, parse_request_head
+from caching_proxy.server.request_head import END, HeadParser, check_unfinished, parse_request_head
+from caching_proxy.server.request_line import EMPTY_LINE
 
 
 def head(line: bytes = b"GET / HTTP/1.1", *fields: bytes, host: bytes | None = b"Host: a.example") -> bytes:
@@ -259,6 +260,54 @@ def test_what_is_remembered_of_other_heads_changes_nothing(heads):
             remembering.plain,
             remembering.expects,
         ) == (*(fresh.head, fresh.framing, fresh.keep_alive, fresh.plain, fresh.expects),)
+
+
+PIECES = [
+    *(line + b"\r\n" for line in (*LINES, *BLOCKS, b"Host: a", b'If-None-Match: "1"', b"")),
+    *(b"\n", b"\r", b"\0", b" ", b"X", b"Host: a\nX: 1\r\n", b"\r\n\r\n"),
+]
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(st.lists(st.sampled_from(PIECES), max_size=8))
+def test_a_head_that_came_alone_is_what_parsing_its_bytes_makes_of_it(pieces):
+    data = b"".join(pieces) + END
+    parser = HeadParser(Limits(head_bytes=200, field_count=4))
+    for known in (parser.alone(data), parser.alone(data), parser.alone(data)):
+        if data.find(END) + 4 < len(data) or data.startswith(EMPTY_LINE):
+            assert known is None, "there is something before or behind it"
+            continue
+        try:
+            parsed = HeadParser(Limits(head_bytes=200, field_count=4)).parse(data)
+        except BadMessage:
+            assert known is None, "to be refused by who says why"
+            continue
+        assert known is not None
+        assert known.head == parsed.head
+        assert (known.framing, known.keep_alive, known.plain) == (parsed.framing, parsed.keep_alive, parsed.plain)
+
+
+@pytest.mark.parametrize(
+    ("data", "alone"),
+    [
+        (head(b"GET / HTTP/1.1"), True),
+        (head(b"POST / HTTP/1.1", b"Content-Length: 3"), True),
+        (head(b"GET / HTTP/1.0"), True),
+        (head(b"GET / HTTP/1.1")[:-1], False),
+        (head(b"POST / HTTP/1.1", b"Content-Length: 3") + b"abc", False),
+        (head(b"POST / HTTP/1.1", b"Content-Length: 4") + END, False),
+        (head(b"GET / HTTP/1.1") * 2, False),
+        (b"\r\n" + head(b"GET / HTTP/1.1"), False),
+        (b"\n" + head(b"GET / HTTP/1.1"), False),
+        (END, False),
+        (b"", False),
+        (head(b"GET / HTTP/1.1", b"X: \x01"), False),
+    ],
+)
+def test_which_bytes_are_one_head_from_end_to_end(data, alone):
+    parser = HeadParser()
+    for _ in range(3):
+        assert (parser.alone(data) is not None) is alone
 
 
 def test_a_bad_request_line_is_refused_though_its_fields_are_known():

@@ -116,9 +116,10 @@ class TokenVerifier:
             source.on_change = self._good.clear
 
     def remembered(self, authorization: bytes) -> Identity | None:
-        """Whose the exact field value ``authorization`` is, if that was found out and still holds."""
+        """Whose the exact field value ``authorization`` is, if that was found out and still holds, or is seen without
+        any key."""
         good = self._good[authorization]
-        return good[1] if good is not None and self._now() < good[0] else None
+        return good[1] if good is not None and self._now() < good[0] else self._evident(authorization)
 
     def identify(self, request: RequestHead) -> Identity | Deferred[Identity]:
         values = request.fields.all(b"authorization")
@@ -144,17 +145,20 @@ class TokenVerifier:
         if self._source is not None:
             self._source.stop()
 
-    def _judge(self, authorization: bytes) -> Identity | Deferred[Identity]:
+    def _evident(self, authorization: bytes) -> Identity | None:
+        """What is no token, or cannot be one of ours."""
         if len(authorization) > self._config.max_bytes:
             return INVALID
         scheme, _, rest = authorization.strip(b" \t").partition(b" ")
-        token = rest.strip(b" \t")
         if scheme.lower() != b"bearer":
             return _OPAQUE
+        token = rest.strip(b" \t")
         if b"," in token or b" " in token or b"\t" in token:
             return INVALID  # several credentials in one field: the backend may pick another than we would
-        if not looks_like_token(token):
-            return _OPAQUE
+        return None if looks_like_token(token) else _OPAQUE
+
+    def _judge(self, authorization: bytes) -> Identity | Deferred[Identity]:
+        token = authorization.strip(b" \t").partition(b" ")[2].strip(b" \t")
         if self._source is None:
             return self._unverified(authorization, token)
         return self._with_key(authorization, token, self._source)

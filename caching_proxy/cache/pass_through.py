@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.cache.backend.forward import Route
 from caching_proxy.cache.invalidator import Invalidator
+from caching_proxy.cache.plan import Way
 from caching_proxy.cache.post_responses import KeptPost, PostKeeper
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.cache.responses import Responses
@@ -45,6 +46,15 @@ _COUNTED = frozenset((b"OPTIONS", b"TRACE"))
 _NAMING = frozenset((b"location", b"content-location"))
 
 
+def status_of(way: Way) -> CacheStatus:
+    """``X-Cache-Status`` of the backend's answer to what goes that way."""
+    return CacheStatus.NOT_APPLICABLE if way is Detour.METHOD else CacheStatus.BYPASS
+
+
+def _detail(way: Way) -> bytes | None:
+    return way.value.encode() if way in _TOLD else None
+
+
 class PassThrough:
     """Forwards and, where the method asks for it, invalidates."""
 
@@ -69,7 +79,7 @@ class PassThrough:
         self._responses = responses
         self._posts = posts
         self._clock = clock
-        self._passed_lines = responses.passed_lines()
+        self._added = {way: responses.passed_lines(status_of(way), _detail(way)) for way in (*Bypass, *Detour)}
         self._shared = invalidator if isinstance(invalidator, SharedInvalidator) else None
 
     def forward(self, client_request: ClientRequest, identity: Identity) -> CacheResponse | Deferred[CacheResponse]:
@@ -85,13 +95,11 @@ class PassThrough:
             errbackArgs=(identity,),
         )
 
-    def bypass(
-        self, client_request: ClientRequest, identity: Identity, reason: Bypass | Detour
-    ) -> Deferred[CacheResponse]:
+    def bypass(self, client_request: ClientRequest, identity: Identity, reason: Way) -> Deferred[CacheResponse]:
         """A GET or HEAD for which the cache is neither read nor written, and why."""
         response = self._send(client_request)
         return response.addCallbacks(
-            self._bypassed, self._failed, callbackArgs=(client_request, identity, reason), errbackArgs=(identity,)
+            self.bypassed, self._failed, callbackArgs=(client_request, identity, reason), errbackArgs=(identity,)
         )
 
     def _send(self, client_request: ClientRequest) -> Deferred[UpstreamResponse]:
@@ -131,7 +139,7 @@ class PassThrough:
 
         ``host`` is the request's, ``ask`` makes it where somebody is to hear of it.
         """
-        status, lines = head.status, self.lines(head)
+        status, lines = head.status, self.lines(head, Detour.METHOD)
         if lines is None:
             return None
         if 200 <= status < 400:
@@ -143,10 +151,11 @@ class PassThrough:
             self._invalidate(targets, obsolete, ask)
         return lines
 
-    def lines(self, head: ResponseHead) -> bytes | None:
-        """The field lines that a client gets of an ordinary answer to a change; None where they have to be made."""
+    def lines(self, head: ResponseHead, way: Way) -> bytes | None:
+        """The field lines that a client gets of an ordinary answer that passes the cache by; None where they have to be
+        made."""
         lines = relayed_lines(head, self._clock.seconds())
-        return None if lines is None or MARKED in lines else lines + self._passed_lines
+        return None if lines is None or MARKED in lines else lines + self._added[way]
 
     def told(self, method: bytes, identity: Identity, response: UpstreamResponse) -> CacheResponse:
         """The answer to a change of which everybody has heard who has to."""
@@ -180,9 +189,10 @@ class PassThrough:
             return self._responses.passed(method, identity, response, status, now)
         return self._responses.passed(method, identity, response, status, now, kept.body, kept.entry)
 
-    def _bypassed(
-        self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity, reason: Bypass | Detour
+    def bypassed(
+        self, response: UpstreamResponse, client_request: ClientRequest, identity: Identity, reason: Way
     ) -> CacheResponse:
+        """The answer to a request that passes the cache by, from that of the backend."""
         method, now = client_request.head.method, self._clock.seconds()
         return self._responses.passed(
             method,
@@ -191,7 +201,7 @@ class PassThrough:
             CacheStatus.BYPASS,
             now,
             reason=why_not(reason),
-            detail=reason.value.encode() if reason in _TOLD else None,
+            detail=_detail(reason),
         )
 
     def _failed(self, failure: Failure, identity: Identity) -> CacheResponse | Failure:

@@ -175,10 +175,11 @@ class Responses:
         sent = response.body if body is None else body
         return self._relay(method, response, sent, added, member, status, identity.label, now, reason)
 
-    def passed_lines(self) -> bytes:
-        """What :meth:`passed` adds to an ordinary answer to a method that the cache does not serve."""
-        added = b"X-Cache-Status: %b\r\n" % CacheStatus.NOT_APPLICABLE.token
-        return reply.member_lines(added, self._member(Forward.METHOD))
+    def passed_lines(self, status: CacheStatus, detail: bytes | None = None) -> bytes:
+        """What :meth:`passed` adds to an ordinary answer of which nothing is stored."""
+        forward = Forward.METHOD if status is CacheStatus.NOT_APPLICABLE else Forward.BYPASS
+        added = b"X-Cache-Status: %b\r\n" % status.token
+        return reply.member_lines(added, self._member(forward, detail=detail))
 
     def without_backend(
         self, cache_request: CacheRequest, lookup: Lookup, error: UpstreamError, now: float

@@ -30,4 +30,5 @@ class ITokenVerifier(Interface):
         """Never fails: any doubt is an identity without a role. A Deferred only where keys must be fetched first."""
 
     def remembered(authorization: bytes) -> Identity | None:
-        """The identity of this exact field value if it is already known and still valid; for the hot path."""
+        """The identity of this exact field value if it is already known and still valid, or plain to see; for those who
+        cannot wait."""

@@ -1,4 +1,4 @@
-"""Changes that pass through, answered from the channel as hits are.
+"""Changes that pass through and GETs that pass the cache by, answered from the channel as hits are.
 
 Most POSTs are alike: all of the request is here, at once or after a while, nothing in it is for this hop, and the
 backend's answer is an ordinary one that comes at once. Such a request is one object between channel and backend,
@@ -17,7 +17,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from caching_proxy.cache.pass_through import status_of
 from caching_proxy.cache.pipeline import Parts
+from caching_proxy.cache.plan import Way
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.http.body import Body
 from caching_proxy.http.hop_by_hop import HOP_BY_HOP, hop_by_hop
@@ -32,18 +34,23 @@ from caching_proxy.interfaces import (
 )
 from caching_proxy.rules.climbing import climbs
 from caching_proxy.rules.forwarding import FastForwarding, continued
+from caching_proxy.rules.outcome import Bypass, Detour
 from caching_proxy.rules.own_prefix import under_own_prefix
+from caching_proxy.rules.reasons import why_not
 from caching_proxy.rules.request_traits import traits_under
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.refusal import CLIENT_LEFT
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_head import AnyHead
-from caching_proxy.web.hot_reading import request_id
+from caching_proxy.web.hot_reading import Reading, request_id
 from caching_proxy.web.proxy import ProxyResource
 from caching_proxy.web.recorder import Recorder
 
 METHODS = frozenset((b"POST", b"PUT", b"PATCH", b"DELETE"))
+
+_METHOD = Detour.METHOD
+_SAID = {way: (status_of(way).text, None if way is _METHOD else why_not(way)) for way in (*Bypass, *Detour)}
 
 _DECIDING = (b"host", b"via", b"connection", b"authorization", b"x-request-id")
 """What is looked at here: an operator may have it taken away before anybody looks."""
@@ -70,7 +77,8 @@ class Manner:
 class FastPass:
     """Called by the channel with a head and all of its content; what passes it on, or None to decline.
 
-    ``parts`` are the pipeline's, ``resource`` the general way; ``own`` has the paths that are answered here.
+    ``parts`` are the pipeline's, ``resource`` the general way, ``reading`` is the hot path's; ``own`` has the paths
+    that are answered here.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class FastPass:
         parts: Parts,
         upstream: DirectUpstream,
         resource: ProxyResource,
+        reading: Reading,
         recorder: Recorder,
         own: Container[bytes],
     ) -> None:
@@ -100,6 +109,7 @@ class FastPass:
         self._hosts = front.hosts
         self.peers = front.peers
         self._trusting = front.peers.any
+        self._reading = reading
         self._own = own
         self._never = any(map(front.steering.unseen, _DECIDING))
 
@@ -108,7 +118,8 @@ class FastPass:
     ) -> Passage | None:
         line = parsed.line
         target = line.target
-        if line.method not in METHODS or line.authority is not None or channel.site.connections.draining:
+        changes = line.method in METHODS
+        if not (changes or parsed.plain) or line.authority is not None or channel.site.connections.draining:
             return None
         manner = parsed.meaning.manner
         if manner is None:
@@ -118,14 +129,16 @@ class FastPass:
         identity = manner.identity
         if identity is None:
             identity = self._verifier.remembered(_credentials(parsed))
-        client_ip = channel.peer_host
         if identity is None:
             return None
         particular = b"%" in target or b".." in target or b"_cache" in target
         if particular and (climbs(target) or under_own_prefix(target)):
             return None
-        trusted = self._trusting and self.peers.trusts(client_ip)
-        return Passage(self, channel, parsed, content, early, manner, identity, client_ip, trusted)
+        way = _METHOD if changes else self._reading.past_cache(parsed, identity)
+        if way is None:
+            return None
+        trusted = self._trusting and self.peers.trusts(channel.peer_host)
+        return Passage(self, channel, parsed, content, early, manner, identity, way, trusted)
 
     def _manner(self, parsed: AnyHead) -> Manner:
         """What the lines decide, the first time."""
@@ -168,7 +181,7 @@ class Passage:
 
     __slots__ = (
         "_asked_at", "_call", "_channel", "_content", "_early", "_fast", "_identity", "_manner", "_parsed", "_peer",
-        "_request", "_trusted", "_waiting", "client_ip", "received_at", "request_id",
+        "_request", "_trusted", "_waiting", "_way", "client_ip", "received_at", "request_id",
     )  # fmt: skip
     _log = Logger()
 
@@ -181,11 +194,11 @@ class Passage:
         early: ProxyRequest | None,
         manner: Manner,
         identity: Identity,
-        client_ip: bytes,
+        way: Way,
         trusted: bool,
     ) -> None:
         self.received_at = channel.clock.seconds() if early is None else early.received_at
-        self.client_ip = self._peer = client_ip
+        self.client_ip = self._peer = channel.peer_host
         self._trusted = trusted
         self._fast = fast
         self._channel = channel
@@ -194,6 +207,7 @@ class Passage:
         self._early = early
         self._manner = manner
         self._identity = identity
+        self._way = way
         self._call: UnderWay | None = None
         self._waiting: Deferred[None] | None = None  # for other workers
         self._request: ProxyRequest | None = None  # once something is not as usual
@@ -261,17 +275,17 @@ class Passage:
         """The field lines of an ordinary answer, now or later; None, with nothing done, for the general way."""
         if self._request is not None or not response.body.complete or self._channel.site.connections.draining:
             return None
-        line = self._parsed.line
-        return self._fast.passing.changed(
-            line.method, line.target, self._manner.host, response.head, self.client_request
-        )
+        line, passing = self._parsed.line, self._fast.passing
+        if self._way is not _METHOD:
+            return passing.lines(response.head, self._way)
+        return passing.changed(line.method, line.target, self._manner.host, response.head, self.client_request)
 
     def _everywhere(self, _: None, response: UpstreamResponse) -> None:
         """No worker gives out any more what the answer makes untrue."""
         self._waiting = None
         passing = self._fast.passing
         try:
-            lines = None if self._channel.site.connections.draining else passing.lines(response.head)
+            lines = None if self._channel.site.connections.draining else passing.lines(response.head, _METHOD)
             if lines is None:
                 self._deliver(passing.told(self._parsed.line.method, self._identity, response))
                 return
@@ -290,8 +304,8 @@ class Passage:
         """The bytes of an ordinary answer."""
         fast, head, content = self._fast, response.head, response.body.take()
         start = b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines)
-        line, label = self._parsed.line, self._identity.label
-        fast.recorder.passed(line, head.status, label, self.received_at, self.request_id)
+        line, label, (status, reason) = self._parsed.line, self._identity.label, _SAID[self._way]
+        fast.recorder.passed(line, head.status, status, label, self.received_at, self.request_id, reason)
         return start + content if len(content) < SHARED_BYTES else LargeAnswer(start, content)
 
     def _hand_over(self, answer: HotAnswer) -> None:
@@ -307,7 +321,10 @@ class Passage:
         fast = self._fast
         located = fast.route.located(response)
         client_request = self.client_request()
-        reply = fast.passing.forwarded(located, client_request, self._identity, self._asked_at)
+        if self._way is _METHOD:
+            reply = fast.passing.forwarded(located, client_request, self._identity, self._asked_at)
+        else:
+            reply = fast.passing.bypassed(located, client_request, self._identity, self._way)
         fast.resource.deliver(reply, self._made(), client_request)
 
     def _deliver(self, reply: CacheResponse) -> None:

@@ -71,7 +71,7 @@ class HotPath:
         varying: VaryNames | None = None,
     ) -> None:
         self._hot = hot
-        self._reading = Reading(verifier, policy, hosts, steering, terms or TermsByTarget(policy, keys))
+        self.reading = self._reading = Reading(verifier, policy, hosts, steering, terms or TermsByTarget(policy, keys))
         self._proxy_name = proxy_name
         self._recorder = recorder
         self._now = now

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import attrs
 
+from caching_proxy.cache.plan import Way
 from caching_proxy.cache.requests import Plan, shared
 from caching_proxy.http.hop_by_hop import is_request_id
 from caching_proxy.http.memo import Memo
@@ -17,6 +18,7 @@ from caching_proxy.rules.climbing import climbs
 from caching_proxy.rules.conditional import has_precondition
 from caching_proxy.rules.cookies import names_session
 from caching_proxy.rules.key import build_key, target_of
+from caching_proxy.rules.outcome import Bypass, Detour
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, RequestTraits, traits_under
 from caching_proxy.rules.scope import View, scope_of, view_of
@@ -42,7 +44,8 @@ VIEWS = 8
 
 @attrs.define(slots=True, eq=False)
 class Route:
-    """Where one request line leads. ``declined``: to what is answered in another way.
+    """Where one request line leads. ``declined``: to what is answered in another way; ``closed``: past the cache, and
+    why.
 
     ``target`` is that of the key, None where Host has a part in it.
 
@@ -57,6 +60,7 @@ class Route:
     role: bytes | None = None
     key: bytes = b""
     meter: HotMeter | None = None
+    closed: Way | None = None
 
     def key_for(self, role: bytes, target: bytes, parsed: Head) -> bytes:
         """The key of a request with ``role`` for ``target``, the one in keys."""
@@ -77,7 +81,8 @@ class SharingRoute(Route):
 
 @attrs.define(slots=True, eq=False)
 class Bearing:
-    """What the lines that count decide. ``declined``: the full path has to deal with them.
+    """What the lines that count decide. ``declined``: the full path has to deal with them; ``apart``: because of
+    something that has nothing to do with what is cached.
 
     ``identity`` is that of a request without credentials. ``cookies``, ``credentials``, ``request_id``, ``forwarded``:
     there are such lines, to be looked at in each request. ``particular``: it asks for a part, or only for what has
@@ -87,6 +92,7 @@ class Bearing:
     """
 
     declined: bool
+    apart: bool
     host: bytes
     identity: Identity | None
     cookies: bool
@@ -129,10 +135,11 @@ class Reading:
         target = parsed.line.target
         terms = self._terms(target)
         of_key = None if terms.keys.host_in_key else target_of(target, terms.keys)
-        declined = terms.closed(target) is not None or climbs(target)
-        route = Route(declined, of_key, view_of(scope_of(target, _NO_FIELDS), False), terms)
+        closed = terms.closed(target)
+        declined = closed is not None or climbs(target)
+        route = Route(declined, of_key, view_of(scope_of(target, _NO_FIELDS), False), terms, closed=closed)
         if terms.share is not Share.ROLE:
-            route = SharingRoute(route.declined, of_key, route.view, terms, share=terms.share)
+            route = SharingRoute(declined, of_key, route.view, terms, closed=closed, share=terms.share)
         parsed.line.room = route
         return route
 
@@ -154,8 +161,10 @@ class Reading:
         cookies = b"cookie" in names and self._policy.cookie_bypass
         credentials = b"authorization" in names
         traits = self._traits(fields)
+        apart = self._apart(fields, traits)
         bearing = Bearing(
-            declined=self._declines(fields, traits) or not (credentials or identity is not None),
+            declined=apart or self._declines(fields, traits) or not (credentials or identity is not None),
+            apart=apart,
             host=fields.first(b"host") or b"",
             identity=identity,
             cookies=cookies,
@@ -174,15 +183,16 @@ class Reading:
         return bearing
 
     def _declines(self, fields: Fields, traits: RequestTraits) -> bool:
-        """Whether something in ``fields`` is for the full path to deal with."""
+        """Whether something in ``fields`` keeps the request from being looked up as it is."""
+        return traits.bypass is not None or traits.control is not NO_DIRECTIVES or self._hosts.settles(fields)
+
+    def _apart(self, fields: Fields, traits: RequestTraits) -> bool:
+        """Whether something in ``fields`` is for the full path to deal with before anything else."""
         return (
             traits.loop
-            or traits.bypass is not None
-            or traits.control is not NO_DIRECTIVES
             or traits.passing is not None
             or len(fields.all(b"authorization")) > 1
             or not self._hosts.allows(fields)
-            or self._hosts.settles(fields)
             or any(name in _DECIDING and self._steering.unseen(name) for name in fields.index)
         )
 
@@ -199,6 +209,21 @@ class Reading:
         return known
 
     # -- in each request -------------------------------------------------------------------------
+
+    def past_cache(self, parsed: Head, identity: Identity) -> Way | None:
+        """Why the request of ``identity`` passes the cache by, as ``cache.plan.resolve`` has it; None where it does not
+        or the full path has to find out."""
+        bearing = parsed.meaning.room or self.bearing(parsed)
+        if bearing.apart:
+            return None
+        if bearing.cookies and names_session(_values_of(parsed.own, b"cookie"), self._policy):
+            return Bypass.COOKIE
+        if bearing.traits.bypass is not None:
+            return bearing.traits.bypass
+        if identity.role is None:
+            return Detour.NO_ROLE
+        route = parsed.line.room or self.route(parsed)
+        return route.closed
 
     def who(self, parsed: Head, bearing: Bearing) -> Identity | None:
         """Whose request it is, where cookies or credentials come with it; None: for the full path to find out."""

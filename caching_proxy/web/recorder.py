@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.http.messages import RequestHead
 from caching_proxy.rules.outcome import CacheStatus
+from caching_proxy.rules.reasons import Reason
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_line import RequestLine
 from caching_proxy.telemetry.access_log import AccessLog
@@ -94,9 +95,8 @@ class Recorder:
         """A request that the pipeline answered, once its last byte was handed to the connection."""
         head, code, status = incoming.head, reply.head.status, reply.status.text
         self._answered(head, code, status, reply.role, request.received_at, incoming.request_id)
-        if reply.reason is not None and self._happenings is not None and self._happenings.room("uncached"):
-            target = target_without_secrets(head.target).decode("latin-1")
-            self._happenings.uncached(normalise_method(head.method), target, code, status, reply.role, reply.reason)
+        if reply.reason is not None:
+            self._uncached(head, code, status, reply.role, reply.reason)
 
     def from_store(
         self, line: RequestLine[Any], code: int, role: str, received_at: float, request_id: bytes | None
@@ -106,9 +106,26 @@ class Recorder:
             request_id = self._new_request_id() if self._access.enabled else b""
         self._answered(line, code, _HIT, role, received_at, request_id)
 
-    def passed(self, line: RequestLine[Any], code: int, role: str, received_at: float, request_id: bytes) -> None:
-        """A request that the backend answered and that the pipeline was not needed for."""
-        self._answered(line, code, CacheStatus.NOT_APPLICABLE.text, role, received_at, request_id)
+    def passed(
+        self,
+        line: RequestLine[Any],
+        code: int,
+        status: str,
+        role: str,
+        received_at: float,
+        request_id: bytes,
+        reason: Reason | None,
+    ) -> None:
+        """A request that the backend answered and that the pipeline was not needed for; ``status`` and ``reason`` as in
+        the :class:`CacheResponse` that was not made."""
+        self._answered(line, code, status, role, received_at, request_id)
+        if reason is not None:
+            self._uncached(line, code, status, role, reason)
+
+    def _uncached(self, asked: Asked, code: int, status: str, role: str, reason: Reason) -> None:
+        if self._happenings is not None and self._happenings.room("uncached"):
+            target = target_without_secrets(asked.target).decode("latin-1")
+            self._happenings.uncached(normalise_method(asked.method), target, code, status, role, reason)
 
     def _answered(self, asked: Asked, code: int, status: str, role: str, received_at: float, request_id: bytes) -> None:
         duration = self._clock.seconds() - received_at

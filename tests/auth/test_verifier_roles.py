@@ -85,6 +85,17 @@ def test_without_a_key_exp_may_be_missing():
     assert verifier(trust="trust").identify(request(b"Bearer " + raw(HS, {"roles": "x"}))).role == b"x"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [b"Basic eDp5", b"", b"Bearer", b"Bearer opaque", b"bearer  a.b ", b"Bearer a, b", b"Bearer " + b"a" * 9000],
+)
+def test_what_is_no_token_is_plain_to_see(value):
+    subject = verifier(secret=SECRET)
+    seen = subject.remembered(value)
+    assert seen is not None
+    assert seen is subject.identify(request(value))
+
+
 def test_remembered_until_exp():
     clock = clock_at()
     subject = verifier(clock, secret=SECRET, leeway=2.0)

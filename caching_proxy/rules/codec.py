@@ -106,7 +106,9 @@ def decode(value: bytes, key: bytes) -> CacheEntry:
         reason_at = key_at + key_size
         if value[key_at:reason_at] != key:
             raise CodecError("written for another key")
-        facts = _facts_in(outline, key)
+        if outline[:_SUM] != blake2b(outline[_SUM:] + key, digest_size=_SUM).digest():
+            raise CodecError("seal differs")
+        facts = _FACTS.unpack_from(outline, 2 * _SUM)
         head_at = reason_at + reason_size
         at = head_end = head_at + head_size
         body_at = size - facts[_MISSING]

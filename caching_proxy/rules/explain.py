@@ -58,9 +58,14 @@ def whole_head(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: b
     age = int(now - received_at)
     age = entry.initial_age + (age if age > 0 else 0)
     ttl, ends = lifetime - age, timestamp(received_at + lifetime - entry.initial_age)
-    ours = b"" if proxy_name is None else b"Cache-Status: %b\r\n" % cache_status.member(proxy_name, hit=True, ttl=ttl)
+    ours = b"" if proxy_name is None else _hit_line(proxy_name, ttl)
     said = entry.status, entry.reason, head, len(entry.body), age, status.token, ttl if ttl > 0 else 0, ends, ours
     return _WHOLE_HEAD % said
+
+
+@lru_cache(1024)
+def _hit_line(proxy_name: bytes, ttl: int) -> bytes:
+    return b"Cache-Status: %b\r\n" % cache_status.member(proxy_name, hit=True, ttl=ttl)
 
 
 def explanation(

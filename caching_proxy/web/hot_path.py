@@ -11,13 +11,12 @@ age, and kept with the hot tier's record, so that it goes when the record goes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from caching_proxy.cache.tiers.hot import HotRecord, HotTier
 from caching_proxy.cache.tiers.renderings import Rendering, Shown
 from caching_proxy.cache.tiers.store_reader import StoreReader
 from caching_proxy.cache.tiers.variants import VaryNames
-from caching_proxy.http.messages import Fields, RequestHead
+from caching_proxy.http.messages import RequestHead
 from caching_proxy.http.pieces import SHARED_BYTES
 from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.interfaces import Identity, ITokenVerifier
@@ -37,7 +36,7 @@ from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.seams import LookUp
 from caching_proxy.web.hosts import HostPolicy
-from caching_proxy.web.hot_reading import Bearing, Head, Reading, conditions, request_id, several_parts
+from caching_proxy.web.hot_reading import Bearing, Head, Reading, asking, conditions, request_id, several_parts
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.rendered import rendered
@@ -79,7 +78,7 @@ class HotPath:
         self._trusting = peers.any
         self._hits: StoreHits | None = None
         if reader is not None and varying is not None and hot.compression is None:
-            self._hits = StoreHits(hot, reader, varying, recorder, proxy_name, now, self._reading.steered)
+            self._hits = StoreHits(hot, reader, varying, recorder, proxy_name, now, self._reading)
 
     def __call__(self, parsed: Head, channel: HTTPChannel) -> HotAnswer | LookUp | None:
         bearing = parsed.meaning.room or self._reading.bearing(parsed)
@@ -133,9 +132,7 @@ class HotPath:
         if self._hits is None or not channel.waits or view is None or (bearing.ranged and several_parts(parsed)):
             return self._declined(parsed, channel, bearing, identity, key, view)
         told = request_id(parsed) if trusted and bearing.request_id else None
-        plan = partial(self._reading.plan, parsed, bearing, identity, key, view)
-        asking = None if bearing.undemanding else self._asking(parsed, bearing)
-        return Visit(self._hits, channel, parsed, asking, key, view, bearing.ranged, identity.label, told, plan)
+        return Visit(self._hits, channel, parsed, bearing, identity, key, view, told)
 
     def _declined(
         self, parsed: Head, channel: HTTPChannel, bearing: Bearing, identity: Identity, key: bytes, view: View | None
@@ -183,7 +180,7 @@ class HotPath:
     def _chosen(
         self, parsed: Head, bearing: Bearing, key: bytes, record: HotRecord, view: View, now: float
     ) -> Shown | None:
-        head = parsed.head if record.named else self._asking(parsed, bearing)
+        head = parsed.head if record.named else asking(parsed, bearing)
         lookup = choose(head, NO_DIRECTIVES, record.entries, now, view)
         if lookup.use is not _HIT or lookup.entry is None or lookup.entry.missing is not None:
             return None
@@ -205,23 +202,17 @@ class HotPath:
             record.remember(name, shown)
         record.rendered_at = age
 
-    def _asking(self, parsed: Head, bearing: Bearing) -> RequestHead:
-        """The head as far as an answer depends on it."""
-        line = parsed.line
-        fields = Fields(conditions(parsed)) if bearing.particular else parsed.meaning.fields
-        return RequestHead(line.method, line.target, fields)
-
     def _rendering(self, parsed: Head, bearing: Bearing, shown: Shown, now: float) -> Rendering:
         """The answer, made anew unless one for the same conditions, or that comes to the same, was kept."""
         method = parsed.line.method
         if not bearing.particular:
-            return self._kept(method, self._asking(parsed, bearing), shown, now)
+            return self._kept(method, asking(parsed, bearing), shown, now)
         asked = conditions(parsed)
         form: object = asked[0] if method == _GET and len(asked) == 1 else (method, asked)
         rendering = shown.find(form)
         if rendering is not None:
             return rendering
-        head = self._asking(parsed, bearing)
+        head = asking(parsed, bearing)
         if bearing.ranged:
             return self._made(head, shown.entry, now)
         rendering = self._kept(304 if not_modified(head, shown.entry, now) else method, head, shown, now)

@@ -21,7 +21,7 @@ from caching_proxy.rules.key import build_key, target_of
 from caching_proxy.rules.outcome import Bypass, Detour
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.request_traits import NOTABLE, PARTICULAR, RequestTraits, traits_under
-from caching_proxy.rules.scope import View, scope_of, view_of
+from caching_proxy.rules.scope import PLAIN_VIEW, View, scope_of, view_of
 from caching_proxy.rules.steering import Steering
 from caching_proxy.rules.terms import Share, Terms, shared_role
 from caching_proxy.rules.terms_by_target import TermsByTarget
@@ -137,7 +137,8 @@ class Reading:
         of_key = None if terms.keys.host_in_key else target_of(target, terms.keys)
         closed = terms.closed(target)
         declined = closed is not None or climbs(target)
-        route = Route(declined, of_key, view_of(scope_of(target, _NO_FIELDS), False), terms, closed=closed)
+        scope = scope_of(target, _NO_FIELDS)
+        route = Route(declined, of_key, view_of(scope, False) if scope else PLAIN_VIEW, terms, closed=closed)
         if terms.share is not Share.ROLE:
             route = SharingRoute(declined, of_key, route.view, terms, closed=closed, share=terms.share)
         parsed.line.room = route
@@ -258,6 +259,14 @@ class Reading:
             view = view_of(scope_of(target, parsed.meaning.fields, scheme, trusted), False)
             bearing.views.keep(name, view)
         return view
+
+
+def asking(parsed: Head, bearing: Bearing) -> RequestHead:
+    """The head as far as an answer depends on it."""
+    line = parsed.line
+    return RequestHead(
+        line.method, line.target, Fields(conditions(parsed)) if bearing.particular else parsed.meaning.fields
+    )
 
 
 def request_id(parsed: Head) -> bytes | None:

@@ -17,7 +17,7 @@ from caching_proxy.telemetry.access_log import AccessLog
 from caching_proxy.telemetry.happenings import Happenings
 from caching_proxy.telemetry.metrics import Metrics, RequestMeter
 from caching_proxy.telemetry.metrics.exemplars import Exemplar
-from caching_proxy.telemetry.metrics.path_labels import OTHER_METHOD, OTHER_PATH, PathLabels, normalise_method
+from caching_proxy.telemetry.metrics.path_labels import METHODS, OTHER_METHOD, OTHER_PATH, PathLabels, normalise_method
 from caching_proxy.telemetry.redaction import target_without_secrets
 
 _HIT = CacheStatus.HIT.text
@@ -102,9 +102,12 @@ class Recorder:
         self, line: RequestLine[Any], code: int, role: str, received_at: float, request_id: bytes | None
     ) -> None:
         """A hit that the pipeline was not needed for; ``request_id`` None where no trusted proxy gave one."""
-        if not request_id:
-            request_id = self._new_request_id() if self._access.enabled else b""
-        self._answered(line, code, _HIT, role, received_at, request_id)
+        duration = self._clock.seconds() - received_at
+        method = METHODS.get(line.method, OTHER_METHOD)  # ``_answered``, at two frames less
+        self._metrics.request_children(method, self._paths.label(line.target), code, _HIT, role).observe(duration)
+        if self._access.enabled:
+            shown = (request_id or self._new_request_id()).decode("ascii")
+            self._access.log(line.method, line.target, code, _HIT, role, duration, shown)
 
     def passed(
         self,

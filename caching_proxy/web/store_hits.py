@@ -19,6 +19,7 @@ from caching_proxy.cache.tiers.variants import PLAIN_GUESS, VaryNames
 from caching_proxy.http.messages import RequestHead
 from caching_proxy.http.pieces import SHARED_BYTES, Content
 from caching_proxy.http.request_directives import NO_DIRECTIVES
+from caching_proxy.interfaces import Identity
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.explain import whole_head
 from caching_proxy.rules.locations import MARKED
@@ -28,7 +29,7 @@ from caching_proxy.rules.scope import PLAIN_VIEW, View
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.refusal import CLIENT_LEFT
-from caching_proxy.web.hot_reading import Head
+from caching_proxy.web.hot_reading import Bearing, Head, Reading, asking
 from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.rendered import rendered
 
@@ -37,7 +38,7 @@ _HIT = Use.HIT
 
 
 class StoreHits:
-    """What all visits use. ``steered``: whether one of some names counts only from a trusted proxy."""
+    """What all visits use."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class StoreHits:
         recorder: Recorder,
         proxy_name: bytes | None,
         now: Callable[[], float],
-        steered: Callable[[tuple[bytes, ...]], bool],
+        reading: Reading,
     ) -> None:
         self.hot = hot
         self.reader = reader
@@ -55,7 +56,7 @@ class StoreHits:
         self.recorder = recorder
         self.proxy_name = proxy_name
         self.now = now
-        self.steered = steered
+        self.reading = reading
 
 
 def _same(some: Sequence[CacheEntry], others: Sequence[CacheEntry]) -> bool:
@@ -82,13 +83,12 @@ class Declined:
 class Visit:
     """One request on its way there and back.
 
-    ``asking`` is the request as far as its answer depends on it, None of one that asks for nothing in particular;
-    ``request_id`` what a trusted proxy calls it. ``plan`` makes the plan for the full path.
+    ``request_id`` is what a trusted proxy calls it.
     """
 
     __slots__ = (
-        "_asking", "_channel", "_hits", "_key", "_left", "_parsed", "_plan", "_ranged", "_request_id", "_role",
-        "_view", "_wanted", "received_at",
+        "_bearing", "_channel", "_hits", "_identity", "_key", "_left", "_parsed", "_request_id", "_view", "_wanted",
+        "received_at",
     )  # fmt: skip
     _log = Logger()
 
@@ -97,31 +97,27 @@ class Visit:
         hits: StoreHits,
         channel: HTTPChannel,
         parsed: Head,
-        asking: RequestHead | None,
+        bearing: Bearing,
+        identity: Identity,
         key: bytes,
         view: View,
-        ranged: bool,
-        role: str,
         request_id: bytes | None,
-        plan: Callable[[], Plan],
     ) -> None:
         self.received_at = channel.clock.seconds()
         self._hits = hits
         self._channel = channel
         self._parsed = parsed
-        self._asking = asking
-        self._plan = plan
+        self._bearing = bearing
+        self._identity = identity
         self._key = key
         self._view = view
-        self._ranged = ranged
-        self._role = role
         self._request_id = request_id
         self._left = False
 
     def start(self) -> None:
         """Look the key up; the channel hears of what comes of it, at once or later."""
         hits, wanted = self._hits, PLAIN_GUESS
-        if self._ranged or self._view is not PLAIN_VIEW or not hits.varying.none_known(self._key):
+        if self._bearing.ranged or self._view is not PLAIN_VIEW or not hits.varying.none_known(self._key):
             wanted = hits.varying.guess(self._key, self._parsed.head.fields, self._view.scope)
         self._wanted = wanted
         found = hits.reader.read(self._key, wanted, self.found)
@@ -130,7 +126,7 @@ class Visit:
 
     def found(self, found: Found) -> None:
         """What burst tier or store had to say."""
-        channel = self._channel
+        channel, hits = self._channel, self._hits
         if self._left:
             return
         answer = None
@@ -143,7 +139,7 @@ class Visit:
             if answer is not None:
                 channel.answered(answer)
             else:
-                plan = self._plan()
+                plan = hits.reading.plan(self._parsed, self._bearing, self._identity, self._key, self._view)
                 plan.wanted, plan.found = self._wanted, found
                 channel.walk(self._parsed, plan)
         except Exception:  # noqa: BLE001 the same; what was sent ahead is served from here as well
@@ -157,8 +153,8 @@ class Visit:
         record = hot.get(key, now) if key in hot.records else None
         if not found.current or (record is not None and not _same(record.entries, entries)):
             return None  # there was news while the store was read
-        asking, entry = self._asking, entries[0]
-        plainly = asking is None and self._view is PLAIN_VIEW and len(entries) == 1
+        undemanding, entry = self._bearing.undemanding, entries[0]
+        plainly = undemanding and self._view is PLAIN_VIEW and len(entries) == 1
         if not (plainly and answers_plainly(entry, now)):  # as ``choose`` begins, at some frames less
             chosen = self._chosen(entries, now)
             if chosen is None:
@@ -172,32 +168,29 @@ class Visit:
         head: bytes | None = None
         body: Content = entry.body
         status = entry.status
-        if asking is None and self._parsed.line.method == _GET:
+        line = self._parsed.line
+        if undemanding and line.method == _GET:
             head = whole_head(entry, CacheStatus.HIT, now, hits.proxy_name)
         if head is None:
-            made = rendered(asking or self._plainly(), entry, CacheStatus.HIT, now, hits.proxy_name)
+            asked = asking(self._parsed, self._bearing)
+            made = rendered(asked, entry, CacheStatus.HIT, now, hits.proxy_name)
             head, body, status = made.head, made.body, made.status
-        hits.recorder.from_store(self._parsed.line, status, self._role, self.received_at, self._request_id)
+        hits.recorder.from_store(line, status, self._identity.label, self.received_at, self._request_id)
         if isinstance(body, bytes) and len(body) < SHARED_BYTES:
             return head + body
         return LargeAnswer(head, body)
 
     def _chosen(self, entries: Sequence[CacheEntry], now: float) -> CacheEntry | None:
         """Which of ``entries`` answers as it stands; None where none does or the full path has to decide."""
-        head = self._asking or self._plainly()
+        head = asking(self._parsed, self._bearing)
         if len(entries) > 1 or entries[0].selecting:
             named = named_by(entries)
             if named:
-                if self._hits.steered(named):
+                if self._hits.reading.steered(named):
                     return None
                 head = self._parsed.head
         lookup = choose(head, NO_DIRECTIVES, entries, now, self._view)
         return lookup.entry if lookup.use is _HIT else None
-
-    def _plainly(self) -> RequestHead:
-        """A request that asks for nothing in particular."""
-        line = self._parsed.line
-        return RequestHead(line.method, line.target, self._parsed.meaning.fields)
 
     # -- a client that leaves --------------------------------------------------------------------
 

@@ -19,10 +19,11 @@ _IDENTIFIER = re.compile(
 )
 _UNPRINTABLE = re.compile(rb"[^!-~]")
 _PRINTABLE = bytes(range(ord("!"), ord("~") + 1))
-_METHODS = {
+METHODS = {
     method: method.decode("ascii")
     for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"CONNECT")
 }
+"""Labels of methods; all others have that of :data:`OTHER_METHOD`."""
 
 
 def normalise_path(path: bytes) -> str:
@@ -39,7 +40,7 @@ def normalise_path(path: bytes) -> str:
 
 def normalise_method(method: bytes) -> str:
     """A method of RFC 9110 or PATCH as text, any other as ``other``; methods are case-sensitive (RFC 9110 §9.1)."""
-    return _METHODS.get(method, OTHER_METHOD)
+    return METHODS.get(method, OTHER_METHOD)
 
 
 class PathLabels:

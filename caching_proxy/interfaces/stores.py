@@ -138,8 +138,8 @@ class IStore(Interface):
         """Write one variant, which carries ``tags``; the key lives at least ``ttl_ms`` from now.
 
         Other variants stay, unless they are too many or too large together: then the oldest go. ``since`` is
-        :attr:`IInvalidationBus.seen`: where anybody has invalidated anything later, the write fails with
-        :class:`Overtaken`. None writes in any case.
+        :attr:`IInvalidationBus.seen`: where anybody has invalidated something later that may
+        concern the key, the write fails with :class:`Overtaken`. None writes in any case.
         """
 
     def discard(key: bytes, field: bytes) -> Deferred[bool]:

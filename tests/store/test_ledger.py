@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import attrs
 import pytest
 import pytest_twisted
 from support.redis_server import RedisServer
@@ -17,6 +18,7 @@ from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.store.redis.follower import Follower
 from caching_proxy.store.redis.ledger import LEDGER
 from caching_proxy.store.redis.ledger_calls import Marked, Since
+from caching_proxy.store.redis.put import NEAR
 from caching_proxy.store.redis.store import RedisStore
 
 PLAIN, EDITOR = b"cache:GET:anonymous:/x", b"cache:GET:editor:/x"
@@ -90,7 +92,7 @@ async def test_a_write_that_does_not_know_of_the_last_invalidation_is_refused(st
     assert not await written(store, UNKNOWN, key), "nothing was looked at yet"
     mark, _ = await since(store)
     assert await written(store, mark, key)
-    await store.mark(Invalidation(targets=(b"/another",)))
+    await store.mark(Invalidation(keys=(b"cache:GET:anonymous:/another",)))
     assert not await written(store, mark, key)
     assert await written(store, None, key), "no order is wanted"
     mark, _ = await since(store)
@@ -98,6 +100,70 @@ async def test_a_write_that_does_not_know_of_the_last_invalidation_is_refused(st
     assert await store.delete_target(b"/x") == {key}
     assert not await written(store, mark, key)
     assert await store.lookup(key) is None
+
+
+ANOTHER = Invalidation(targets=(b"/another", b"/x/y", b"/X", b"/", b"//h/x"))
+
+
+@pytest.mark.parametrize(
+    ("key", "entered", "taken"),
+    [
+        (PLAIN, [ANOTHER], True),
+        (EDITOR, [ANOTHER], True),
+        (PLAIN, [ANOTHER] * NEAR, True),
+        (PLAIN, [ANOTHER] * (NEAR + 1), False),
+        (PLAIN, [X], False),
+        (EDITOR, [X], False),
+        (PLAIN, [X, ANOTHER], False),
+        (PLAIN, [ANOTHER, X, ANOTHER], False),
+        (PLAIN, [Invalidation(targets=(b"/a", b"/x", b"/b"))], False),
+        (PLAIN, [ANOTHER, Invalidation(keys=(b"cache:GET:anonymous:/y",))], False),
+        (PLAIN, [Invalidation(patterns=(b"cache:*",)), ANOTHER], False),
+        (PLAIN, [Invalidation(tags=(b"t",)), ANOTHER], False),
+        (PLAIN, [attrs.evolve(ANOTHER, tags=(b"t",))], False),
+        (PLAIN, [EVERYTHING], False),
+        (PLAIN, [Invalidation(targets=(b"/" + b"y" * MAX_ENTRY_BYTES,))], False),
+        (PLAIN, [Invalidation(targets=(b'/x"], "keys": [], "patterns": []}',), patterns=(b"cache:*",))], False),
+        (b'cache:GET:anonymous:/"', [Invalidation(targets=(b'/"',))], False),
+        (b"cache:GET:anonymous:/\\", [Invalidation(targets=(b"/\\",))], False),
+        (b"cache:GET:anonymous:/\xff", [Invalidation(targets=(b"/\xff",))], False),
+        (b"cache:GET:anonymous:/a?b=[c]^`{|}~:%2F", [ANOTHER], True),
+        (b"cache:GET:a_1%2D~0f:/a?b", [Invalidation(targets=(b"/a",))], True),
+        (b"cache:GET:a_1%2D~0f:/a?b", [Invalidation(targets=(b"/a?b",))], False),
+        (b"cache:GET:editor://h/x", [Invalidation(targets=(b"/x", b"//H/x"))], True),
+        (b"cache:GET:editor://h/x", [Invalidation(targets=(b"//h/x",))], False),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_write_is_refused_only_for_what_may_concern_it(
+    store: RedisStore, key: bytes, entered: list[Invalidation], taken: bool
+) -> None:
+    await store.mark(Invalidation(patterns=(b"cache:*",)))
+    mark, _ = await since(store)
+    for invalidation in entered:
+        await store.mark(invalidation)
+    assert await written(store, mark, key) is taken
+    assert (await store.lookup(key) is not None) is taken
+
+
+@pytest.mark.parametrize("lost", ["last", "own", "between", "another word", "all"])
+@pytest_twisted.ensureDeferred
+async def test_what_the_ledger_does_not_tell_may_concern_a_write(
+    store: RedisStore, redis_server: RedisServer, lost: str
+) -> None:
+    await store.mark(X)
+    mark, _ = await since(store)
+    for _ in range(2):
+        await store.mark(ANOTHER)
+    number = number_of(mark)
+    assert await written(store, mark)
+    if lost == "another word":
+        redis_server.cli("HSET", LEDGER, str(number), f"{number}:other {{}}")
+    elif lost == "all":
+        redis_server.cli("DEL", LEDGER)
+    else:
+        redis_server.cli("HDEL", LEDGER, {"last": "last", "own": str(number), "between": str(number + 1)}[lost])
+    assert not await written(store, mark)
 
 
 @pytest_twisted.ensureDeferred

@@ -7,8 +7,8 @@ is handed to ``purge_key``, which goes on trying. A store that refuses writes is
 when it is over.
 
 With several proxies on one store, a write names the newest invalidation that was applied here (``bus.seen``). The
-store refuses it where there is a later one; that is applied first, and the write is sent anew if its lease has
-outlived it. So an answer from before an invalidation is never stored after it, whoever invalidated and whatever
+store refuses it where a later one may concern its key; that is applied first, and the write is sent anew if its lease
+has outlived it. So an answer from before an invalidation is never stored after it, whoever invalidated and whatever
 messages were lost.
 """
 

@@ -18,24 +18,46 @@ from caching_proxy.store.redis.connection import RedisConnection, RedisReply
 from caching_proxy.store.redis.errors import TimedOut
 from caching_proxy.store.redis.fences import Fence
 from caching_proxy.store.redis.index import LUA
-from caching_proxy.store.redis.ledger import LEDGER
+from caching_proxy.store.redis.ledger import LEDGER, NUMBER
 from caching_proxy.store.redis.script_call import Script, ScriptCall, sized
 from caching_proxy.store.redis.target_index import indexed, tag_keys
 
-_BY_LEDGER = b"""\
+NEAR = 64
+"""Invalidations that a write may not know of, if they are all of other targets; with more it has to be sent anew."""
+
+_BY_LEDGER = (
+    NUMBER
+    + b"""\
+-- Whether all that came after the mark are invalidations of other targets, which do not concern this key. They stand
+-- in the ledger as bus_message.py spells them; whatever is spelled in another way may concern it.
+local function spared(key, ledger, known, newest)
+  local from, to = number(known), number(newest)
+  local target = string.match(key, '^cache:GET:[^:/]+:(/[!#-Z%%[%%]^_`a-~]*)$') -- which JSON spells as it is
+  if not target or from < 0 or to <= from or to - from > %d then return false end
+  local first = redis.call('HGET', ledger, string.format('%%.0f', from))
+  if not first or string.sub(first, 1, #known + 1) ~= known .. ' ' then return false end
+  local only, own = '], "keys": [], "patterns": []}', '"' .. target .. '"'
+  for n = from + 1, to do
+    local entry = redis.call('HGET', ledger, string.format('%%.0f', n))
+    if not entry or string.sub(entry, -#only) ~= only or string.find(entry, own, 1, true) then return false end
+  end
+  return true
+end
 if ARGV[7] ~= '' then
   local newest = redis.call('HGET', KEYS[#KEYS], 'last')
-  if newest ~= ARGV[7] then return newest or '' end
+  if newest ~= ARGV[7] and not (newest and spared(KEYS[1], KEYS[#KEYS], ARGV[7], newest)) then return newest or '' end
 end
 """
+    % NEAR
+)
 
 _PUT = b"""\
 -- KEYS: entry [, index of its target] [, indexes of its tags] [, ledger or fence]; ARGV: field, value, ttl, latest
 -- time to write, variants and bytes at most, mark, role [, tags [, fence]]; mark and role are empty without the key
 -- that they belong to.
--- Times in milliseconds. 0 = written; else nothing was written: text = the newest invalidation is another than the
--- mark; number = it is too late, the server's time. Where we may not ask for that, the latest time is our own time
--- now, negative, and nothing is too late.
+-- Times in milliseconds. 0 = written; else nothing was written: text = the newest invalidation, as one came after the
+-- mark that may concern the key; number = it is too late, the server's time. Where we may not ask for that, the latest
+-- time is our own time now, negative, and nothing is too late.
 -- Every call costs more than all that is between them: what is new needs no looking into.
 local now = -tonumber(ARGV[4])
 if now < 0 then
@@ -114,8 +136,9 @@ _NEVER = b"-"
 class Put(ScriptCall[None]):
     """Write one variant; ``ttl_ms`` in milliseconds. ``most``: variants of a key, and their bytes.
 
-    ``since`` is the newest invalidation that was looked at: :class:`Overtaken` if the ledger has another; None writes
-    in any case. ``tags`` are those that the variant carries. In a Cluster a ``fence`` stands in for the ledger.
+    ``since`` is the newest invalidation that was looked at: :class:`Overtaken` if the ledger has a later one that may
+    concern the key; None writes in any case. ``tags`` are those that the variant carries. In a Cluster a ``fence``
+    stands in for the ledger.
 
     It carries the latest time at which the server may carry it out. A server that thinks that it is too late, though
     it is not, has had its clock set: it is asked once more, by its new time.

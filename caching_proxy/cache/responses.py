@@ -13,18 +13,19 @@ from caching_proxy.http.body import Body
 from caching_proxy.http.framing import connection_options
 from caching_proxy.http.hop_by_hop import relayed, relayed_lines, switching_to_client, with_date
 from caching_proxy.http.messages import Field, Fields, ResponseHead
+from caching_proxy.http.response_names import PROXY_AUTHENTICATION
 from caching_proxy.interfaces import Identity, UpstreamError, UpstreamProtocolError, UpstreamResponse, UpstreamTimeout
 from caching_proxy.rules import cache_status
 from caching_proxy.rules import explain as reply
 from caching_proxy.rules.encodings import VARY_LINE, marked, negotiable
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.error_response import error_response
-from caching_proxy.rules.make_entry import PROXY_AUTHENTICATION
 from caching_proxy.rules.outcome import CacheStatus, Detour, Forward, Refusal
 from caching_proxy.rules.reasons import DETOURS, NO_ANSWER, ONLY_IF_CACHED, OWN_CONDITIONS, REFUSALS, TROUBLES, Reason
 from caching_proxy.rules.reuse import Lookup, may_serve_disconnected, may_serve_on_error
 from caching_proxy.rules.stored_response import answer
 
+_URI_MISS, _MISS = Forward.URI_MISS, CacheStatus.MISS
 _WITHOUT_CONTENT = frozenset((204, 304))
 _NOT_ONLY_RELAYED = PROXY_AUTHENTICATION | {b"age", b"cache-status"}
 """Response fields that a client gets in another form than they are stored in."""
@@ -145,15 +146,20 @@ class Responses:
         if self.compresses:
             entry = self._told_apart(entry)
         status, member = cache_request.fetch_status, self._fetched_member(cache_request, lookup, entry, now)
-        block = b"%bContent-Length: %d\r\nX-Cache-Status: %b\r\n%b%b" % (
-            entry.head,
-            len(entry.body),
-            status.token,
-            reply.expiry(entry, now),
-            b"" if member is None else b"Cache-Status: %b\r\n" % member,
-        )
+        block = _whole_block(entry, status, member, now)
         head = ResponseHead(head.status, head.reason, Fields.decoded(block))
         return CacheResponse(head, entry.body, len(entry.body), status, cache_request.identity.label, framed=True)
+
+    def missed(self, entry: CacheEntry, now: float) -> bytes:
+        """The field lines of :meth:`fetched_whole` for a plain miss, judged at a glance (:mod:`~.rules.glance`) and
+        received ``now``."""
+        if self.compresses:
+            entry = self._told_apart(entry)
+        member = None
+        if self.proxy_name is not None:
+            lifetime = entry.lifetime - entry.initial_age
+            member = cache_status.member(self.proxy_name, forward=_URI_MISS, ttl=lifetime, stored=True)
+        return _whole_block(entry, _MISS, member, now)
 
     def passed(
         self,
@@ -297,6 +303,17 @@ class Responses:
         return cache_status.member(
             self.proxy_name, forward=forward, ttl=ttl, stored=stored, collapsed=collapsed, detail=detail
         )
+
+
+def _whole_block(entry: CacheEntry, status: CacheStatus, member: bytes | None, now: float) -> bytes:
+    """The field lines of an answer that is stored as ``entry``, all of them."""
+    return b"%bContent-Length: %d\r\nX-Cache-Status: %b\r\n%b%b" % (
+        entry.head,
+        len(entry.body),
+        status.token,
+        reply.expiry(entry, now),
+        b"" if member is None else b"Cache-Status: %b\r\n" % member,
+    )
 
 
 def _only_relayed(fields: Fields) -> bool:

@@ -6,22 +6,20 @@ reuse. It carries all that reuse needs, so that a hit parses nothing that was pa
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 
 from caching_proxy.http.dates import parse_date
 from caching_proxy.http.hop_by_hop import HOP_BY_HOP, OWN_RESPONSE_FIELDS, hop_by_hop, with_date
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.http.passing_lines import PassingLines
-from caching_proxy.rules.entry import CacheEntry
+from caching_proxy.http.response_names import PROXY_AUTHENTICATION
+from caching_proxy.rules.entry import Asked, CacheEntry
 from caching_proxy.rules.freshness import Freshness
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.ranges import parse_content_range
 from caching_proxy.rules.storability import Verdict
 from caching_proxy.rules.tags import tags_of
 from caching_proxy.rules.variance import asked_of
-
-PROXY_AUTHENTICATION = frozenset((b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization"))
-"""Meant for one connection only (§3.1)."""
 
 NEVER_STORED = PROXY_AUTHENTICATION | OWN_RESPONSE_FIELDS | {b"age", b"content-length"}
 """Besides hop-by-hop fields; Age and Content-Length are written when the entry is used."""
@@ -69,6 +67,44 @@ def make_entry(
     )
 
 
+def plain_entry(
+    key: bytes,
+    response: ResponseHead,
+    lines: bytes,
+    body: bytes,
+    verdict: Verdict,
+    policy: CachePolicy,
+    received_at: float,
+    scope: bytes,
+    asked: Asked | None,
+) -> CacheEntry:
+    """:func:`make_entry` where ``verdict`` was found at a glance (:mod:`.glance`) and the policy has no tags.
+
+    ``lines`` are :func:`plain_lines` of the response, ``asked`` is what :func:`~.variance.asked_of` has of the request.
+    """
+    freshness = verdict.freshness
+    fresh = freshness.lifetime - freshness.initial_age
+    while_revalidate, if_error = freshness.stale_while_revalidate, freshness.stale_if_error
+    return CacheEntry(
+        key,
+        response.status,
+        _REASONS.get(response.reason, response.reason),
+        lines,
+        body,
+        received_at,
+        freshness.initial_age,
+        freshness.lifetime,
+        while_revalidate,
+        if_error,
+        (fresh if fresh > 0 else 0) + max(policy.keep_stale, while_revalidate, if_error),
+        verdict.flags,
+        (),
+        None,
+        scope,
+        asked,
+    )
+
+
 _REASONS = {reason: reason for reason in (b"", b"OK", b"Not Found", b"Moved Permanently", b"Found", b"Gone")}
 """One object each for those that thousands of entries have."""
 
@@ -82,6 +118,9 @@ def _lines(response: ResponseHead, drop: frozenset[bytes], received_at: float) -
 
 
 _KEPT = PassingLines(lambda name: name not in _USUALLY_GONE)
+
+plain_lines: Callable[[Iterable[bytes]], bytes] = _KEPT.together
+"""The lines of an ordinary response with a valid Date as they are kept."""
 
 
 def _fields(fields: Fields, drop: frozenset[bytes], received_at: float) -> Fields:

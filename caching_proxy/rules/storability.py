@@ -14,35 +14,20 @@ from caching_proxy.http.cache_control import CacheControl
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.http.response_names import READ_OF_RESPONSE
 from caching_proxy.http.targeted_control import select_control
-from caching_proxy.http.values import transient
 from caching_proxy.rules.cookies import has_session_cookie
 from caching_proxy.rules.endless import is_endless
-from caching_proxy.rules.entry import NO_FLAGS, Flag, Selecting
+from caching_proxy.rules.entry import Flag
 from caching_proxy.rules.entry_flags import flags_of
 from caching_proxy.rules.freshness import Freshness, assess, initial_age
+from caching_proxy.rules.glance import at_a_glance
 from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.overriding import overridden
 from caching_proxy.rules.policy import CachePolicy
-from caching_proxy.rules.storability_checks import Case, clear_at_a_glance, first_refusal
+from caching_proxy.rules.storability_checks import Case, clear_at_a_glance, first_refusal, request_telling
 from caching_proxy.rules.variance import selecting_of
+from caching_proxy.rules.verdict import Verdict
 
 __all__ = ["Verdict", "judge", "judge_post"]
-
-
-@transient(slots=True)
-class Verdict:
-    """``refusal`` is None for a response that may be stored. ``drop`` holds the lower-case names of fields that the
-    backend excluded from storing (``private="…"``, ``no-cache="…"``); the first client still receives them."""
-
-    refusal: Refusal | None
-    freshness: Freshness
-    flags: Flag = NO_FLAGS
-    drop: frozenset[bytes] = frozenset()
-    selecting: Selecting = ()
-
-    @property
-    def storable(self) -> bool:
-        return self.refusal is None
 
 
 def judge(
@@ -60,6 +45,11 @@ def judge(
     ``established`` says that the key's role stands for whatever ``Authorization`` the request carried; ``has_body``
     is about the request. Times are POSIX seconds.
     """
+    if response.ordinary is not None and not has_body and request.method == b"GET":
+        telling = request_telling(request.fields)
+        known = at_a_glance(telling, response, policy, established, requested_at, received_at)
+        if known is not None:
+            return known
     control, use_expires = _control_of(response.fields, policy)
     if policy.override is not None:
         control = overridden(control, policy.override, response, initial_age(response, requested_at, received_at))

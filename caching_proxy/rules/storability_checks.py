@@ -26,9 +26,9 @@ UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | {302, 303, 307, 400, 401, 403, 451, 5
 NEVER_STORED = frozenset((428, 429, 431, 511))
 """About one client at one moment, whatever the backend says (RFC 6585 §3 to §6)."""
 
-_UNPROBLEMATIC_STATUSES = frozenset(status for status in HEURISTIC_STATUSES if status < 400) - {206}
+UNPROBLEMATIC_STATUSES = frozenset(status for status in HEURISTIC_STATUSES if status < 400) - {206}
 _TELLING = frozenset((b"authorization", b"cookie", b"range"))
-_AUTHORIZATION = frozenset((b"authorization",))
+AUTHORIZATION = frozenset((b"authorization",))
 
 
 @transient(slots=True)
@@ -63,18 +63,14 @@ def clear_at_a_glance(
     Then nothing speaks against a guess about the lifetime either, no field is left out and none selects a variant.
     False says nothing at all: then the checks decide.
     """
-    if has_body or request.method != b"GET" or response.status not in _UNPROBLEMATIC_STATUSES or policy.vary:
+    if has_body or request.method != b"GET" or response.status not in UNPROBLEMATIC_STATUSES or policy.vary:
         return False
     if not control.unobstructive:
         return False
-    asked, answered, ordinary = request.fields, response.fields, response.ordinary
-    if asked.telling is None or b"authorization" in asked.telling.names:
-        telling = asked.told(_telling)
-    else:
-        telling = asked.derived(_telling)
-    if telling and not (established and telling == _AUTHORIZATION):
+    answered, ordinary, telling = response.fields, response.ordinary, request_telling(request.fields)
+    if telling and not (established and telling == AUTHORIZATION):
         return False
-    if not answered.told(_for_all) and (_obstructs(answered) or tags_of(answered, policy.tags) is None):
+    if not answered.told(for_all) and (_obstructs(answered) or tags_of(answered, policy.tags) is None):
         return False
     return not (_longer(answered, policy.max_body) if ordinary is None else ordinary.length > policy.max_body)
 
@@ -194,7 +190,7 @@ def _obstructs(fields: Fields) -> bool:
     return b"vary" in fields or b"set-cookie" in fields or b"set-cookie2" in fields or is_endless(fields)
 
 
-def _for_all(fields: Fields) -> bool:
+def for_all(fields: Fields) -> bool:
     """Whether none does, and there are no tags either."""
     return untagged(fields) and not _obstructs(fields)
 
@@ -204,7 +200,14 @@ def _says_no_store(fields: Fields) -> bool:
     return bool(lines) and CacheControl.parse(lines).has(b"no-store")
 
 
-def _telling(fields: Fields) -> frozenset[bytes]:
+def request_telling(fields: Fields) -> frozenset[bytes]:
+    """:func:`telling_of`, once for all requests that say the same."""
+    if fields.telling is None or b"authorization" in fields.telling.names:
+        return fields.told(telling_of)
+    return fields.derived(telling_of)
+
+
+def telling_of(fields: Fields) -> frozenset[bytes]:
     """The names of the request's fields that a check, or the guess about a lifetime, takes notice of."""
     found = _TELLING.intersection(fields.index)
     return found | {b"cache-control"} if _says_no_store(fields) else found

@@ -229,9 +229,9 @@ def asked_of(fields: Fields, worth: Collection[bytes] = ()) -> Asked | None:
     the values of those fields that are ``worth`` it, since some ``Vary`` has named them."""
     lines = fields.lines  # as they came: an index would have to be made for this alone
     if lines is None:
-        names = _names(tuple([name for name, _ in fields.pairs]))
+        names = asked_with(tuple([name for name, _ in fields.pairs]))
     else:
-        names = _names(tuple([line.partition(b":")[0] for line in lines]))
+        names = asked_with(tuple([line.partition(b":")[0] for line in lines]))
     if not names or not names.names or not worth:
         return names
     known = [name for name in worth if name in fields.index and len(name) <= LONG_NAME]
@@ -280,7 +280,7 @@ def _short_head(entry: CacheEntry) -> bytes:
 
 
 @lru_cache(256)
-def _names(names: tuple[bytes, ...]) -> Asked | None:
+def asked_with(names: tuple[bytes, ...]) -> Asked | None:
     """One object for all requests with the same names, as those of one program have."""
     joined = b",".join(sorted({name.lower() for name in names}))
     return _asked(joined) if len(joined) <= MAX_REMEMBERED else None

@@ -13,10 +13,14 @@ from support.judged import ETAG, FRESH, MODIFIED, NOW, PLAIN, cc
 from caching_proxy.http.dates import format_date
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.http.targeted_control import select_control
-from caching_proxy.rules import storability
-from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules import glance, storability
+from caching_proxy.rules.glance import AGES, POLICIES, at_a_glance
+from caching_proxy.rules.make_entry import make_entry, plain_entry, plain_lines
+from caching_proxy.rules.policy import CachePolicy, Override
 from caching_proxy.rules.storability import Verdict, judge
-from caching_proxy.rules.storability_checks import clear_at_a_glance
+from caching_proxy.rules.storability_checks import clear_at_a_glance, telling_of
+from caching_proxy.rules.variance import asked_of
+from caching_proxy.upstream.head_lines import HeadLines
 
 DIRECTIVES = (
     *(b"max-age=900", b"max-age=0", b"max-age=x", b"max-age", b"s-maxage=9", b"s-maxage=0", b"public", b"private"),
@@ -168,3 +172,93 @@ def test_most_responses_are_clear_at_a_glance(pairs: tuple[Field, ...]) -> None:
 )
 def test_what_a_check_may_refuse_is_not(pairs: tuple[Field, ...], sent: tuple[Field, ...]) -> None:
     assert not clear(*pairs, sent=sent)
+
+
+HEADS_READ = HeadLines()
+ORDINARY_LINES = (
+    *(
+        b"Content-Type: text/html",
+        b"Content-Type: text/event-stream",
+        b"Vary: Foo",
+        b"Vary:",
+        b"Set-Cookie: a=b",
+        b"Age: 7",
+    ),
+    *(b"ETag: x", b"Last-Modified: " + format_date(NOW - 864_000), b"Expires: " + format_date(NOW + 90), b"Expires: 0"),
+    *(b"Surrogate-Key: a", b"Proxy-Authenticate: x", b"Location: /", b"Connection: close", b"Connection: foo", b"X: y"),
+    *(
+        b"CDN-Cache-Control: max-age=7",
+        b"CDN-Cache-Control: no-store",
+        b"CDN-Cache-Control: x",
+        b"Cache-Status: a; hit",
+    ),
+)
+DATES = (format_date(NOW), format_date(NOW - 7), format_date(NOW - 5000), format_date(NOW + 3), b"soon")
+SECOND = CachePolicy(default_ttl=60, stale_while_revalidate=5, stale_if_error=9, max_body=100)
+OTHERS = (
+    *(CachePolicy(default_ttl=0, max_body=100), SECOND, CachePolicy(vary=(b"foo",)), CachePolicy(tags=(b"t",))),
+    *(CachePolicy(override=Override(ttl=4)), CachePolicy(targets=(b"x",)), CachePolicy(targets=(), max_body=4)),
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=600)
+@given(
+    st.sampled_from([(), (), *((field,) for field in ASKED)]),
+    st.sampled_from([200, 200, *STATUSES]),
+    st.one_of(st.just(b"max-age=900"), controls),
+    st.lists(st.sampled_from(ORDINARY_LINES), max_size=2),
+    st.sampled_from(DATES),
+    st.sampled_from([5, 5, 0, 101]),
+    st.sampled_from(OTHERS),
+    st.booleans(),
+    st.sampled_from([NOW, NOW - 3, NOW + 3]),
+)
+def test_what_the_same_lines_decided_before_is_what_the_rules_decide(
+    sent: tuple[Field, ...],
+    status: int,
+    control: bytes,
+    lines: list[bytes],
+    date: bytes,
+    length: int,
+    policy: CachePolicy,
+    established: bool,
+    requested_at: float,
+) -> None:
+    """Of heads as they come from a backend: the examples share what is remembered of their lines."""
+    received = [b"Date: " + date, b"Content-Length: %d" % length, b"Cache-Control: " + control, *lines]
+    head = HEADS_READ.read(b"HTTP/1.1 %d OK\r\n%b\r\n\r\n" % (status, b"\r\n".join(received)))
+    request = RequestHead(b"GET", b"/x", Fields(sent))
+    times = {"requested_at": requested_at, "received_at": NOW}
+    fields = {"policy": policy, "established": established, "has_body": False}
+    remembered = judge(request, head, **fields, **times)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storability, "at_a_glance", lambda *_: None)
+        assert remembered == judge(request, head, **fields, **times)  # type: ignore[arg-type]
+    glanced = at_a_glance(telling_of(request.fields), head, policy, established, requested_at, NOW)
+    if glanced is not None and not policy.tags:
+        entry = make_entry(b"cache:GET:anonymous:/x", request, head, b"", glanced, policy, NOW, b"s")
+        assert head.fields.lines is not None
+        kept, asked = plain_lines(head.fields.lines), asked_of(request.fields)
+        plain = plain_entry(entry.key, head, kept, b"", glanced, policy, NOW, b"s", asked)
+        assert attrs.astuple(plain, recurse=False) == attrs.astuple(entry, recurse=False)
+
+
+def test_most_verdicts_are_remembered() -> None:
+    lines = b"Date: %b\r\nContent-Length: 5\r\nCache-Control: max-age=9\r\nETag: %d"
+    heads = [HEADS_READ.read(b"HTTP/1.1 200 OK\r\n" + lines % (format_date(NOW), tag) + b"\r\n\r\n") for tag in (1, 2)]
+    verdicts = [at_a_glance(frozenset(), head, PLAIN, True, NOW, NOW) for head in heads]
+    assert verdicts[0] is verdicts[1] is not None
+
+
+def test_what_is_remembered_of_the_same_lines_is_bounded() -> None:
+    lines = b"Date: %b\r\nContent-Length: 5\r\nCache-Control: max-age=900"
+    head = HEADS_READ.read(b"HTTP/1.1 200 OK\r\n" + lines % format_date(NOW) + b"\r\n\r\n")
+    policies = [CachePolicy(default_ttl=number) for number in range(3 * POLICIES)]
+    for policy in policies:
+        for age in range(3 * AGES):
+            verdict = at_a_glance(frozenset(), head, policy, True, NOW, NOW + age)
+            assert verdict is not None
+            assert verdict.freshness.initial_age == age
+    room = head.fields.told(glance._room)
+    assert len(room) <= POLICIES
+    assert all(len(said.verdicts) <= AGES for said in room.values())

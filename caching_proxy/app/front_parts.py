@@ -38,10 +38,10 @@ from caching_proxy.web.admin.endpoints import admin_children
 from caching_proxy.web.admin.readiness import Readiness
 from caching_proxy.web.admin.services import AdminServices, Insight
 from caching_proxy.web.admin.streams import Streams
+from caching_proxy.web.fast_miss import FastMiss
 from caching_proxy.web.fast_pass import FastPass
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.hot_path import HotPath
-from caching_proxy.web.hot_reading import Reading
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.proxy import ProxyResource
 from caching_proxy.web.recorder import Recorder
@@ -70,7 +70,7 @@ def make_front(outside: Outside, cache: Cache) -> FrontParts:
         SettingsError: for certificates and rules that cannot be used.
     """
     settings = outside.settings
-    resource, hot_path, reading, recorder = _ways_in(outside, cache)
+    resource, hot_path, recorder = _ways_in(outside, cache)
     readiness = _readiness(outside, cache)
     statistics = _statistics(outside, cache)
     insight = _insight(outside, cache, resource, statistics)
@@ -78,8 +78,8 @@ def make_front(outside: Outside, cache: Cache) -> FrontParts:
     admin = admin_children(services if outside.team is None else outside.team.share(services))
     apart = settings.admin_port is not None
     root = Root({} if apart else admin, resource)
-    passing = _passing(outside, cache, resource, reading, recorder, root)
-    site = _site(outside, settings, root, hot_path, recorder.refused_early, passing)
+    passing = _passing(outside, cache, resource, hot_path, recorder, root)
+    site = _site(outside, settings, root, outside.followed.hot(hot_path, recorder), recorder.refused_early, passing)
     few = attrs.evolve(settings, max_connections=ADMIN_CONNECTIONS)
     certificates = _certificates(outside)
     return FrontParts(
@@ -100,8 +100,8 @@ def request_ids(random: Callable[[int], bytes]) -> Callable[[], bytes]:
     return lambda: b"%b-%x" % (prefix, next(counter))
 
 
-def _ways_in(outside: Outside, cache: Cache) -> tuple[ProxyResource, Hot, Reading, Recorder]:
-    """The resource that sends requests through the pipeline, the short way beside it, and how that reads heads."""
+def _ways_in(outside: Outside, cache: Cache) -> tuple[ProxyResource, HotPath, Recorder]:
+    """The resource that sends requests through the pipeline, and the short way beside it."""
     settings = outside.settings
     new_request_id = request_ids(outside.random)
     recorder = outside.followed.recorder(
@@ -134,16 +134,17 @@ def _ways_in(outside: Outside, cache: Cache) -> tuple[ProxyResource, Hot, Readin
         None if isinstance(cache.pipeline, TracedPipeline) else cache.reader,  # there each step is to be seen
         cache.varying,
     )
-    return resource, outside.followed.hot(hot_path, recorder), hot_path.reading, recorder
+    return resource, hot_path, recorder
 
 
 def _passing(
-    outside: Outside, cache: Cache, resource: ProxyResource, reading: Reading, recorder: Recorder, root: Root
+    outside: Outside, cache: Cache, resource: ProxyResource, hot_path: HotPath, recorder: Recorder, root: Root
 ) -> Pass | None:
-    """The short way of what passes through; none where each step is to be seen."""
+    """The short way of what passes through, and that of misses beside it; none where each step is to be seen."""
     if isinstance(cache.pipeline, TracedPipeline):
         return None
-    fast = FastPass(cache.pipeline.parts, outside.upstream, resource, reading, recorder, root.own)
+    fast = FastPass(cache.pipeline.parts, outside.upstream, resource, hot_path.reading, recorder, root.own)
+    hot_path.fetches(FastMiss(fast))
     return outside.followed.passing(fast)
 
 

@@ -256,6 +256,23 @@ class KeyState:
             record.flights.setdefault(selected, flight)
         return flight
 
+    def lead(self, key: bytes, selected: Selected, now: float) -> tuple[Lease, Flight | None] | None:
+        """The lease and the flight of who is the first to ask for what is ``selected`` of ``key``; None where there is
+        a flight to join. No flight comes with it where sharing is known not to help."""
+        uncacheable = self.uncacheable
+        if uncacheable.until and uncacheable.covers(key, now):
+            return Lease(self, key), None
+        record = self.records.get(key)
+        if record is not None and record.flights is not None and selected in record.flights:
+            return None
+        lease = Lease(self, key)
+        flight, record = Flight(key, selected, self._clock, self._patience, self._off), lease.record
+        if record.flights is None:
+            record.flights = {selected: flight}
+        else:
+            record.flights[selected] = flight
+        return lease, flight
+
     def _off(self, flight: Flight) -> None:
         """Nobody may join ``flight`` any more."""
         record = self.records.get(flight.key)

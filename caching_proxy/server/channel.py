@@ -206,6 +206,10 @@ class HTTPChannel(EndingHalf):
         self._look_up = look_up
         look_up.start()
 
+    def goes_on(self, look_up: LookUp) -> None:
+        """Another look-up takes the place of the one that calls this, and says itself what comes of it."""
+        self._look_up = look_up
+
     def answered(self, answer: HotAnswer) -> None:
         """The answer of a head for which one was looked for; called by the look-up."""
         self._look_up = None
@@ -215,12 +219,13 @@ class HTTPChannel(EndingHalf):
             self.write(answer)
         self._next()
 
-    def walk(self, parsed: AnyHead, plan: object) -> None:
-        """Nothing was found that answers without more ado; called by the look-up. The request gets its ``plan``."""
+    def walk(self, parsed: AnyHead, plan: object, received_at: float | None = None) -> None:
+        """Nothing was found that answers without more ado; called by the look-up. The request gets its ``plan``, and
+        ``received_at`` where that was not just now."""
         self._look_up = None
-        self._begin(parsed, plan)
+        self._begin(parsed, plan, received_at)
 
-    def _begin(self, parsed: AnyHead, plan: object | None = None) -> None:
+    def _begin(self, parsed: AnyHead, plan: object | None = None, received_at: float | None = None) -> None:
         """Build the request, give it the part of its body that is here, and have it processed."""
         meaning, limit = parsed.meaning, self.limits.body_bytes
         framing = meaning.framing
@@ -240,6 +245,8 @@ class HTTPChannel(EndingHalf):
                 body = inbound.body
         self.request = request = self.site.requestFactory(self, parsed, body, inbound)
         request.plan = plan
+        if received_at is not None:
+            request.received_at = received_at
         if inbound is None:
             request.process()
         elif inbound.keeping:

@@ -38,6 +38,7 @@ from caching_proxy.rules.outcome import Bypass, Detour
 from caching_proxy.rules.own_prefix import under_own_prefix
 from caching_proxy.rules.reasons import why_not
 from caching_proxy.rules.request_traits import traits_under
+from caching_proxy.rules.storability_checks import telling_of
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.refusal import CLIENT_LEFT
@@ -63,7 +64,8 @@ class Manner:
     ``declined``: the general way has to deal with them. ``host`` is what the client says in Host, as it is passed on,
     ``ports`` has the port beside that where the backend gets to see it, by the scheme. ``via`` is Via, to be continued.
     ``identity`` is that of a request without credentials, None where there are some. ``scheme`` is what a trusted proxy
-    says of the client's, None where it says nothing.
+    says of the client's, None where it says nothing. ``telling`` is what the rules about storing look for in a request
+    (:func:`~caching_proxy.rules.storability_checks.telling_of`).
     """
 
     declined: bool
@@ -72,6 +74,7 @@ class Manner:
     identity: Identity | None = None
     scheme: bytes | None = None
     ports: Mapping[bytes, bytes] = {}
+    telling: frozenset[bytes] = frozenset()
 
 
 class FastPass:
@@ -91,16 +94,16 @@ class FastPass:
         own: Container[bytes],
     ) -> None:
         front, passing = resource.front, parts.passing
+        self.parts = parts
         self.passing = passing
         self.route = route = passing.route
         self.upstream = upstream
         self.resource = resource
         self.recorder = recorder
+        self.unseen = {trusted: partial(front.steering.unseen, trusted=trusted) for trusted in (False, True)}
         self.forwarding = {
-            trusted: FastForwarding(
-                partial(front.steering.unseen, trusted=trusted), route.proxy_name, route.base_path, trusted
-            )
-            for trusted in (False, True)
+            trusted: FastForwarding(unseen, route.proxy_name, route.base_path, trusted)
+            for trusted, unseen in self.unseen.items()
         }
         self.new_request_id = front.new_request_id
         self.now = parts.clock.seconds
@@ -108,7 +111,7 @@ class FastPass:
         self._traits = traits_under(parts.policy)
         self._hosts = front.hosts
         self.peers = front.peers
-        self._trusting = front.peers.any
+        self.trusting = front.peers.any
         self._reading = reading
         self._own = own
         self._never = any(map(front.steering.unseen, _DECIDING))
@@ -121,9 +124,7 @@ class FastPass:
         changes = line.method in METHODS
         if not (changes or parsed.plain) or line.authority is not None or channel.site.connections.draining:
             return None
-        manner = parsed.meaning.manner
-        if manner is None:
-            manner = parsed.meaning.manner = self._manner(parsed)
+        manner = parsed.meaning.manner or self.manner(parsed)
         if manner.declined or not line.minor or target[:1] != b"/" or target.partition(b"?")[0] in self._own:
             return None
         identity = manner.identity
@@ -137,11 +138,15 @@ class FastPass:
         way = _METHOD if changes else self._reading.past_cache(parsed, identity)
         if way is None:
             return None
-        trusted = self._trusting and self.peers.trusts(channel.peer_host)
+        trusted = self.trusting and self.peers.trusts(channel.peer_host)
         return Passage(self, channel, parsed, content, early, manner, identity, way, trusted)
 
-    def _manner(self, parsed: AnyHead) -> Manner:
+    def manner(self, parsed: AnyHead) -> Manner:
         """What the lines decide, the first time."""
+        manner = parsed.meaning.manner = self._manner(parsed)
+        return manner
+
+    def _manner(self, parsed: AnyHead) -> Manner:
         fields = parsed.meaning.fields
         credentials = sum(name == b"authorization" for name, _ in parsed.own)
         declined = (
@@ -166,6 +171,7 @@ class FastPass:
             known,
             fields.first(b"x-forwarded-proto"),
             {scheme: self._hosts.port(fields, scheme) for scheme in (b"http", b"https")},
+            telling_of(parsed.head.fields),
         )
 
 

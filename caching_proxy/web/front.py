@@ -76,6 +76,10 @@ class Front:
         """What :meth:`admitted` makes of a request that was let in, for whoever has sent its body already and knows
         the rest: whether its peer is ``trusted``, and the ``peer`` behind that."""
         port = self.hosts.port(head.fields, scheme)
-        head = self._door.admitted(self.hosts.settled(head), trusted)
+        head = self.seen(head, trusted)
         steered = self.steering.told(head.fields) if trusted else b""
         return ClientRequest(head, Body.of(b""), client_ip, request_id, scheme, trusted, None, peer, port, steered)
+
+    def seen(self, head: RequestHead, trusted: bool) -> RequestHead:
+        """What of a request that was let in the cache and the backend get to see."""
+        return self._door.admitted(self.hosts.settled(head), trusted)

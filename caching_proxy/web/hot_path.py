@@ -35,6 +35,7 @@ from caching_proxy.rules.variance import variant_of
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.seams import LookUp
+from caching_proxy.web.fast_miss import FastMiss
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.hot_reading import Bearing, Head, Reading, asking, conditions, request_id, several_parts
 from caching_proxy.web.peers import TrustedPeers
@@ -79,6 +80,11 @@ class HotPath:
         self._hits: StoreHits | None = None
         if reader is not None and varying is not None and hot.compression is None:
             self._hits = StoreHits(hot, reader, varying, recorder, proxy_name, now, self._reading)
+
+    def fetches(self, misses: FastMiss) -> None:
+        """Ordinary misses are for ``misses`` from now on."""
+        if self._hits is not None:
+            self._hits.misses = misses
 
     def __call__(self, parsed: Head, channel: HTTPChannel) -> HotAnswer | LookUp | None:
         bearing = parsed.meaning.room or self._reading.bearing(parsed)

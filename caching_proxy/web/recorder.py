@@ -130,6 +130,10 @@ class Recorder:
             target = target_without_secrets(asked.target).decode("latin-1")
             self._happenings.uncached(normalise_method(asked.method), target, code, status, role, reason)
 
+    def missed(self, line: RequestLine[Any], code: int, role: str, received_at: float, request_id: bytes) -> None:
+        """A miss that the pipeline was not needed for."""
+        self._answered(line, code, CacheStatus.MISS.text, role, received_at, request_id)
+
     def _answered(self, asked: Asked, code: int, status: str, role: str, received_at: float, request_id: bytes) -> None:
         duration = self._clock.seconds() - received_at
         method, path = normalise_method(asked.method), self._paths.label(asked.target)

@@ -2,7 +2,8 @@
 
 What the hot path has found out of a request, and has no hot entry for, is looked up here; the connection waits without
 a request, a resource or a Deferred of its own. Only a fresh entry that answers the request as it stands is sent. All
-else, a miss above all, goes on to the full path, which gets what was found and asks nobody again.
+else goes on: an ordinary miss to :mod:`.fast_miss`, the rest to the full path, which gets what was found and asks
+nobody again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from caching_proxy.rules.scope import PLAIN_VIEW, View
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.refusal import CLIENT_LEFT
+from caching_proxy.web.fast_miss import FastMiss
 from caching_proxy.web.hot_reading import Bearing, Head, Reading, asking
 from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.rendered import rendered
@@ -57,6 +59,7 @@ class StoreHits:
         self.proxy_name = proxy_name
         self.now = now
         self.reading = reading
+        self.misses: FastMiss | None = None
 
 
 def _same(some: Sequence[CacheEntry], others: Sequence[CacheEntry]) -> bool:
@@ -126,7 +129,7 @@ class Visit:
 
     def found(self, found: Found) -> None:
         """What burst tier or store had to say."""
-        channel, hits = self._channel, self._hits
+        channel = self._channel
         if self._left:
             return
         answer = None
@@ -139,12 +142,19 @@ class Visit:
             if answer is not None:
                 channel.answered(answer)
             else:
-                plan = hits.reading.plan(self._parsed, self._bearing, self._identity, self._key, self._view)
-                plan.wanted, plan.found = self._wanted, found
-                channel.walk(self._parsed, plan)
+                self._go_on(found)
         except Exception:  # noqa: BLE001 the same; what was sent ahead is served from here as well
             self._log.failure("a connection failed")
             channel.abort()
+
+    def _go_on(self, found: Found) -> None:
+        """Nothing that was found answers: fetch it from here, or let the full path see to it."""
+        channel, hits, parsed = self._channel, self._hits, self._parsed
+        plan, misses = hits.reading.plan(parsed, self._bearing, self._identity, self._key, self._view), hits.misses
+        nothing = not found.entries and found.current and found.trouble is None
+        if misses is None or not nothing or not misses(channel, parsed, plan, self.received_at):
+            plan.wanted, plan.found = self._wanted, found
+            channel.walk(parsed, plan, self.received_at)
 
     def _answer(self, found: Found) -> HotAnswer | None:
         """The bytes of a hit, which is hot from now on; None where the full path has to decide."""

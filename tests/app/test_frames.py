@@ -25,6 +25,7 @@ ROW = re.compile(
 )
 
 NUMBER = 20
+DATE = format_date(START)
 BROWSER = (
     b"Host: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
     b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-GB,en;q=0.7\r\n"
@@ -37,7 +38,7 @@ def answer(message: Message) -> bytes:
     return (
         b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
         b'Connection: keep-alive\r\nCache-Control: max-age=60\r\nETag: "1"\r\n\r\n%b'
-        % (format_date(START), len(message.target), message.target)
+        % (DATE, len(message.target), message.target)
     )
 
 

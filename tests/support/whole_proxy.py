@@ -97,7 +97,7 @@ class Reader:
         if size is None or len(rest) < size:
             return None
         self.data = rest[size:]
-        return attrs.evolve(message, body=self._content(message, rest[:size]))
+        return Message(message.start, fields, self._content(message, rest[:size]))
 
     def _size(self, message: Message, rest: bytes) -> int | None:
         lengths, codings = message.all("content-length"), message.all("transfer-encoding")

@@ -166,3 +166,13 @@ def test_a_head_takes_no_body_with_it(served):
     assert statuses(data) == [b"HIT"]
     assert data.endswith(b"\r\n\r\n")
     assert b"Content-Length: 3\r\n" in data
+
+
+def test_what_the_store_took_is_part_of_the_duration_of_a_miss(served):
+    served.proxy.store.hold("lookup")
+    served.send(request(target="/y"))
+    served.proxy.clock.advance(0.25)
+    served.proxy.store.release()
+    assert statuses(told(served)) == [b"MISS"]
+    served.access.flush()
+    assert '"durationMs":250.000' in served.log.getvalue().splitlines()[-1]

@@ -16,6 +16,7 @@ from caching_proxy.cache.backend.revalidation import Revalidation, outlines_name
 from caching_proxy.cache.backend.tee import Fills
 from caching_proxy.cache.flights import Flight, FlightResult
 from caching_proxy.cache.hit_for_miss import HitForMiss
+from caching_proxy.cache.key_state import Lease
 from caching_proxy.cache.requests import CacheRequest, CacheResponse
 from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.tiers.store_reader import StoreReader
@@ -82,6 +83,35 @@ class Fetcher:
             cache_request.close_lease()
             return fail()
         return asking.addCallback(self._responded, backend_request).addErrback(self._failed, backend_request)
+
+    # -- for whoever has asked the backend already ------------------------------------------------
+
+    def answered(self, response: UpstreamResponse, backend_request: BackendRequest) -> CacheResponse:
+        """The reply to a miss, from what the backend answered to it as the client put it.
+
+        Raises:
+            Exception: after a bug; nobody is left waiting.
+        """
+        try:
+            return self._sensible(response, backend_request)
+        except Exception:  # noqa: BLE001 an answer that makes no sense, or a bug
+            return self.unanswered(Failure(), backend_request)
+
+    def unanswered(self, failure: Failure, backend_request: BackendRequest) -> CacheResponse:
+        """The reply where the backend gave no answer, or one that makes no sense; raises what is no such failure."""
+        reply = self._failed(failure, backend_request)
+        if isinstance(reply, Failure):
+            reply.raiseException()
+        return reply
+
+    def fill(self, entry: CacheEntry, lease: Lease, flight: Flight | None) -> None:
+        """Store ``entry``, which came whole, carries no tags and replaces nothing; whoever waits for it is given it."""
+        self._writer.keep((entry,), lease)
+        self._revalidation.note(entry.key, entry)
+        if flight is not None:
+            flight.land(entry)
+
+    # -- what it means ---------------------------------------------------------------------------
 
     def _responded(self, response: UpstreamResponse, backend_request: BackendRequest) -> Deferred[CacheResponse]:
         if backend_request.purpose is Purpose.FETCH:

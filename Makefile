@@ -106,7 +106,6 @@ test-all:
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m caching_proxy.settings.docs
-	cp openapi.json caching_proxy/web/admin/openapi.json
 
 lock: $(VENV)/.created
 	$(PIP) pip-tools

@@ -67,3 +67,8 @@ def test_settings_in_documents_are_settings(name: str, text: str) -> None:
 def test_the_faq_explains_every_word(word: CacheStatus | Refusal | Bypass | Detour) -> None:
     text = word.text if isinstance(word, CacheStatus) else word.value
     assert f"`{text}`" in (ROOT / "docs" / "faq.md").read_text()
+
+
+def test_the_metrics_document_lists_every_status() -> None:
+    text = " ".join((ROOT / "docs" / "metrics.md").read_text().split())
+    assert ", ".join(f"`{status.text}`" for status in CacheStatus) + "." in text

@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 
-from caching_proxy.telemetry.traffic import FROM_CACHE, quantile
+from caching_proxy.rules.outcome import FROM_CACHE
+from caching_proxy.telemetry.traffic import quantile
 
 TOP = 10
 SENT = 50

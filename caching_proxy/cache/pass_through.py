@@ -37,7 +37,7 @@ Observer = Callable[[bytes, ClientRequest, int | None], None]
 tier, None where the store has yet to say."""
 
 Ask = Callable[[], ClientRequest]
-"""Makes the request that an invalidation is due to, for who is to hear of it."""
+"""Makes the request that brought an invalidation about, for those who are told of it."""
 
 _TOLD = frozenset((Bypass.RULE, Bypass.AMBIGUOUS))
 """Reasons that Cache-Status names: the operator's wish, of which neither request nor response says anything."""

@@ -196,18 +196,18 @@ class IStore(Interface):
 
 
 class Seeker(Protocol):
-    """Who looks something up in a store without a Deferred: hears once what is there, or once why nobody can tell."""
+    """The caller of a lookup without a Deferred: one of the two methods is called, once."""
 
     def found(self, stored: Stored | None) -> None:
-        """As :meth:`IStore.lookup` says."""
+        """The result, as :meth:`IStore.lookup` gives it."""
 
     def failed(self, failure: Failure) -> None:
-        """It failed, with :class:`StoreError` or :class:`Unreadable` unless that is a bug."""
+        """There is none; ``failure`` holds a :class:`StoreError`, or what a bug raised."""
 
 
 @runtime_checkable
 class DirectStore(Protocol):
-    """A store that can look something up without a Deferred, which costs as much as the rest of it."""
+    """A store that can look something up without a Deferred: making one costs as much as all else of a lookup."""
 
     def seek(self, key: bytes, fields: Sequence[bytes] | None, seeker: Seeker) -> None:
         """As :meth:`IStore.lookup`; ``seeker`` may hear of it at once."""

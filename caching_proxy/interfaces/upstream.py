@@ -65,7 +65,7 @@ class UpstreamResponse:
 
 
 class Receiver(Protocol):
-    """Who sent a request to the backend without a Deferred: hears once of an answer, or once that there is none."""
+    """The sender of a request without a Deferred: ``responded`` or ``failed`` is called, once."""
 
     def interim(self, head: ResponseHead) -> None:
         """A 1xx other than 101 came first."""

@@ -28,6 +28,10 @@ class CacheStatus(enum.Enum):
         self.text = token.decode()
 
 
+FROM_CACHE = frozenset(status.text for status in (CacheStatus.HOT_HIT, CacheStatus.HIT, CacheStatus.STALE))
+"""Texts of those with which the client did not have to wait for the backend: what hit ratios count."""
+
+
 class Forward(enum.Enum):
     """Why a request went to the backend: values of ``fwd`` (RFC 9211 §2.2)."""
 

@@ -1,7 +1,8 @@
 """The decision at the heart: a request, what is stored for its key, and the time → what to do.
 
 Freshness, the client's wishes and the stale rules meet here and nowhere else. Nothing stored is used past its
-``gone_at``. Which part of a chosen response answers the request (304, 206, the whole) is for ``answer``.
+``gone_at``. Which part of a chosen response answers the request (304, 206, the whole) is said in
+:mod:`caching_proxy.rules.stored_response`.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ class ByTag:
         return list(held) if isinstance(held, set) else [held]
 
     def take(self, tags: Iterable[bytes]) -> set[bytes]:
-        """The keys that carry one of ``tags``, which are noted no more: for who removes all of them. A tag may have
-        very many, so they are not copied without need."""
+        """The keys that carry one of ``tags``, which are forgotten here, as the caller removes all of them. A tag may
+        have very many, so they are not copied without need."""
         taken: set[bytes] = set()
         for tag in tags:
             held = self._keys.pop(tag, None)

@@ -73,7 +73,7 @@ class HTTPChannel(EndingHalf):
             self._ahead(data)
 
     def input_ended(self) -> None:
-        """The client sends no more: of what is here, that is answered which takes no waiting, and nobody's turn."""
+        """The client sends no more: answer what is here and needs no waiting, without a turn for others in between."""
         while self._resting:
             self._rested()
 
@@ -220,7 +220,7 @@ class HTTPChannel(EndingHalf):
         self._next()
 
     def walk(self, parsed: AnyHead, plan: object, received_at: float | None = None) -> None:
-        """Nothing was found that answers without more ado; called by the look-up. The request gets its ``plan``, and
+        """Build the request of ``parsed``, as the look-up, which calls this, found no answer; it gets the ``plan``, and
         ``received_at`` where that was not just now."""
         self._look_up = None
         self._begin(parsed, plan, received_at)

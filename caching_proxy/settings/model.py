@@ -157,7 +157,7 @@ class Settings:
         return bool(self.jwt_secret or self.jwt_secret_base64 or self.jwt_public_key_file or self.jwt_jwks_url)
 
     def policy(self) -> CachePolicy:
-        """The part that decisions in ``core`` depend on."""
+        """The part that decisions in ``rules`` depend on."""
         return CachePolicy(
             default_ttl=self.cache_ttl_seconds,
             cookie_bypass=self.cookie_policy == "bypass",

@@ -1,7 +1,8 @@
 """What happened lately: invalidations, and requests that the cache did not serve, each with its reason.
 
-The last of each kind are kept for who begins to watch, and whoever watches is told at once. Both are bounded, and so is
-how many are taken note of in a second: what is beyond that is counted only, and told of with the next one.
+The last of each kind are kept for those who begin to watch; those who watch already are told at once. Both are
+bounded, and so is how many are taken note of in a second: what is beyond that is counted only, and told of with the
+next one.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from operator import add, sub
 
 import attrs
 
-from caching_proxy.rules.outcome import CacheStatus
+from caching_proxy.rules.outcome import FROM_CACHE
 from caching_proxy.telemetry.metrics.cells import RequestMeter
 from caching_proxy.telemetry.metrics.requests import RequestSeries
 from caching_proxy.telemetry.metrics.series import FINE_BUCKETS
@@ -24,9 +24,6 @@ WINDOW_SECONDS = 10.0
 
 APART_SECONDS = 0.9
 """Looks that follow one another more closely make no sample of their own."""
-
-FROM_CACHE = frozenset((CacheStatus.HOT_HIT.text, CacheStatus.HIT.text, CacheStatus.STALE.text))
-"""Answers that the client did not have to wait for the backend for."""
 
 _COUNTS = len(FINE_BUCKETS) + 1
 

@@ -1,6 +1,6 @@
 """The way to the one backend: a bounded pool of keep-alive connections (IUpstream).
 
-Connections are reused last in, first out. Who may have one, and who is next, is decided in ``upstream_line``; nobody
+Connections are reused last in, first out. Who may have one, and who is next, is decided in ``upstream.line``; nobody
 waits for ever. An idempotent request whose reused connection ended before any response byte is sent once more on a
 fresh one (RFC 9110 §9.2.2, RFC 9112 §9.3.1); nothing else is ever repeated.
 """

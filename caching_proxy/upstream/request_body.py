@@ -1,6 +1,6 @@
 """A request on its way to the backend: its bytes, and the part of its body that is still to come.
 
-The head is written anew from parsed parts; the only framing in it is the one chosen here (SPEC 9). A body that is
+The head is written anew from parsed parts; the only framing in it is the one chosen here. A body that is
 already complete goes out in the same write as the head; any other is streamed with back-pressure.
 """
 

@@ -1,7 +1,7 @@
 """Hot hits answered straight from the channel, without a request, a resource or a Deferred.
 
 A plain GET or HEAD whose entry is hot and fresh gets the very bytes that the pipeline would have sent; the decisions
-come from the same functions in ``core``. Everything unusual is declined and walks the full path.
+come from the same functions in ``rules``. Everything unusual is declined and walks the full path.
 
 Heads need not repeat: what a head asks for follows from its request line and from those of its lines that some rule
 reads (``web/hot_reading.py``), each remembered by itself. What an entry answers is rendered once for each second of its

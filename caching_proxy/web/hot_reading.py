@@ -1,6 +1,6 @@
 """What the hot path makes of a head: once for each request line, and once for each combination of lines that count.
 
-The decisions are those of ``core``; here is only what is kept of them. Nothing here refers to anything stored.
+The decisions are those of ``rules``; here is only what is kept of them. Nothing here refers to anything stored.
 """
 
 from __future__ import annotations

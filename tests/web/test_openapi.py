@@ -10,7 +10,9 @@ from openapi_spec_validator import validate
 from support.admin_site import Cache
 from twisted.internet.task import Clock
 
+from caching_proxy.rules.outcome import CacheStatus
 from caching_proxy.telemetry.metrics import Metrics
+from caching_proxy.web.admin import insight
 from caching_proxy.web.admin.endpoints import AdminServices, ReadyReport, admin_children
 from caching_proxy.web.admin.insight import DOCUMENT as PACKAGED
 from caching_proxy.web.dashboard.resources import FileResource
@@ -50,8 +52,15 @@ def test_guarded_endpoints_say_so(path):
     assert ({"401", "403", "429"} <= set(operation["responses"])) is guarded
 
 
-def test_the_package_carries_the_same_document():
-    assert (Path(__file__).parents[2] / "openapi.json").read_bytes() == PACKAGED, "run make docs"
+def test_the_package_carries_the_document_and_the_repository_shows_it():
+    shown = Path(__file__).parents[2] / "openapi.json"
+    assert shown.read_bytes() == PACKAGED
+    assert shown.resolve() == Path(insight.__file__).with_name("openapi.json"), "there is to be one text"
+
+
+def test_the_document_knows_every_status():
+    verdict = DOCUMENT["components"]["schemas"]["Why"]["properties"]["verdict"]
+    assert verdict["enum"] == [status.text for status in CacheStatus]
 
 
 def test_readiness_has_the_words_of_the_document():

@@ -261,7 +261,7 @@ class Fetcher:
         )
 
     def _redirects(self, cache_request: CacheRequest, asked: RequestHead, head: ResponseHead) -> bool:
-        """Whether the answer sends a client to where it came from, as far as keys tell: stored, it would for ever."""
+        """Whether the answer leads a client back to its own key, which would never end if it were stored."""
         return redirects_to_own_key(asked, head, self._origins(cache_request), self._in_key)
 
     def _in_key(self, target: bytes) -> bytes:

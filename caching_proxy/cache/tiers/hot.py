@@ -267,7 +267,7 @@ class HotTier:
         return gone
 
     def take_tagged(self, tags: Iterable[bytes]) -> set[bytes]:
-        """The same, for who removes all of them: they are not found by these tags any more."""
+        """The same for a caller who removes all of them: they are not found by these tags any more."""
         return self._tags.take(tags)
 
     def tagged(self, tags: Iterable[bytes]) -> set[bytes]:

@@ -29,7 +29,7 @@ _NAMES = {name: index for index, (name, _) in reversed(list(enumerate(HeaderTabl
 
 
 class StaticEncoder(Encoder):
-    """In the place of ``hpack``'s own; tells of changed sizes of the table that it does not use, as it must (§4.2)."""
+    """Takes the place of ``hpack``'s encoder. It uses no table, but has to say when the table's size changes (§4.2)."""
 
     def encode(self, headers: Iterable[Field], huffman: bool = True) -> bytes:  # type: ignore[override]
         block = b"".join([_lines[pair] or _written(pair) for pair in headers])

@@ -71,7 +71,7 @@ class Outlet(SendingHalf):
 
     def linger(self, stream: Stream) -> None:
         """``stream`` is answered, and its client still sends. It is told to stop (RFC 9113 §8.1), but only when it had
-        time to read the answer: some clients throw that away when they are told in one breath."""
+        time to read the answer: some clients throw that away when both arrive together."""
         self._unread[stream.number] = self.seconds() + self.limits.linger_seconds
 
     def give_back(self, number: int, size: int) -> None:

@@ -222,7 +222,7 @@ class Stream:
 
     @property
     def pending(self) -> bool:
-        """Whether there is something to send, be it only the end."""
+        """Whether there is something to send; the end of the stream counts."""
         return bool(self._rest) or ((self._ending or self._cut) and not self.over)
 
     @property

@@ -175,7 +175,7 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
             self.transport.abortConnection()
 
     async def ask(self, commands: list[bytes]) -> list[RedisReply]:
-        """The replies to commands made by :func:`pack`, error replies among them; for who has no pool."""
+        """The replies to commands made by :func:`pack`, error replies among them; for use without a pool."""
         batch = _Batch(len(commands))
         self.send(b"".join(commands), batch)
         return await batch.done

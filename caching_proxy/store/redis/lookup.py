@@ -104,7 +104,7 @@ class Seek(Lookup):
 
     @property
     def answer(self) -> Answer[Stored | None]:  # type: ignore[override]
-        """Itself stands where the Deferred of other calls does; kept nowhere, as that were a cycle."""
+        """This object itself, where other calls have a Deferred. It is not kept, as that would be a reference cycle."""
         return self
 
     def answered(self) -> None:

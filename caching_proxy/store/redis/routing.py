@@ -1,4 +1,4 @@
-"""Which node of a Cluster does what, and what is done when it will or can not.
+"""Which node of a Cluster does what, and what is done when it does not or cannot.
 
 What a node answers decides: after ``MOVED`` the slot is another's from now on, after ``ASK`` one call goes elsewhere,
 and after a failure the map of slots is asked for anew; the call is then sent once more only if another node has the

@@ -47,7 +47,7 @@ def _shown(workers: Workers | None) -> dict[str, object]:
 
 
 class MetricsResource(AdminResource):
-    """Prometheus text, or OpenMetrics for who asks for it."""
+    """Prometheus text, or OpenMetrics where the client asks for that."""
 
     async def act(self, request: AdminRequest) -> JsonAnswer:
         accept = request.head.fields.joined(b"accept")

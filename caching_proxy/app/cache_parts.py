@@ -14,7 +14,7 @@ from caching_proxy.app.instruments import (
     watch_writer,
 )
 from caching_proxy.app.outside import Outside
-from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.forward import BackendRoute
 from caching_proxy.cache.build import Cache, CacheConfig, Surroundings, build_cache
 from caching_proxy.interfaces import IUpstream
 from caching_proxy.rules.key import KeyPolicy
@@ -83,9 +83,9 @@ def _config(settings: Settings) -> CacheConfig:
     )
 
 
-def _route(settings: Settings, upstream: IUpstream) -> Route:
+def _route(settings: Settings, upstream: IUpstream) -> BackendRoute:
     backend = Backend.parse(settings.backend_url)
-    return Route(
+    return BackendRoute(
         upstream,
         b"" if settings.preserve_host else backend.authority,
         origin_of(backend.scheme, backend.authority),

@@ -33,7 +33,7 @@ from caching_proxy.server.site import ProxySite
 from caching_proxy.settings.model import Settings
 from caching_proxy.store.journal import Journal
 from caching_proxy.telemetry.access_log import AccessLog
-from caching_proxy.telemetry.log_writer import Sink
+from caching_proxy.telemetry.log_writer import LineSink
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.transport.certificates import Certificates
 from caching_proxy.upstream.pool import Upstream
@@ -74,7 +74,7 @@ class Proxy:
 def compose(
     reactor: Any,
     settings: Settings,
-    log: Sink,
+    log: LineSink,
     random: Callable[[int], bytes] = os.urandom,
     wall: IReactorTime | None = None,
     read: Callable[[Path], bytes] = Path.read_bytes,

@@ -23,7 +23,7 @@ from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.store.journal import Journal
 from caching_proxy.telemetry.access_log import AccessLog, make_access_log
 from caching_proxy.telemetry.happenings import Happenings
-from caching_proxy.telemetry.log_writer import Sink
+from caching_proxy.telemetry.log_writer import LineSink
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.upstream.backend import Backend
 from caching_proxy.upstream.pool import Upstream
@@ -62,7 +62,7 @@ class Outside:
 def make_outside(
     reactor: Any,
     settings: Settings,
-    log: Sink,
+    log: LineSink,
     random: Callable[[int], bytes],
     wall: IReactorTime,
     read: Callable[[Path], bytes],

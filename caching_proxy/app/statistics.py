@@ -22,7 +22,7 @@ from caching_proxy.interfaces import IStore
 from caching_proxy.settings.model import Settings
 from caching_proxy.store.circuit_breaker import CircuitBreakerStore
 from caching_proxy.telemetry.metrics import Metrics
-from caching_proxy.telemetry.traffic import Share, Traffic, top
+from caching_proxy.telemetry.traffic import Traffic, TrafficShare, top
 
 LOOK_SECONDS = 5.0
 """How often the traffic is looked at while nobody asks, so that who asks gets the rates of now."""
@@ -116,7 +116,7 @@ def _tier(tier: HotTier | BurstTier, max_entries: int, max_bytes: int) -> dict[s
     return {**{name: getattr(tier, name) for name in names}, "maxEntries": max_entries, "maxBytes": max_bytes}
 
 
-def _shares(shares: dict[str, Share]) -> Shares:
+def _shares(shares: dict[str, TrafficShare]) -> Shares:
     return {name: (share.requests, share.cached) for name, share in top(shares, SENT)}
 
 

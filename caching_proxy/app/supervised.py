@@ -25,7 +25,7 @@ from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.log_writer import LogWriter
 from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.workers.archive import Archive
-from caching_proxy.workers.frames import Frame, pieces
+from caching_proxy.workers.frames import WorkerFrame, pieces
 from caching_proxy.workers.output import Relay
 from caching_proxy.workers.process import FIRST_SOCKET, OnEnded, Process
 from caching_proxy.workers.sockets import SharedPort, share
@@ -112,7 +112,7 @@ class SupervisorService(Service):
         self._supervisor.start(self._sources)
 
     def _spawn(
-        self, worker: Worker, sources: object, on_frame: Callable[[Frame], object], on_ended: OnEnded
+        self, worker: Worker, sources: object, on_frame: Callable[[WorkerFrame], object], on_ended: OnEnded
     ) -> Process:
         assert isinstance(sources, Sources)
         process = self._spares.take() or self._launch(on_ended)

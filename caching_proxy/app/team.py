@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from caching_proxy.app.figures import Figures
-from caching_proxy.app.team_answers import ENTRIES, KEYS, KEYS_COUNTED, METRICS, READY, SEPARATOR, TAGGED, Answers
+from caching_proxy.app.team_answers import ENTRIES, KEYS, KEYS_COUNTED, METRICS, READY, SEPARATOR, TAGGED, TeamAnswers
 from caching_proxy.app.team_watch import TeamWatch
 from caching_proxy.cache.inspector import PAGE, in_order
 from caching_proxy.cache.pace import Pace
@@ -62,7 +62,7 @@ class Team:
         self.siblings = siblings
         self.own_store = own_store
         self.workers = Workers(wanted, wanted)
-        self.answers: Answers
+        self.answers: TeamAnswers
         self._channel = channel
         self._clock = clock
         self._number = number
@@ -76,7 +76,7 @@ class Team:
 
     def share(self, services: AdminServices) -> AdminServices:
         """``services`` that speak for all workers."""
-        self.answers = Answers(services, str(self._slot + 1), self._number)
+        self.answers = TeamAnswers(services, str(self._slot + 1), self._number)
         self.answers.register(self._channel)
         all_ = _All(services, self, self._channel, self._clock, self._slot)
         return attrs.evolve(

@@ -13,7 +13,7 @@ from caching_proxy.telemetry.fetched_lines import FetchedLines
 from caching_proxy.telemetry.happenings import Happening, Happenings
 from caching_proxy.web.admin.streams import Seen
 from caching_proxy.workers.frames import pieces
-from caching_proxy.workers.siblings import Parts, Reply, Siblings, Words
+from caching_proxy.workers.siblings import Parts, SiblingReply, Siblings, Words
 
 FIGURES = "figures"
 
@@ -53,7 +53,7 @@ class TeamWatch:
                 left_out += told["left_out"]
         return Seen(shown(together(figures)), sorted(news, key=lambda happening: happening.time), lines, left_out)
 
-    def _answer(self, words: Words, blob: bytes, reply: Reply) -> None:
+    def _answer(self, words: Words, blob: bytes, reply: SiblingReply) -> None:
         news = [attrs.asdict(each) for each in self._happenings.recent() if each.time > words["since"]]
         lines, left_out = self._lines.fetch(words["lines"]) if words["lines"] else ([], 0)
         told = {"figures": attrs.asdict(self._statistics()), "news": news, "lines": lines, "left_out": left_out}

@@ -24,8 +24,8 @@ from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.logs import shared_log, start_logging
 from caching_proxy.workers.announcer import Announcer
-from caching_proxy.workers.channel import Channel
-from caching_proxy.workers.frames import Frame, FrameReader
+from caching_proxy.workers.channel import ControlChannel
+from caching_proxy.workers.frames import FrameReader, WorkerFrame
 from caching_proxy.workers.process import CONTROL, LIFELINE
 from caching_proxy.workers.siblings import Siblings
 from caching_proxy.workers.supervisor import LAST_SECONDS
@@ -41,7 +41,7 @@ def main() -> int:
         return _run(control, begin, sources)
     except (SettingsError, ValueError) as problem:
         line = " ".join(str(problem).split())
-        control.sendall(Frame({"say": "failed", "why": line}).encode())
+        control.sendall(WorkerFrame({"say": "failed", "why": line}).encode())
         return 1
 
 
@@ -85,8 +85,8 @@ def _run(control: socket.socket, begin: dict[str, Any], sources: Sources) -> int
     attend(log, reactor)
     start_logging(settings, log)
     count_monotonically(reactor)
-    channel = Channel(lambda frame: service.told(frame), lambda: service.supervisor_gone())
-    siblings = Siblings(lambda words, blob: channel.send(Frame(words, blob)))
+    channel = ControlChannel(lambda frame: service.told(frame), lambda: service.supervisor_gone())
+    siblings = Siblings(lambda words, blob: channel.send(WorkerFrame(words, blob)))
     announcer = Announcer(siblings, lambda function: reactor.callLater(0, function))
     own_store, place = settings.cache_url == "memory:", {name: begin[name] for name in ("number", "slot")}
     team = Team(siblings, announcer, reactor, wanted=settings.workers, own_store=own_store, **place)

@@ -20,8 +20,8 @@ from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.telemetry.log_writer import LogWriter
 from caching_proxy.web.admin.services import Workers
 from caching_proxy.workers.announcer import answer_drops
-from caching_proxy.workers.channel import Channel, attach
-from caching_proxy.workers.frames import Frame, pieces
+from caching_proxy.workers.channel import ControlChannel, attach
+from caching_proxy.workers.frames import WorkerFrame, pieces
 from caching_proxy.workers.siblings import Siblings
 
 TURNS = 3
@@ -49,7 +49,7 @@ class WorkerService(ProxyService):
         proxy: Proxy,
         begin: dict[str, Any],
         control: socket.socket,
-        channel: Channel,
+        channel: ControlChannel,
         siblings: Siblings,
         log: LogWriter,
         team: Team,
@@ -89,7 +89,7 @@ class WorkerService(ProxyService):
         return super().stopService()
 
     def _say(self, what: str, **words: object) -> None:
-        self._channel.send(Frame({"say": what, **words}))
+        self._channel.send(WorkerFrame({"say": what, **words}))
 
     # -- listening -----------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class WorkerService(ProxyService):
         await super()._stop()
         texts = list(pieces(self._team.answers.counted()))
         for n, text in enumerate(texts, 1):
-            self._channel.send(Frame({"say": "last", "more": n < len(texts)}, text))
+            self._channel.send(WorkerFrame({"say": "last", "more": n < len(texts)}, text))
         timer = self._reactor.callLater(LAST_SECONDS, self._parting)
         await self._parted
         if timer.active():
@@ -170,7 +170,7 @@ class WorkerService(ProxyService):
 
     # -- the supervisor ------------------------------------------------------------------------------
 
-    def told(self, frame: Frame) -> None:
+    def told(self, frame: WorkerFrame) -> None:
         """The supervisor says something."""
         words = frame.words
         match words["do"]:

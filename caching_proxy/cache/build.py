@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from caching_proxy.cache.backend.fetch import Fetcher
 from caching_proxy.cache.backend.fleet import FleetFetcher
-from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.forward import BackendRoute
 from caching_proxy.cache.backend.tee import Fills
 from caching_proxy.cache.inspector import Inspector
 from caching_proxy.cache.invalidator import Invalidator
@@ -81,7 +81,7 @@ class Surroundings:
 
     store: IStore
     verifier: ITokenVerifier
-    route: Route
+    route: BackendRoute
     rules: Callable[[], tuple[Rule, ...]]
     clock: IReactorTime
     bus: IInvalidationBus | None = None

@@ -12,7 +12,7 @@ from caching_proxy.interfaces import IJournal
 from caching_proxy.rules.bus_message import Invalidation
 
 
-class Keeper:
+class JournalKeeper:
     """Keeps what waits in ``journal``, each of it once; without a journal nothing is kept."""
 
     _log = Logger()

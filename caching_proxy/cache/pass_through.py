@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.forward import BackendRoute
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.plan import Way
 from caching_proxy.cache.post_responses import KeptPost, PostKeeper
@@ -62,7 +62,7 @@ class PassThrough:
 
     def __init__(
         self,
-        route: Route,
+        route: BackendRoute,
         invalidator: Invalidator,
         rules: Callable[[], tuple[Rule, ...]],
         terms: TermsByTarget,

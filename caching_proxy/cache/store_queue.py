@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.keeper import Keeper
+from caching_proxy.cache.keeper import JournalKeeper
 from caching_proxy.cache.pending import OnDone, Pending, Queue, Waiting, either, hidden_since
 from caching_proxy.cache.progress import Progress
 from caching_proxy.cache.walk import StoreWork
@@ -35,7 +35,7 @@ class StoreQueue:
     def __init__(self, store: IStore, clock: IReactorTime, journal: IJournal | None) -> None:
         self._work = StoreWork(store, clock)
         self._clock = clock
-        self._journal = Keeper(journal)
+        self._journal = JournalKeeper(journal)
         self._waiting = Waiting()  # those whose turn has not come
         self._working = Queue()  # named ones that the store is at
         self._passing: list[Pending] = []  # patterns that a walk over the keys is at

@@ -41,7 +41,7 @@ _BARE = ResponseHead(200, b"OK", Fields())
 
 
 @attrs.frozen(eq=False)
-class Held:
+class InTier:
     """What a tier has under a key: ``chosen`` is what it would answer with."""
 
     entries: Sequence[CacheEntry]
@@ -59,9 +59,9 @@ class Explanation:
     reasons: tuple[Reason, ...]
     key: bytes | None = None
     entry: CacheEntry | None = None
-    hot: Held | None = None
-    burst: Held | None = None
-    store: Held | None = None
+    hot: InTier | None = None
+    burst: InTier | None = None
+    store: InTier | None = None
 
 
 class Explainer:
@@ -116,7 +116,9 @@ class Explainer:
         request.known = known
         return self._told(request, lookup, self._status(request, lookup), hot, burst, store)
 
-    async def _others(self, request: CacheRequest, wanted: tuple[bytes, ...] = ()) -> tuple[Held | None, Held | None]:
+    async def _others(
+        self, request: CacheRequest, wanted: tuple[bytes, ...] = ()
+    ) -> tuple[InTier | None, InTier | None]:
         """What burst tier and store have."""
         answer = self._burst.peek(request.key, self._now())
         burst = None if answer is None else self._held(request, answer.entries)
@@ -127,8 +129,8 @@ class Explainer:
             return burst, None
         return burst, self._held(request, found.entries, found.trouble)
 
-    def _held(self, request: CacheRequest, entries: Sequence[CacheEntry], trouble: Trouble | None = None) -> Held:
-        return Held(entries, self._choose(request, entries).entry, trouble)
+    def _held(self, request: CacheRequest, entries: Sequence[CacheEntry], trouble: Trouble | None = None) -> InTier:
+        return InTier(entries, self._choose(request, entries).entry, trouble)
 
     def _choose(self, request: CacheRequest, entries: Sequence[CacheEntry]) -> Lookup:
         return choose(request.head, request.control, entries, self._now(), request.view)
@@ -149,9 +151,9 @@ class Explainer:
         request: CacheRequest,
         lookup: Lookup,
         status: CacheStatus,
-        hot: Held | None,
-        burst: Held | None,
-        store: Held | None,
+        hot: InTier | None,
+        burst: InTier | None,
+        store: InTier | None,
     ) -> Explanation:
         reasons = [GROUNDS[lookup.ground]]
         if request.trouble is not None:

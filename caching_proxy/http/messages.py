@@ -211,7 +211,7 @@ class RequestHead:
 
 
 @transient(slots=True, eq=False)
-class Manner:
+class Persistence:
     """What becomes of the connection: ``persistent``: it may serve another request, ``keep_alive``: for so many seconds
     as the sender says, None where it does not."""
 
@@ -229,7 +229,7 @@ class Ordinary:
 
     length: int
     date: bytes
-    manner: Manner
+    manner: Persistence
 
 
 @transient(slots=True)

@@ -32,7 +32,7 @@ _WELL_KNOWN = (b"80", b"443")
 
 
 @attrs.frozen(slots=True)
-class Backend:
+class BackendUrl:
     """``origin`` as :func:`caching_proxy.rules.references.origin_of` writes it; ``base_path`` ends without ``/``."""
 
     origin: bytes

@@ -1,7 +1,7 @@
 """The sending half of a client connection: back-pressure for whoever writes, lack of progress, and closing.
 
-The outlet is its transport's only producer for as long as the connection lives; the producer of the response under
-way hangs on the outlet. Content that is stored goes out in slices of the stored bytes, each when the one before is on
+The sending half is its transport's only producer for as long as the connection lives; the producer of the response
+under way hangs on it. Content that is stored goes out in slices of the stored bytes, each when the one before is on
 its way, so that a client that reads slowly costs no copy of its own.
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from caching_proxy.settings.checks import Given, check
 from caching_proxy.settings.model import Settings
-from caching_proxy.settings.parsers import Reason, SettingsError, without_password
+from caching_proxy.settings.parsers import BadValue, SettingsError, without_password
 from caching_proxy.settings.table import TABLE
 from caching_proxy.settings.variable import Variable
 
@@ -66,7 +66,7 @@ def _parsed(row: Variable, found: Given) -> object:
     try:
         return row.parser.convert(found.text)
     except ValueError as problem:
-        reason = f" ({problem})" if isinstance(problem, Reason) and str(problem) != row.parser.expected else ""
+        reason = f" ({problem})" if isinstance(problem, BadValue) and str(problem) != row.parser.expected else ""
         shown = "***" if row.secret else without_password(found.text)
         raise SettingsError(found.name, shown, row.parser.expected + reason) from None
 

@@ -66,7 +66,7 @@ class Parser(Generic[T_co]):
     convert: Callable[[str], T_co]
 
 
-class Reason(ValueError):
+class BadValue(ValueError):
     """Why a value is refused, in words that are fit to be shown: they never repeat it."""
 
 
@@ -77,7 +77,7 @@ def in_room(expected: str, convert: Callable[[str], T]) -> Parser[T]:
         try:
             return convert(text)
         except ValueError as problem:
-            raise Reason(str(problem)) from None
+            raise BadValue(str(problem)) from None
 
     return Parser(expected, reasoned)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from caching_proxy.telemetry.log_lines import SEVERITY, coloured, timestamp
-from caching_proxy.telemetry.log_writer import Sink
+from caching_proxy.telemetry.log_writer import LineSink
 from caching_proxy.telemetry.redaction import target_without_secrets
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _JSON = '{"time":"%s' + _SAME + '%.3f,"requestId":%s}\n'
 class AccessLog:
     """Access lines for ``sink``; with ``enabled`` False nothing is written. ``clock`` tells POSIX seconds."""
 
-    def __init__(self, sink: Sink, enabled: bool, clock: IReactorTime, development: bool = False) -> None:
+    def __init__(self, sink: LineSink, enabled: bool, clock: IReactorTime, development: bool = False) -> None:
         self.enabled = enabled
         self._watchers: tuple[Callable[[list[str]], object], ...] = ()
         self._sink = sink
@@ -176,7 +176,7 @@ class AccessLog:
         self.flush()
 
 
-def make_access_log(settings: Settings, sink: Sink, clock: IReactorTime) -> AccessLog:
+def make_access_log(settings: Settings, sink: LineSink, clock: IReactorTime) -> AccessLog:
     """The access log that ``ACCESS_LOG``, ``LOG_LEVEL`` and ``APP_ENV`` ask for; its lines are of level ``info``."""
     enabled = settings.access_log and SEVERITY[settings.log_level] <= SEVERITY["info"]
     return AccessLog(sink, enabled, clock, settings.development)

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from caching_proxy.settings.table import LEVELS
-from caching_proxy.telemetry.log_writer import Sink
+from caching_proxy.telemetry.log_writer import LineSink
 from caching_proxy.telemetry.redaction import text_without_secrets
 
 SEVERITY: Mapping[str, int] = {name: number for number, name in enumerate(LEVELS)}
@@ -119,7 +119,7 @@ def coloured(moment: float, level: str) -> str:
 class LineObserver:
     """Hands every event at or above ``level`` to ``sink``, rendered by ``render(event, level)``."""
 
-    def __init__(self, sink: Sink, level: str, render: Render) -> None:
+    def __init__(self, sink: LineSink, level: str, render: Render) -> None:
         self._sink = sink
         self._least = SEVERITY[level]
         self._render = render

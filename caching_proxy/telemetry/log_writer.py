@@ -32,7 +32,7 @@ LAST_SECONDS = 1.0
 _log = Logger()
 
 
-class Sink(Protocol):
+class LineSink(Protocol):
     """What takes lines: a :class:`LogWriter`, or a text stream in memory."""
 
     def write(self, lines: str, /) -> object:

@@ -24,7 +24,7 @@ from caching_proxy.telemetry.access_log import AccessLog, make_access_log
 from caching_proxy.telemetry.log_file import LogFile
 from caching_proxy.telemetry.log_lines import SEVERITY, LineObserver, development_line, json_line
 from caching_proxy.telemetry.log_output import DescriptorOutput
-from caching_proxy.telemetry.log_writer import LogWriter, Sink
+from caching_proxy.telemetry.log_writer import LineSink, LogWriter
 
 if TYPE_CHECKING:
     from caching_proxy.settings.model import Settings
@@ -45,7 +45,7 @@ DAEMON_FILE = "twistd.log"
 _STDERR = "/dev/stderr"
 
 
-def make_observer(settings: Settings, sink: Sink) -> LineObserver:
+def make_observer(settings: Settings, sink: LineSink) -> LineObserver:
     """The observer that ``APP_ENV`` and ``LOG_LEVEL`` ask for."""
     if settings.development:
         return LineObserver(sink, settings.log_level, development_line)
@@ -53,7 +53,7 @@ def make_observer(settings: Settings, sink: Sink) -> LineObserver:
     return LineObserver(sink, settings.log_level, lambda event, level: json_line(event, level, with_stack))
 
 
-def start_logging(settings: Settings, sink: Sink) -> None:
+def start_logging(settings: Settings, sink: LineSink) -> None:
     """Log to ``sink`` from now on, also what others print, for programs that ``twistd`` does not run."""
     globalLogBeginner.beginLoggingTo([make_observer(settings, sink)])
 

@@ -42,7 +42,7 @@ class Sample:
 
 
 @attrs.define(slots=True)
-class Share:
+class TrafficShare:
     """Requests for one path, or of one role, and how many of them the cache answered."""
 
     requests: int = 0
@@ -64,8 +64,8 @@ class Traffic:
         self._series = series
         self._seen: dict[RequestMeter, _Seen] = {}
         self.by_status: dict[str, int] = {}
-        self.paths: dict[str, Share] = {}
-        self.roles: dict[str, Share] = {}
+        self.paths: dict[str, TrafficShare] = {}
+        self.roles: dict[str, TrafficShare] = {}
         self.cached_seconds = 0.0
         """What all answers from the cache took together."""
         self._latency = [0] * _COUNTS
@@ -95,7 +95,7 @@ class Traffic:
         for shares, name in ((self.paths, path), (self.roles, role)):
             share = shares.get(name)
             if share is None:
-                share = shares[name] = Share()
+                share = shares[name] = TrafficShare()
             share.requests += count
             share.cached += cached
         if cached:
@@ -109,7 +109,7 @@ class Traffic:
         return self._samples[0]
 
 
-def top(shares: Mapping[str, Share], most: int) -> list[tuple[str, Share]]:
+def top(shares: Mapping[str, TrafficShare], most: int) -> list[tuple[str, TrafficShare]]:
     """Those with most requests, most first."""
     return nlargest(most, shares.items(), key=lambda item: item[1].requests)
 

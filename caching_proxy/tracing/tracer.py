@@ -48,7 +48,7 @@ class Exporter(Protocol):
     def shutdown(self) -> None: ...
 
 
-class Telling(SpanExporter):
+class ReportingExporter(SpanExporter):
     """An exporter that says once when the collector stops taking spans, and once when it does again."""
 
     _log = Logger(namespace="caching_proxy.tracing")
@@ -154,7 +154,9 @@ class Tracing:
         """Begin to send. Not before the daemon has its final process: threads do not outlive a fork."""
         inner = self._exporter or OTLPSpanExporter(self._endpoint, timeout=SEND_SECONDS, session=_session())
         self._provider.add_span_processor(
-            BatchSpanProcessor(Telling(inner, self._reactor), max_queue_size=QUEUE, max_export_batch_size=BATCH)
+            BatchSpanProcessor(
+                ReportingExporter(inner, self._reactor), max_queue_size=QUEUE, max_export_batch_size=BATCH
+            )
         )
 
     def stop(self) -> Deferred[None]:

@@ -29,7 +29,7 @@ from caching_proxy.interfaces import (
 from caching_proxy.transport.native import has_read
 from caching_proxy.upstream.exchange import Exchange, Owner, Unanswered
 from caching_proxy.upstream.head_lines import HEADS
-from caching_proxy.upstream.line import Waiting
+from caching_proxy.upstream.line import WaitingRequest
 from caching_proxy.upstream.request_body import Upload
 from caching_proxy.upstream.response_head import (
     MAX_HEAD_BYTES,
@@ -48,7 +48,7 @@ class UpstreamConnection(Protocol):
     """``timeout`` is the longest silence in seconds. ``closing`` is set as soon as no exchange may be started."""
 
     def __init__(self, clock: IReactorTime, timeout: float, owner: Owner[UpstreamConnection]) -> None:
-        self.holder: Waiting | None = None  # whose exchange it serves, until it is free again
+        self.holder: WaitingRequest | None = None  # whose exchange it serves, until it is free again
         self.adopted = False  # the owner has it and wants to hear of its end
         self.closing = False
         self.exchanges = 0

@@ -12,7 +12,7 @@ from caching_proxy.http.field_lines import FieldLines, Malformed
 from caching_proxy.http.framing import connection_options, keeps_alive
 from caching_proxy.http.hop_by_hop import NAMES_NO_FIELD
 from caching_proxy.http.memo import Memo
-from caching_proxy.http.messages import Fields, Manner, Ordinary, ResponseHead, Telling
+from caching_proxy.http.messages import Fields, Ordinary, Persistence, ResponseHead, Telling
 from caching_proxy.http.response_names import OWN_OF_RESPONSE, READ_OF_RESPONSE
 from caching_proxy.http.values import transient
 from caching_proxy.upstream.response_head import MAX_FIELDS, MAX_HEAD_BYTES, START, keep_alive, parse_response_head
@@ -34,7 +34,7 @@ _TEXT = bytes(set(range(256)) - set(b"\0\r\n"))
 _WITHOUT_CONTENT = (204, 304)
 _DIGITS = 15  # of a length, which no reader takes for another number
 _START_BYTES = 64  # of a status line that is worth remembering
-_PARTICULAR = Manner(persistent=False, keep_alive=None)
+_PARTICULAR = Persistence(persistent=False, keep_alive=None)
 
 
 @transient(slots=True, eq=False)
@@ -42,7 +42,7 @@ class _Told:
     """What a combination of lines tells: ``dated`` and ``sized`` are where among the lines told by their name Date and
     Content-Length stand, None where a response with them is not ordinary."""
 
-    manner: Manner
+    manner: Persistence
     dated: int | None
     sized: int
     telling: Telling | None
@@ -82,7 +82,7 @@ class HeadLines:
         if b"transfer-encoding" in fields or not NAMES_NO_FIELD.issuperset(connection_options(fields)):
             manner = _PARTICULAR
         else:
-            manner = Manner(keeps_alive(1, fields), keep_alive(fields))
+            manner = Persistence(keeps_alive(1, fields), keep_alive(fields))
         dated, sized = None, 0
         once = names.count(b"date") == names.count(b"content-length") == 1
         if once and manner is not _PARTICULAR and _NAMING.isdisjoint(names):

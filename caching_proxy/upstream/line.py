@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 UPLOADS_EVERY = 4
 
 
-class Waiting(Protocol):
+class WaitingRequest(Protocol):
     """A request, as the line sees it."""
 
     peer: bytes
@@ -25,7 +25,7 @@ class Waiting(Protocol):
     """Whether its body is still to come."""
 
 
-W = TypeVar("W", bound=Waiting)
+W = TypeVar("W", bound=WaitingRequest)
 
 
 class Line(Generic[W]):
@@ -42,19 +42,19 @@ class Line(Generic[W]):
 
     # -- connections -----------------------------------------------------------------------------
 
-    def may_start(self, request: Waiting) -> bool:
+    def may_start(self, request: WaitingRequest) -> bool:
         """Whether ``request`` could have a connection if there was one (rules 1 and 2)."""
         if request.peer and self._held.get(request.peer, 0) >= self.share:
             return False
         return not request.streams or self._uploading < self._for_uploads
 
-    def took(self, request: Waiting) -> None:
+    def took(self, request: WaitingRequest) -> None:
         """``request`` has a connection now, or one is being made for it."""
         self._held[request.peer] = self._held.get(request.peer, 0) + 1
         if request.streams:
             self._uploading += 1
 
-    def gave_back(self, request: Waiting) -> None:
+    def gave_back(self, request: WaitingRequest) -> None:
         """``request`` no longer has it."""
         left = self._held.pop(request.peer) - 1
         if left:

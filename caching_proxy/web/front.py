@@ -15,7 +15,7 @@ from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.peers import TrustedPeers
 
 
-class Refused(enum.Enum):
+class NotAdmitted(enum.Enum):
     """Why a request is not let in."""
 
     CLIMBS = "climbs"
@@ -42,14 +42,14 @@ class Front:
         scheme: bytes,
         on_interim: Callable[[ResponseHead], None] | None = None,
         plan: Plan | None = None,
-    ) -> ClientRequest | Refused:
+    ) -> ClientRequest | NotAdmitted:
         """The request as the cache sees it, sent by the peer ``client_ip``; ``plan`` is the hot path's."""
         port = b""
         if plan is None and climbs(head.target):  # none is made for those that do
-            return Refused.CLIMBS
+            return NotAdmitted.CLIMBS
         if self.hosts.particular:
             if not self.hosts.allows(head.fields):
-                return Refused.HOST
+                return NotAdmitted.HOST
             port = self.hosts.port(head.fields, scheme)
             head = self.hosts.settled(head)
         trusted = self.peers.trusts(client_ip)

@@ -27,15 +27,15 @@ from caching_proxy.rules.outcome import CacheStatus
 from caching_proxy.rules.steering import DEFAULT, Steering
 from caching_proxy.server.refusal import CLIENT_LEFT
 from caching_proxy.server.request import ProxyRequest
-from caching_proxy.web.front import Front, Refused
+from caching_proxy.web.front import Front, NotAdmitted
 from caching_proxy.web.hosts import HostPolicy
 from caching_proxy.web.peers import TrustedPeers
 from caching_proxy.web.recorder import Recorder
 from caching_proxy.web.tunnel import join
 
 _REFUSALS = {
-    Refused.CLIMBS: (400, b"Bad Request", "The path leads out of what is served here"),
-    Refused.HOST: (421, b"Misdirected Request", "This host is not served here"),
+    NotAdmitted.CLIMBS: (400, b"Bad Request", "The path leads out of what is served here"),
+    NotAdmitted.HOST: (421, b"Misdirected Request", "This host is not served here"),
 }
 
 

@@ -23,7 +23,7 @@ from caching_proxy.telemetry.redaction import target_without_secrets
 _HIT = CacheStatus.HIT.text
 
 
-class Asked(Protocol):
+class RecordedLine(Protocol):
     """A request line, as a recorder looks at it."""
 
     @property
@@ -33,7 +33,7 @@ class Asked(Protocol):
     def target(self) -> bytes: ...
 
 
-class Refused(Protocol):
+class RefusedRequest(Protocol):
     """A request that was read, as a recorder looks at it; ``received_at`` is on the recorder's clock."""
 
     received_at: float
@@ -125,7 +125,7 @@ class Recorder:
         if reason is not None:
             self._uncached(line, code, status, role, reason)
 
-    def _uncached(self, asked: Asked, code: int, status: str, role: str, reason: Reason) -> None:
+    def _uncached(self, asked: RecordedLine, code: int, status: str, role: str, reason: Reason) -> None:
         if self._happenings is not None and self._happenings.room("uncached"):
             target = target_without_secrets(asked.target).decode("latin-1")
             self._happenings.uncached(normalise_method(asked.method), target, code, status, role, reason)
@@ -134,7 +134,9 @@ class Recorder:
         """A miss that the pipeline was not needed for."""
         self._answered(line, code, CacheStatus.MISS.text, role, received_at, request_id)
 
-    def _answered(self, asked: Asked, code: int, status: str, role: str, received_at: float, request_id: bytes) -> None:
+    def _answered(
+        self, asked: RecordedLine, code: int, status: str, role: str, received_at: float, request_id: bytes
+    ) -> None:
         duration = self._clock.seconds() - received_at
         method, path = normalise_method(asked.method), self._paths.label(asked.target)
         self._metrics.request_children(method, path, code, status, role).observe(duration)
@@ -142,14 +144,14 @@ class Recorder:
             shown = request_id.decode("ascii")
             self._access.log(asked.method, asked.target, code, status, role, duration, shown)
 
-    def exemplify(self, asked: Asked, code: int, duration: float, trace_id: str | None, moment: float) -> None:
+    def exemplify(self, asked: RecordedLine, code: int, duration: float, trace_id: str | None, moment: float) -> None:
         """A request that took ``duration`` seconds and ended at ``moment`` (POSIX seconds) is an example of its kind,
         if it was traced."""
         if trace_id is not None:
             labels = normalise_method(asked.method), self._paths.label(asked.target), str(code)
             self._metrics.exemplars.keep(labels, Exemplar(trace_id, duration, moment))
 
-    def refused(self, status: int, request: Refused | None = None, peer: bytes = b"") -> None:
+    def refused(self, status: int, request: RefusedRequest | None = None, peer: bytes = b"") -> None:
         """A request that never reached the pipeline or was given up by its client (499, as nginx counts those).
 
         ``request`` None: not even its head could be read; then ``peer`` says whose it was. The access line names the

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from caching_proxy.rules.bus_message import EVERYTHING, KINDS, Invalidation
 from caching_proxy.workers.frames import PIECE_BYTES
-from caching_proxy.workers.siblings import Reply, Siblings, Words
+from caching_proxy.workers.siblings import SiblingReply, Siblings, Words
 
 OnRemoved = Callable[[set[bytes]], object]
 
@@ -94,7 +94,7 @@ Hear = Callable[[list[Invalidation], Callable[[set[bytes]], object]], object]
 def answer_drops(siblings: Siblings, hear: Hear) -> None:
     """Let ``hear`` carry out what siblings announce, and tell them what it removed."""
 
-    def drop(words: Words, blob: bytes, reply: Reply) -> None:
+    def drop(words: Words, blob: bytes, reply: SiblingReply) -> None:
         items = words["items"]
         left = len(items) + 1
 

@@ -11,20 +11,20 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from caching_proxy.workers.frames import BadFrame, Frame, FrameReader
+from caching_proxy.workers.frames import BadFrame, FrameReader, WorkerFrame
 
 
-class Channel(Protocol):
+class ControlChannel(Protocol):
     """Frames go to ``on_frame``; ``on_lost`` is called once, when the other end is gone."""
 
     _log = Logger()
 
-    def __init__(self, on_frame: Callable[[Frame], object], on_lost: Callable[[], object]) -> None:
+    def __init__(self, on_frame: Callable[[WorkerFrame], object], on_lost: Callable[[], object]) -> None:
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._reader = FrameReader()
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: WorkerFrame) -> None:
         """Nothing happens if the other end is gone."""
         if self.transport is not None and self.connected:
             self.transport.write(frame.encode())
@@ -46,7 +46,7 @@ class Channel(Protocol):
         self._on_lost()
 
 
-def attach(reactor: Any, end: socket.socket, channel: Channel) -> None:
+def attach(reactor: Any, end: socket.socket, channel: ControlChannel) -> None:
     """Let ``channel`` speak through ``end``, which is taken over."""
     end.setblocking(False)
     reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, _Given(channel))
@@ -56,8 +56,8 @@ def attach(reactor: Any, end: socket.socket, channel: Channel) -> None:
 class _Given(Factory):
     noisy = False
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: ControlChannel) -> None:
         self._channel = channel
 
-    def buildProtocol(self, addr: IAddress | None) -> Channel:
+    def buildProtocol(self, addr: IAddress | None) -> ControlChannel:
         return self._channel

@@ -27,7 +27,7 @@ class BadFrame(Exception):
 
 
 @attrs.frozen(slots=True)
-class Frame:
+class WorkerFrame:
     """One message."""
 
     words: dict[str, Any]
@@ -48,7 +48,7 @@ class FrameReader:
     def __init__(self) -> None:
         self._waiting = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
+    def feed(self, data: bytes) -> Iterator[WorkerFrame]:
         """The frames that are complete now; raises :class:`BadFrame`."""
         self._waiting += data
         at = 0
@@ -62,7 +62,7 @@ class FrameReader:
                     break
                 content = bytes(self._waiting[at + _LENGTHS.size : end])
                 at = end
-                yield Frame(_words(content[:text]), content[text:])
+                yield WorkerFrame(_words(content[:text]), content[text:])
         finally:
             del self._waiting[:at]
 

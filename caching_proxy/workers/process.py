@@ -19,8 +19,8 @@ from twisted.internet.process import reapAllProcesses
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from caching_proxy.workers.channel import Channel, attach
-from caching_proxy.workers.frames import Frame
+from caching_proxy.workers.channel import ControlChannel, attach
+from caching_proxy.workers.frames import WorkerFrame
 
 CONTROL, LIFELINE, FIRST_SOCKET = 3, 4, 5
 """What the descriptors of a worker are; the lifeline ends with the supervisor, however that ends."""
@@ -42,12 +42,12 @@ OnEnded = Callable[[str], object]
 class Process:
     """A running worker. ``on_ended`` hears how it ended; every frame before its end was given to ``on_frame``."""
 
-    def __init__(self, reactor: Any, on_frame: Callable[[Frame], object], on_ended: OnEnded) -> None:
+    def __init__(self, reactor: Any, on_frame: Callable[[WorkerFrame], object], on_ended: OnEnded) -> None:
         self._reactor = reactor
         self._on_frame = on_frame
         self._on_ended = on_ended
         self._transport: Any = None
-        self._channel = Channel(lambda frame: self._on_frame(frame), self._channel_lost)
+        self._channel = ControlChannel(lambda frame: self._on_frame(frame), self._channel_lost)
         self._ended: str | None = None
         self._open = True
         self._patience = 0.0
@@ -72,12 +72,12 @@ class Process:
         self.pid = self._transport.pid
         attach(self._reactor, ours, self._channel)
 
-    def hand_over(self, on_frame: Callable[[Frame], object], on_ended: OnEnded) -> None:
+    def hand_over(self, on_frame: Callable[[WorkerFrame], object], on_ended: OnEnded) -> None:
         """From now on others hear of it."""
         self._on_frame, self._on_ended = on_frame, on_ended
 
     def send(self, words: dict[str, Any], blob: bytes = b"") -> None:
-        self._channel.send(Frame(words, blob))
+        self._channel.send(WorkerFrame(words, blob))
 
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessExitedAlready):

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from caching_proxy.workers.frames import Frame
+from caching_proxy.workers.frames import WorkerFrame
 
 Words = dict[str, Any]
 OnPart = Callable[[int, Words, bytes], object]
@@ -21,7 +21,7 @@ OnPart = Callable[[int, Words, bytes], object]
 
 
 @attrs.define(slots=True, eq=False)
-class Reply:
+class SiblingReply:
     """The way to answer a question; after ``end`` nothing more is sent."""
 
     _send: Callable[[Words, bytes], object]
@@ -52,7 +52,7 @@ class Gathered:
         self.parts.setdefault(worker, []).append((words, blob))
 
 
-Answerer = Callable[[Words, bytes, Reply], object]
+Answerer = Callable[[Words, bytes, SiblingReply], object]
 
 
 @attrs.define(slots=True, eq=False)
@@ -119,7 +119,7 @@ class Siblings:
         said.late = await asking
         return said
 
-    def told(self, frame: Frame) -> None:
+    def told(self, frame: WorkerFrame) -> None:
         """A frame came that is about questions."""
         words = frame.words
         if words["do"] == "call":
@@ -151,7 +151,7 @@ class Siblings:
 
     def _answer(self, words: Words, blob: bytes) -> None:
         call = words["call"]
-        reply = Reply(lambda said, bytes_: self._send({"say": "reply", "call": call, **said}, bytes_))
+        reply = SiblingReply(lambda said, bytes_: self._send({"say": "reply", "call": call, **said}, bytes_))
         try:
             self.answerers[words["what"]](words["with"], blob, reply)
         except Exception:  # noqa: BLE001  the one who asks must not wait for ever

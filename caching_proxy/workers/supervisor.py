@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from caching_proxy.workers.archive import Archive
 from caching_proxy.workers.backoff import Backoff
-from caching_proxy.workers.frames import Frame
+from caching_proxy.workers.frames import WorkerFrame
 from caching_proxy.workers.health import Health
 from caching_proxy.workers.switchboard import ASKED_SECONDS, Switchboard
 
@@ -40,7 +40,7 @@ class IProcess(Protocol):
     def kill(self) -> None: ...
 
 
-Spawn = Callable[["Worker", object, Callable[[Frame], object], Callable[[str], object]], IProcess]
+Spawn = Callable[["Worker", object, Callable[[WorkerFrame], object], Callable[[str], object]], IProcess]
 """Worker, the sources of its settings, what hears its frames and its end → its process."""
 
 
@@ -205,7 +205,7 @@ class Supervisor:
             self._log.failure("worker {n} could not be started", n=worker.number)
             self._clock.callLater(0, self._on_ended, worker, f"it could not be started ({problem})")
 
-    def heard(self, worker: Worker, frame: Frame) -> None:
+    def heard(self, worker: Worker, frame: WorkerFrame) -> None:
         """A frame came from a worker."""
         said = frame.words.get("say")
         if said == "ask":

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from caching_proxy.workers.archive import WHAT, Archive
-from caching_proxy.workers.frames import Frame, pieces
+from caching_proxy.workers.frames import WorkerFrame, pieces
 
 ASKED_SECONDS = 2.0
 """Within so long a worker answers, or it is reported."""
@@ -45,7 +45,7 @@ class Switchboard:
         self._calls: dict[int, _Call] = {}
         self._numbers = 0
 
-    def ask(self, asker: int, frame: Frame) -> None:
+    def ask(self, asker: int, frame: WorkerFrame) -> None:
         """A worker asks the others."""
         words = frame.words
         others = self.slots if words["everyone"] else self.slots.keys() - {asker}
@@ -62,7 +62,7 @@ class Switchboard:
             call.timer = self._clock.callLater(ASKED_SECONDS, self._too_late, number)
         self._look_at(number)
 
-    def reply(self, worker: int, frame: Frame) -> None:
+    def reply(self, worker: int, frame: WorkerFrame) -> None:
         """A worker answers."""
         words = frame.words
         call = self._calls.get(words["call"])

@@ -9,7 +9,7 @@ from support.memory_proxy import MemoryProxy, down
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.keeper import Keeper
+from caching_proxy.cache.keeper import JournalKeeper
 from caching_proxy.interfaces import Postponed
 from caching_proxy.rules.bus_message import Invalidation
 
@@ -44,7 +44,7 @@ class Journal:
 @pytest.fixture
 def journal(proxy: MemoryProxy) -> Journal:
     journal = Journal()
-    proxy.invalidator._journal = Keeper(journal)
+    proxy.invalidator._journal = JournalKeeper(journal)
     return journal
 
 

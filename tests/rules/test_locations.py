@@ -9,20 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caching_proxy.http.messages import Field, Fields
-from caching_proxy.rules.locations import Backend, client_origin, for_client, is_marked
+from caching_proxy.rules.locations import BackendUrl, client_origin, for_client, is_marked
 
-BACKEND = Backend(b"http://backend.test:8080", b"")
-BELOW = Backend(b"http://backend.test:8080", b"/base")
-USUAL = Backend(b"https://backend.test", b"")
+BACKEND = BackendUrl(b"http://backend.test:8080", b"")
+BELOW = BackendUrl(b"http://backend.test:8080", b"/base")
+USUAL = BackendUrl(b"https://backend.test", b"")
 
 
-def shown(backend: Backend, value: bytes, name: bytes = b"Location", host: bytes = b"shop.test") -> bytes:
+def shown(backend: BackendUrl, value: bytes, name: bytes = b"Location", host: bytes = b"shop.test") -> bytes:
     fields = for_client(backend.marked(Fields([(b"A", b"1"), (name, value)])), b"https", host)
     assert [line for line, _ in fields] == [b"A", name]
     return fields.pairs[1][1]
 
 
-FOREIGN: list[tuple[Backend, tuple[bytes, ...]]] = [
+FOREIGN: list[tuple[BackendUrl, tuple[bytes, ...]]] = [
     (BACKEND, (b"/x", b"x", b"", b"?y", b"#z", b"./x", b"../x", b"//other.test/x", b"mailto:a", b"http:/x")),
     (BACKEND, (b"http://other.test/", b"http://backend.test/x", b"http://backend.test:80800/")),
     (BACKEND, (b"https://backend.test:8080/x", b"http://me@backend.test:8080/x")),
@@ -54,7 +54,7 @@ FOREIGN: list[tuple[Backend, tuple[bytes, ...]]] = [
     ],
 )
 def test_the_backends_own_authority_becomes_the_clients(
-    backend: Backend, value: bytes, expected: bytes, name: bytes
+    backend: BackendUrl, value: bytes, expected: bytes, name: bytes
 ) -> None:
     assert shown(backend, value, name) == expected
 
@@ -63,7 +63,7 @@ def test_the_backends_own_authority_becomes_the_clients(
     ("backend", "value"),
     [(backend, value) for backend, values in FOREIGN for value in values],
 )
-def test_everything_else_stays_as_it_came(backend: Backend, value: bytes) -> None:
+def test_everything_else_stays_as_it_came(backend: BackendUrl, value: bytes) -> None:
     fields = Fields([(b"Location", value), (b"Content-Location", value), (b"X", b"http://backend.test:8080/x")])
     assert backend.marked(fields) is fields
     assert for_client(fields, b"https", b"shop.test") is fields
@@ -93,7 +93,7 @@ paths = st.text(st.sampled_from("ab./\\%2eE;?#&=:@ "), max_size=12).map(lambda p
 
 
 @given(paths, st.sampled_from([BACKEND, BELOW]))
-def test_what_is_stored_leads_nowhere_else_whoever_resolves_it(path: str, backend: Backend) -> None:
+def test_what_is_stored_leads_nowhere_else_whoever_resolves_it(path: str, backend: BackendUrl) -> None:
     own = backend.origin + backend.base_path + path.encode()
     stored = backend.marked(Fields([(b"Location", own)])).first(b"location") or b""
     if stored == own:

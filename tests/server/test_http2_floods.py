@@ -29,7 +29,7 @@ from caching_proxy.server.http2.bounds import (
 )
 from caching_proxy.server.http2.connection import TURN_SECONDS, HTTP2Channel
 from caching_proxy.server.http2.machine import STREAMS
-from caching_proxy.server.http2.outlet import PILED_BYTES
+from caching_proxy.server.http2.sending import PILED_BYTES
 from caching_proxy.server.limits import Limits
 
 HEAD = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"a"), (b":path", b"/")]

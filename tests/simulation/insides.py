@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def on_purge(cache: Cache, told: Callable[[bytes], object]) -> None:
     """``told`` hears of each key that is invalidated because the store could not be put right."""
-    purge = cache.writer._forsake
+    purge = cache.writer._purge_key
 
     def purged(key: bytes) -> None:
         told(key)
         purge(key)
 
-    cache.writer._forsake = purged
+    cache.writer._purge_key = purged
 
 
 def on_forget(cache: Cache, told: Callable[[], object]) -> None:

@@ -15,7 +15,7 @@ from support.memory_proxy import Roles
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 
-from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.forward import BackendRoute
 from caching_proxy.cache.build import CacheConfig, Surroundings, build_cache
 from caching_proxy.interfaces import IClaims
 from caching_proxy.rules.bus_message import Invalidation
@@ -150,7 +150,7 @@ class Process:
         return Surroundings(
             store=self.store,
             verifier=Roles(),
-            route=Route(self.backend, b"backend.test", b"http://backend.test", b"", b"caching-proxy"),
+            route=BackendRoute(self.backend, b"backend.test", b"http://backend.test", b"", b"caching-proxy"),
             rules=lambda: (),
             clock=self.clock,
             bus=None if isinstance(self.bus, NoBus) else self.bus,

@@ -21,7 +21,7 @@ from caching_proxy.store.redis.slots import (
     tag_of,
 )
 from caching_proxy.store.redis.target_index import INDEX_PREFIX, KNOWN_PREFIXES, indexed
-from caching_proxy.store.redis.walk_cursor import Step, parse_step
+from caching_proxy.store.redis.walk_cursor import WalkPosition, parse_step
 
 ODD = [
     b"/x",
@@ -136,7 +136,7 @@ def test_redirections(text: str, means: tuple[bool, int, Address] | None) -> Non
 
 
 def test_the_cursor_of_a_walk() -> None:
-    step = Step(b"18446744073709551615", 12, 7)
+    step = WalkPosition(b"18446744073709551615", 12, 7)
     assert parse_step(bytes(step)) == step
     assert [parse_step(text) for text in (b"0", b"", b"1-2", b"1-2-xyz", b"1-2-0000000g", b"-1-2-00000000")] == [
         None

@@ -21,7 +21,7 @@ BOUNDED = {
     "server/connections.py": SOCKETS,
     "server/http2/bounds.py": FRAMES,
     "server/http2/connection.py": FRAMES,
-    "server/http2/outlet.py": FRAMES,
+    "server/http2/sending.py": FRAMES,
     "server/listener.py": SOCKETS,
     "server/tls_front.py": SOCKETS,
     "upstream/line.py": SOCKETS,

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.forward import BackendRoute
 from caching_proxy.cache.build import CacheConfig, Surroundings, build_cache
 from caching_proxy.cache.requests import CacheResponse as Answered
 from caching_proxy.cache.requests import ClientRequest
@@ -172,7 +172,7 @@ class MemoryProxy:
             compress=compress,
             compress_least=100,
         )
-        route = Route(self.backend, b"backend.test", b"http://backend.test", base_path, b"caching-proxy")
+        route = BackendRoute(self.backend, b"backend.test", b"http://backend.test", base_path, b"caching-proxy")
         around = Surroundings(
             store=self.store,
             verifier=self.verifier,

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.forward import BackendRoute
 from caching_proxy.cache.build import CacheConfig, Surroundings, build_cache
 from caching_proxy.cache.requests import ClientRequest
 from caching_proxy.http.body import Body
@@ -190,7 +190,7 @@ class Proxy:
             flight_seconds=60.0,
             salt=b"",
         )
-        route = Route(Upstream(game), b"backend.test", b"http://backend.test", b"", b"caching-proxy")
+        route = BackendRoute(Upstream(game), b"backend.test", b"http://backend.test", b"", b"caching-proxy")
         around = Surroundings(store=self.store, verifier=Roles(), route=route, rules=lambda: (), clock=reactor, bus=bus)
         self.cache = build_cache(config, around)
 

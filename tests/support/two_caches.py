@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.forward import BackendRoute
 from caching_proxy.cache.build import CacheConfig, Surroundings, build_cache
 from caching_proxy.cache.requests import ClientRequest
 from caching_proxy.http.body import Body
@@ -183,7 +183,7 @@ class Proxy:
             flight_seconds=60.0,
             salt=b"",
         )
-        route = Route(Upstream(world), b"backend.test", b"http://backend.test", b"", b"caching-proxy")
+        route = BackendRoute(Upstream(world), b"backend.test", b"http://backend.test", b"", b"caching-proxy")
         around = Surroundings(
             store=self.server,
             verifier=Roles(),

@@ -14,7 +14,7 @@ from caching_proxy.rules.bus_message import EVERYTHING, Invalidation
 from caching_proxy.telemetry.metrics.snapshot import Snapshot
 from caching_proxy.workers.announcer import MAX_TOGETHER, Announcer, answer_drops, in_pieces
 from caching_proxy.workers.archive import Archive
-from caching_proxy.workers.frames import PIECE_BYTES, Frame
+from caching_proxy.workers.frames import PIECE_BYTES, WorkerFrame
 from caching_proxy.workers.siblings import Siblings
 from caching_proxy.workers.switchboard import Switchboard
 
@@ -40,18 +40,20 @@ class Net:
             self._join(number)
 
     def _join(self, number: int) -> None:
-        siblings = Siblings(lambda words, blob: self.wires.append(lambda: self._to_board(number, Frame(words, blob))))
+        siblings = Siblings(
+            lambda words, blob: self.wires.append(lambda: self._to_board(number, WorkerFrame(words, blob)))
+        )
         self.heard[number] = []
         answer_drops(siblings, lambda invalidations, removed: self._hear(number, invalidations, removed))
         self.siblings[number] = siblings
         self.announcers[number] = Announcer(siblings, self.wires.append)
         self.board.slots[number] = number - 1
 
-    def _to_board(self, number: int, frame: Frame) -> None:
+    def _to_board(self, number: int, frame: WorkerFrame) -> None:
         (self.board.ask if frame.words["say"] == "ask" else self.board.reply)(number, frame)
 
     def _to_worker(self, number: int, words: dict[str, Any], blob: bytes) -> None:
-        frame = next(iter([Frame(words, blob)]))
+        frame = next(iter([WorkerFrame(words, blob)]))
         self.wires.append(lambda: self.siblings[number].told(frame) if number in self.siblings else None)
 
     def _hear(self, number: int, invalidations: list[Invalidation], removed: Removed) -> None:

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caching_proxy.workers.frames import MAX_FRAME_BYTES, PIECE_BYTES, BadFrame, Frame, FrameReader, pieces
+from caching_proxy.workers.frames import MAX_FRAME_BYTES, PIECE_BYTES, BadFrame, FrameReader, WorkerFrame, pieces
 
 WORDS = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()))
-FRAMES = st.lists(st.builds(Frame, WORDS, st.binary()), max_size=5)
+FRAMES = st.lists(st.builds(WorkerFrame, WORDS, st.binary()), max_size=5)
 
 
 @given(FRAMES, st.lists(st.integers(0, 400)))
 @pytest.mark.slow
-def test_any_cut(frames: list[Frame], cuts: list[int]) -> None:
+def test_any_cut(frames: list[WorkerFrame], cuts: list[int]) -> None:
     data = b"".join(frame.encode() for frame in frames)
     reader, seen = FrameReader(), []
     places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
@@ -35,13 +35,13 @@ def test_noise_is_refused_or_waited_for(noise: bytes) -> None:
         frames = list(reader.feed(noise))
     except BadFrame:
         return
-    assert sum(map(len, map(Frame.encode, frames))) <= len(noise) + 200
+    assert sum(map(len, map(WorkerFrame.encode, frames))) <= len(noise) + 200
     assert all(isinstance(frame.words, dict) for frame in frames)
 
 
 @given(FRAMES.filter(bool), st.data())
 @pytest.mark.slow
-def test_a_changed_length_never_hangs_or_breaks_out(frames: list[Frame], data: st.DataObject) -> None:
+def test_a_changed_length_never_hangs_or_breaks_out(frames: list[WorkerFrame], data: st.DataObject) -> None:
     wire = bytearray(b"".join(frame.encode() for frame in frames))
     at = data.draw(st.integers(0, len(wire) - 1))
     wire[at] = data.draw(st.integers(0, 255))
@@ -68,9 +68,9 @@ def test_no_frames(wire: bytes) -> None:
 
 def test_the_longest_frame() -> None:
     most = MAX_FRAME_BYTES - 4 - len(json.dumps({}))
-    assert list(FrameReader().feed(Frame({}, bytes(most)).encode())) == [Frame({}, bytes(most))]
+    assert list(FrameReader().feed(WorkerFrame({}, bytes(most)).encode())) == [WorkerFrame({}, bytes(most))]
     with pytest.raises(ValueError, match="a frame of"):
-        Frame({}, bytes(most + 1)).encode()
+        WorkerFrame({}, bytes(most + 1)).encode()
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES])

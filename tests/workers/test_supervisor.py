@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from caching_proxy.telemetry.metrics.snapshot import Snapshot
 from caching_proxy.workers.archive import Archive
 from caching_proxy.workers.backoff import SHORT_SECONDS
-from caching_proxy.workers.frames import Frame
+from caching_proxy.workers.frames import WorkerFrame
 from caching_proxy.workers.health import KILL_SECONDS
 from caching_proxy.workers.supervisor import HOPELESS, START_SECONDS, Supervisor, Worker
 
@@ -25,7 +25,9 @@ class LoggedErrors(Protocol):
 class FakeProcess:
     """What a worker was told, and the way to let it speak and end. It answers pings."""
 
-    def __init__(self, worker: Worker, sources: object, say: Callable[[Frame], object], end: Callable[[str], object]):
+    def __init__(
+        self, worker: Worker, sources: object, say: Callable[[WorkerFrame], object], end: Callable[[str], object]
+    ):
         self.worker, self.sources, self._say, self._end = worker, sources, say, end
         self.pid = 1000 + worker.number
         self.told: list[dict[str, Any]] = []
@@ -45,7 +47,7 @@ class FakeProcess:
         self.end("killed by SIGKILL")
 
     def say(self, what: str, **words: object) -> None:
-        self._say(Frame({"say": what, **words}))
+        self._say(WorkerFrame({"say": what, **words}))
 
     def serve(self) -> None:
         self.say("ready")

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from caching_proxy.telemetry.metrics.snapshot import Snapshot
 from caching_proxy.workers.archive import Archive
-from caching_proxy.workers.frames import Frame
+from caching_proxy.workers.frames import WorkerFrame
 from caching_proxy.workers.switchboard import ASKED_SECONDS, Switchboard
 
 
@@ -28,10 +28,10 @@ class Sent:
 
     def ask(self, asker: int, *, slot: int | None = None, patient: bool = True) -> None:
         words = {"ask": 7, "what": "count", "with": {"a": 1}, "patient": patient, "slot": slot, "everyone": False}
-        self.board.ask(asker, Frame(words, b"blob"))
+        self.board.ask(asker, WorkerFrame(words, b"blob"))
 
     def reply(self, worker: int, call: int = 1, *, more: bool = False, **words: object) -> None:
-        self.board.reply(worker, Frame({"call": call, "more": more, "with": words}, b""))
+        self.board.reply(worker, WorkerFrame({"call": call, "more": more, "with": words}, b""))
 
     def heard(self, number: int) -> list[str]:
         return [words["do"] for to, words, _ in self.sent if to == number]

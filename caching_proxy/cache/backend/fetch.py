@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from caching_proxy.cache.backend.forward import Route
+from caching_proxy.cache.backend.forward import BackendRoute
 from caching_proxy.cache.backend.partial import Completion, joined
 from caching_proxy.cache.backend.request import BackendRequest, Purpose
 from caching_proxy.cache.backend.revalidation import Revalidation, outlines_named
@@ -48,7 +48,7 @@ class Fetcher:
         self,
         max_body: int,
         terms: TermsByTarget,
-        route: Route,
+        route: BackendRoute,
         writer: Writer,
         uncacheable: HitForMiss,
         responses: Responses,

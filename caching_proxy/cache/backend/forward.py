@@ -10,11 +10,11 @@ from caching_proxy.http.body import Body
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.interfaces import IUpstream, UpstreamResponse
 from caching_proxy.rules.forwarding import request_to_backend, upgrade_to_backend
-from caching_proxy.rules.locations import Backend as LocatedBackend
+from caching_proxy.rules.locations import BackendUrl as LocatedBackend
 
 
 @attrs.frozen(slots=True)
-class Route:
+class BackendRoute:
     """Where requests go. ``host`` is what the backend sees in ``Host``, or empty to pass on the client's; ``origin``
     is the backend's scheme and authority as :func:`caching_proxy.rules.references.origin_of` writes them."""
 

@@ -40,7 +40,7 @@ from caching_proxy.rules.variance import PLAIN_VARIANT, variant_of
 
 @transient(slots=True)
 class Peeked:
-    """What the store has under a key, for who only looks: usable and stale entries, perhaps with what went wrong."""
+    """What the store has under a key: usable and stale entries, perhaps with what went wrong; for a look alone."""
 
     entries: Sequence[CacheEntry] = ()
     trouble: Trouble | None = None
@@ -109,7 +109,7 @@ class StoreReader:
         self._burst = burst
         self._key_state = key_state
         self._clock = clock
-        self._horizon = invalid_before
+        self._invalid_before = invalid_before
         self._tagged = tagged_before
         self._varying = varying
         self.asked = 0
@@ -131,7 +131,7 @@ class StoreReader:
         if len(read.waiting) > 1:
             self._burst.shared_reads += 1
         else:
-            read.invalid_before = self._horizon(key)
+            read.invalid_before = self._invalid_before(key)
             read.reader = self
             read.asked = fields
             self.seek(key, fields, read)
@@ -144,8 +144,8 @@ class StoreReader:
         return loaded
 
     async def peek(self, key: bytes, fields: tuple[bytes, ...]) -> Peeked:
-        """What the store says to the same question, for who only looks: nothing is remembered, shared or dropped."""
-        before = self._horizon(key)
+        """What the store says to the same question, for a look alone: nothing is remembered, shared or dropped."""
+        before = self._invalid_before(key)
         try:
             stored = await self._store.lookup(key, fields)
             if stored is not None and not stored.outlines and not stored.variants and PLAIN_VARIANT not in fields:
@@ -173,7 +173,7 @@ class StoreReader:
         """The entries that may be used, or are stale; ``gone`` tells of tags from before which moment
         they are not any more; ``spoilt`` hears of entries that nobody can read."""
         now = self._clock.seconds()
-        invalid_before = max(invalid_before, self._horizon(key))
+        invalid_before = max(invalid_before, self._invalid_before(key))
         entries: list[CacheEntry] = []
         trouble: Trouble | None = None
         for field in stored.outlines if stored.outlines else stored.variants:

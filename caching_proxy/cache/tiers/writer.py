@@ -74,7 +74,7 @@ class Writer:
         self._clock = clock
         self._large: deque[tuple[CacheEntry, Lease, Callable[[], None], int, int, int]] = deque()
         self._now: Callable[[], float] = clock.seconds
-        self._forsake = purge_key
+        self._purge_key = purge_key
         self._varying = varying
         self._bus = bus
         self._pending_bytes = 0
@@ -254,7 +254,7 @@ class Writer:
 
     def _not_removed(self, failure: Failure, key: bytes) -> None:
         failure.trap(StoreError)
-        self._forsake(key)
+        self._purge_key(key)
 
     def _unexpected(self, failure: Failure) -> None:
         self._log.failure("store write failed", failure)

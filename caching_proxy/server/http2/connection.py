@@ -31,7 +31,7 @@ from caching_proxy.http.framing import BadMessage
 from caching_proxy.server.http2.bounds import GOAWAY, Flood, Frame
 from caching_proxy.server.http2.heads import check_trailers, request_head
 from caching_proxy.server.http2.machine import CONNECTION_WINDOW
-from caching_proxy.server.http2.outlet import Outlet
+from caching_proxy.server.http2.sending import FrameSendingHalf
 from caching_proxy.server.http2.stream import Stream
 from caching_proxy.server.request_head import AnyHead
 from caching_proxy.server.seams import Site
@@ -48,7 +48,7 @@ _ENHANCE_YOUR_CALM = int(ErrorCodes.ENHANCE_YOUR_CALM)
 _FRAME_SIZE_ERROR = int(ErrorCodes.FRAME_SIZE_ERROR)
 
 
-class HTTP2Channel(Outlet):
+class HTTP2Channel(FrameSendingHalf):
     """The connection, and the site's ``Connection``."""
 
     def __init__(self, site: Site) -> None:

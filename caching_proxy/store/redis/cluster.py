@@ -36,7 +36,7 @@ from caching_proxy.store.redis.scripts import ROLES_STEP
 from caching_proxy.store.redis.slots import ANY_TAG, key_in, name_of, slot_of, tag_of
 from caching_proxy.store.redis.store import DELETE_STEP, RedisStore
 from caching_proxy.store.redis.target_index import INDEX_PREFIX, KNOWN_PREFIXES
-from caching_proxy.store.redis.walk_cursor import Step, parse_step
+from caching_proxy.store.redis.walk_cursor import WalkPosition, parse_step
 
 T = TypeVar("T")
 
@@ -187,12 +187,12 @@ class ClusterStore:
             return fail(StoreError("invalid cursor"))
         return Deferred.fromCoroutine(self._scan(parse_step(cursor), ANY_TAG + escape(prefix) + b"*"))
 
-    async def _scan(self, step: Step | None, pattern: bytes) -> Scanned:
+    async def _scan(self, step: WalkPosition | None, pattern: bytes) -> Scanned:
         """One master after the other, and from the beginning again if slots have changed hands meanwhile."""
         if step is None or not self._masters:
             await self.router.map.refresh()
         if step is None or step.master >= len(self._masters):
-            step = Step(b"0", 0, self.router.map.slots.mark)
+            step = WalkPosition(b"0", 0, self.router.map.slots.mark)
         cursor, node = step.cursor, self.router.node(self._masters[step.master])
         try:
             found = await node.do(lambda store: store.walk(cursor, pattern))
@@ -201,18 +201,18 @@ class ClusterStore:
             raise
         keys = [key for key in _keys(found.keys) if not key.startswith(INDEX_PREFIX)]
         if found.cursor != SCAN_ENDS:
-            return Scanned(keys, bytes(Step(found.cursor, step.master, step.mark)))
+            return Scanned(keys, bytes(WalkPosition(found.cursor, step.master, step.mark)))
         return Scanned(keys, await self._after(step))
 
-    async def _after(self, step: Step) -> bytes:
+    async def _after(self, step: WalkPosition) -> bytes:
         """The cursor behind the last step at a master."""
         if step.master + 1 >= len(self._masters):
             await self.router.map.read_anew()
         mark = self.router.map.slots.mark
         if mark != step.mark:
-            return bytes(Step(b"0", 0, mark))
+            return bytes(WalkPosition(b"0", 0, mark))
         if step.master + 1 < len(self._masters):
-            return bytes(Step(b"0", step.master + 1, mark))
+            return bytes(WalkPosition(b"0", step.master + 1, mark))
         return SCAN_ENDS
 
     @property

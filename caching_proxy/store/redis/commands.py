@@ -40,7 +40,7 @@ class Answer(Protocol[T_contra]):
     def errback(self, error: StoreError | Failure) -> None: ...
 
 
-class Keeper(Protocol):
+class CallPool(Protocol):
     """What a call knows of its pool."""
 
     clock: IReactorTime
@@ -77,7 +77,7 @@ class Call(Generic[T]):
     answer: Answer[T]
     connection: RedisConnection | None
     deadline: float
-    pool: Keeper
+    pool: CallPool
     replies: list[RedisReply]
     since: float
     trouble: StoreError | None

@@ -15,7 +15,7 @@ from caching_proxy.telemetry.metrics import Metrics
 from caching_proxy.web.admin.guard import Guard
 from caching_proxy.web.admin.json_answers import AdminRequest, JsonAnswer, JsonResource, RequestRefused
 from caching_proxy.web.admin.streams import Look, Streams
-from caching_proxy.web.admin.why import Asked
+from caching_proxy.web.admin.why import ExplainedRequest
 
 
 @attrs.frozen(slots=True)
@@ -66,7 +66,7 @@ class Insight:
     look: Look
     streams: Streams
     happenings: Happenings
-    why: Callable[[Asked, bytes], Awaitable[dict[str, object]]]
+    why: Callable[[ExplainedRequest, bytes], Awaitable[dict[str, object]]]
 
 
 @attrs.frozen(slots=True)

@@ -73,7 +73,7 @@ class Streams:
         self._happenings = happenings
         self._most = most
         self._access = access
-        self._open: list[Stream] = []
+        self._open: list[EventStream] = []
         self._unlisten: Callable[[], None] | None = None
         self._unwatch: Callable[[], None] | None = None
         self._timer: IDelayedCall | None = None
@@ -92,7 +92,7 @@ class Streams:
 
         Requests that were answered are told of too where the query says ``requests=on``.
         """
-        stream = Stream(request, self._left, b"requests=on" in request.head.target.partition(b"?")[2].split(b"&"))
+        stream = EventStream(request, self._left, b"requests=on" in request.head.target.partition(b"?")[2].split(b"&"))
         self._open.append(stream)
         if self._unlisten is None:
             self._unlisten = self._happenings.listen(self._happened)
@@ -110,7 +110,7 @@ class Streams:
             stream.end()
         self._rest()
 
-    def _left(self, stream: Stream) -> None:
+    def _left(self, stream: EventStream) -> None:
         if stream in self._open:
             self._open.remove(stream)
         if not self._open:
@@ -127,7 +127,7 @@ class Streams:
             self._timer.cancel()
             self._timer = None
 
-    def _welcome(self, seen: Seen, stream: Stream, recent: list[Happening], until: float) -> None:
+    def _welcome(self, seen: Seen, stream: EventStream, recent: list[Happening], until: float) -> None:
         """What a new watcher gets: what is remembered here, and elsewhere up to where the others are; statistics."""
         elsewhere = [happening for happening in seen.happenings if happening.time <= until]
         for happening in sorted((*recent, *elsewhere), key=lambda happening: happening.time)[-MOST_RECENT:]:
@@ -177,10 +177,10 @@ class Streams:
 
 
 @implementer(IPushProducer)
-class Stream:
+class EventStream:
     """One watcher; ``left`` is told once when it is gone."""
 
-    def __init__(self, request: AdminRequest, left: Callable[[Stream], None], requests: bool = False) -> None:
+    def __init__(self, request: AdminRequest, left: Callable[[EventStream], None], requests: bool = False) -> None:
         self.requests = requests
         self._request = request
         self._left = left

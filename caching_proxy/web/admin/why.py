@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from caching_proxy.cache.requests import ClientRequest
-from caching_proxy.cache.why import Explanation, Held
+from caching_proxy.cache.why import Explanation, InTier
 from caching_proxy.http.body import Body
 from caching_proxy.http.framing import NONE, BadMessage
 from caching_proxy.http.messages import RequestHead
@@ -22,14 +22,14 @@ from caching_proxy.rules.reasons import CLIMBS, FOREIGN_HOST, OWN_ENDPOINT, Reas
 from caching_proxy.server.request_head import HeadParser
 from caching_proxy.web.admin.json_answers import AdminRequest, RequestRefused
 from caching_proxy.web.admin.presentation import variant
-from caching_proxy.web.front import Front, Refused
+from caching_proxy.web.front import Front, NotAdmitted
 
 _ABSOLUTE = re.compile(rb"(https?)://", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"[\r\n\0]")
 
 
 @attrs.frozen(slots=True)
-class Asked:
+class ExplainedRequest:
     """A request to be explained; ``body`` stands for one whose fields announce content."""
 
     head: RequestHead
@@ -37,7 +37,7 @@ class Asked:
     scheme: bytes
 
 
-def asked(member: dict[str, object], request: AdminRequest) -> Asked:
+def asked(member: dict[str, object], request: AdminRequest) -> ExplainedRequest:
     """The request that ``member`` describes, read by the very parser of requests; raises :class:`RequestRefused`."""
     if unknown := sorted(member.keys() - {"url", "method", "headers"}):  # misspelt, it would explain another request
         raise RequestRefused(400, f'"{unknown[0]}" is unknown; there are "url", "method" and "headers"')
@@ -55,7 +55,7 @@ def asked(member: dict[str, object], request: AdminRequest) -> Asked:
         parsed = parser.parse(b"\r\n".join((start, *lines, b"", b"")))
     except BadMessage as problem:
         raise RequestRefused(400, f"the proxy would refuse this request with {problem.status}: {problem}") from problem
-    return Asked(parsed.head, Body.of(b"" if parsed.framing == NONE else b"-"), scheme)
+    return ExplainedRequest(parsed.head, Body.of(b"" if parsed.framing == NONE else b"-"), scheme)
 
 
 def _text(member: dict[str, object], name: str, default: str | None) -> bytes:
@@ -106,14 +106,14 @@ class Why:
         self._roles_from = roles_from
         self._now = now
 
-    async def __call__(self, question: Asked, client_ip: bytes) -> dict[str, object]:
+    async def __call__(self, question: ExplainedRequest, client_ip: bytes) -> dict[str, object]:
         """The answer as JSON."""
         target = question.head.target
         if under_own_prefix(target) or target.partition(b"?")[0] in self._own:
             return self._shown(_unseen(CacheStatus.NOT_APPLICABLE, OWN_ENDPOINT), question.head)
         admitted = self._front.admitted(question.head, question.body, client_ip, question.scheme)
         if not isinstance(admitted, ClientRequest):
-            reason = CLIMBS if admitted is Refused.CLIMBS else FOREIGN_HOST
+            reason = CLIMBS if admitted is NotAdmitted.CLIMBS else FOREIGN_HOST
             return self._shown(_unseen(CacheStatus.ERROR, reason), question.head)
         return self._shown(await self._explain(admitted), question.head)
 
@@ -155,7 +155,7 @@ def _role(identity: Identity | None) -> str | None:
     return None if identity is None or identity.role is None else identity.role.decode("latin-1")
 
 
-def _tier(held: Held | None, now: float) -> dict[str, object] | None:
+def _tier(held: InTier | None, now: float) -> dict[str, object] | None:
     if held is None:
         return None
     shown: dict[str, object] = {

@@ -26,7 +26,7 @@ REMEMBERED_HEADS = 64
 _INTERNAL_ERROR = int(ErrorCodes.INTERNAL_ERROR)
 
 
-class Outlet(SendingHalf):
+class FrameSendingHalf(SendingHalf):
     """What streams see of their connection. ``kept``: bytes of answers that wait for this client alone."""
 
     def __init__(self, site: Site) -> None:

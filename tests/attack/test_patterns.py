@@ -8,11 +8,13 @@ followed by each of many repeated pieces, and these by what may make the pattern
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache, partial
 from itertools import product
 
 import attrs
 import pytest
+from support import patterns as patterns_support
 from support.patterns import ENDS, PUMPS, Pattern, all_patterns, is_slow
 
 pytestmark = pytest.mark.slow
@@ -180,3 +182,33 @@ def test_no_input_is_read_again_and_again(name):
 )
 def test_slow_patterns_are_found(pattern, method, begin):
     assert slow_input(Pattern("x", re.compile(pattern), (method,)), Row((begin,))) is not None
+
+
+class BusyMachine:
+    """A clock on which each byte costs one step to the power of ``growth``, times what the load makes of it."""
+
+    def __init__(self, growth: int, load: Callable[[int], float]) -> None:
+        self.now = 0
+        self._growth, self._load = growth, load
+
+    def __call__(self) -> int:
+        return self.now
+
+    def read(self, text: bytes) -> None:
+        self.now += int(len(text) ** self._growth * self._load(len(text)))
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda size: 1,
+        lambda size: 2.5 if size > 3 * patterns_support.SIZE else 1,
+        lambda size: 2.5 if size == patterns_support.SIZE else 1,
+    ],
+    ids=["idle", "long inputs are dearer", "short inputs are dearer"],
+)
+@pytest.mark.parametrize(("growth", "slow"), [(1, False), (2, True)])
+def test_a_busy_machine_changes_no_verdict(monkeypatch, growth, slow, load):
+    machine = BusyMachine(growth, load)
+    monkeypatch.setattr(patterns_support, "process_time_ns", machine)
+    assert is_slow(machine.read, lambda size: b"a" * size) is slow

@@ -19,7 +19,6 @@ from caching_proxy.cache.build import Cache, CacheConfig, Surroundings, build_ca
 from caching_proxy.interfaces import IUpstream
 from caching_proxy.rules.key import KeyPolicy
 from caching_proxy.rules.references import origin_of
-from caching_proxy.rules.store_topology import MEMORY_URL
 from caching_proxy.settings.model import Settings
 from caching_proxy.upstream.backend import Backend
 from caching_proxy.web.admin.endpoints import OWN_PATHS
@@ -52,7 +51,7 @@ def _surroundings(outside: Outside) -> Surroundings:
         bus=outside.bus,
         journal=outside.journal,
         siblings=None if team is None else team.siblings,
-        own_store=settings.cache_url == MEMORY_URL,
+        own_store=not settings.topology.shared,
         claims=outside.claims,
         on_removed=count_invalidation(outside.metrics),
         on_invalidation=tells_invalidation(outside.happenings),

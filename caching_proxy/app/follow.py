@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred, succeed
 from caching_proxy.cache.pipeline import Pipeline
 from caching_proxy.cache.steps import Tell
 from caching_proxy.interfaces import IStore, IUpstream
-from caching_proxy.rules.store_topology import MEMORY_URL
 from caching_proxy.server.seams import Hot, Pass
 from caching_proxy.settings.model import Settings
 from caching_proxy.upstream.backend import Backend
@@ -73,7 +72,7 @@ class _Traced(Followed):
         self.recorder = fronts.TracedRecorder
 
     def store(self, store: IStore, settings: Settings) -> IStore:
-        system = "memory" if settings.cache_url == MEMORY_URL else "redis"
+        system = settings.topology.system
         followed: Any = self._seams.TracedStore(store, self._tracing, system)
         return followed  # type: ignore[no-any-return]
 

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from caching_proxy.app.instruments import on_phase
 from caching_proxy.interfaces import IClaims, IInvalidationBus, IStore
-from caching_proxy.rules.store_topology import MEMORY_URL, RedisTopology
+from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.settings.unopened import STATE_DIR_ALLOWED
@@ -54,7 +54,7 @@ def make_journal(reactor: IReactorTime, settings: Settings) -> Journal | None:
     Raises:
         SettingsError: it cannot be written.
     """
-    if settings.state_dir is None or settings.cache_url == MEMORY_URL:
+    if settings.state_dir is None or not settings.topology.shared:
         return None
     try:
         return Journal(reactor, Path(settings.state_dir).absolute())

@@ -88,7 +88,7 @@ def _run(control: socket.socket, begin: dict[str, Any], sources: Sources) -> int
     channel = ControlChannel(lambda frame: service.told(frame), lambda: service.supervisor_gone())
     siblings = Siblings(lambda words, blob: channel.send(WorkerFrame(words, blob)))
     announcer = Announcer(siblings, lambda function: reactor.callLater(0, function))
-    own_store, place = settings.cache_url == "memory:", {name: begin[name] for name in ("number", "slot")}
+    own_store, place = not settings.topology.shared, {name: begin[name] for name in ("number", "slot")}
     team = Team(siblings, announcer, reactor, wanted=settings.workers, own_store=own_store, **place)
     proxy = compose(reactor, settings, log, os.urandom, WallClock(reactor), sources.read, team)
     watch_log(proxy.metrics, log)

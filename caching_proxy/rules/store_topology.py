@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 
 MEMORY_URL = "memory:"
@@ -22,7 +24,13 @@ def shown(address: Address) -> str:
 
 @attrs.frozen(slots=True)
 class MemoryTopology:
-    """The embedded store."""
+    """The embedded store.
+
+    ``shared``: other processes may be on the same store. ``system`` is what traces call it.
+    """
+
+    shared: ClassVar[bool] = False
+    system: ClassVar[str] = "memory"
 
     def describe(self) -> str:
         return MEMORY_URL
@@ -36,6 +44,8 @@ class RedisTopology:
     It is how the whole is called in the log.
     """
 
+    shared: ClassVar[bool] = True
+    system: ClassVar[str] = "redis"
     host: str = "localhost"
     port: int = DEFAULT_PORT
     unix_path: str | None = None
@@ -63,6 +73,8 @@ class SentinelTopology:
     ``username``, ``password`` and ``db`` are for the master, the other two for the Sentinels; ``tls`` is for both.
     """
 
+    shared: ClassVar[bool] = True
+    system: ClassVar[str] = "redis"
     sentinels: tuple[Address, ...]
     name: str
     tls: bool = False
@@ -99,6 +111,8 @@ class SentinelTopology:
 class ClusterTopology:
     """A Redis Cluster, of which ``seeds`` are some nodes; the login is the same at all of them."""
 
+    shared: ClassVar[bool] = True
+    system: ClassVar[str] = "redis"
     seeds: tuple[Address, ...]
     tls: bool = False
     username: str | None = None

@@ -14,7 +14,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from caching_proxy.auth.keys import KeyConfigError, fitting_algorithms, load_public_key, load_secret
 from caching_proxy.http.codings import available
-from caching_proxy.rules.store_topology import MEMORY_URL
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
 from caching_proxy.settings.tls_files import check_listener, with_tls
@@ -151,7 +150,7 @@ def _warnings(settings: Settings) -> Iterator[str]:
     secret = settings.jwt_secret or settings.jwt_secret_base64
     if secret is not None and len(secret) < _SHORT_SECRET:
         yield f"JWT_SECRET has fewer than {_SHORT_SECRET} bytes: easily guessed (RFC 7518 §3.2)"
-    if settings.collapse == "fleet" and settings.cache_url == MEMORY_URL:
+    if settings.collapse == "fleet" and not settings.topology.shared:
         yield "COLLAPSE=fleet without a Redis to share: each process fetches for itself"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import attrs
 
+from caching_proxy.rules.cache_url import parse_cache_url
 from caching_proxy.rules.policy import CachePolicy
+from caching_proxy.rules.store_topology import Topology
 from caching_proxy.settings.parsers import Network, without_password
 from caching_proxy.transport.tls import PLATFORM, TLSConfig
 
@@ -145,6 +147,11 @@ class Settings:
     def tls_files(self) -> tuple[tuple[str, str], ...]:
         """Certificate and key of each pair that the listener shows; none: it speaks plain HTTP."""
         return tuple(zip(self.tls_cert_file, self.tls_key_file, strict=True))
+
+    @property
+    def topology(self) -> Topology:
+        """What ``cache_url`` names: where the store is, and whether others may be on it."""
+        return parse_cache_url(self.cache_url)
 
     @property
     def development(self) -> bool:

@@ -18,7 +18,6 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from caching_proxy.rules.store_topology import MEMORY_URL
 from caching_proxy.settings.listen_errors import listener_refused
 from caching_proxy.settings.model import Settings
 from caching_proxy.settings.parsers import SettingsError
@@ -45,7 +44,7 @@ def would_refuse(settings: Settings) -> Iterator[SettingsError]:
     yield from _no_file("LOG_FILE", settings.log_file, LOG_FILE_ALLOWED + " ({})", _look_at_log)
     if settings.log_rotate_bytes:
         yield from _no_file("LOG_FILE", settings.log_file, ROTATED_ALLOWED + " ({})", _look_at_rotation)
-    if settings.cache_url != MEMORY_URL:  # a store that nobody shares needs no journal
+    if settings.topology.shared:  # a store that nobody shares needs no journal
         yield from _no_file("STATE_DIR", settings.state_dir, STATE_DIR_ALLOWED, _look_at_state)
 
 

@@ -106,6 +106,7 @@ test-all:
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m caching_proxy.settings.docs
+	$(BIN)/python tests/support/module_list.py --write
 
 lock: $(VENV)/.created
 	$(PIP) pip-tools

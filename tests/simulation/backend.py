@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from caching_proxy.http.body import Body
 from caching_proxy.http.dates import format_date
-from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
+from caching_proxy.http.messages import Field, Fields, RequestHead
 from caching_proxy.interfaces import (
     IncompleteBody,
     IUpstream,
@@ -25,6 +25,7 @@ from caching_proxy.interfaces import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from caching_proxy.upstream.head_lines import HEADS
 
 BACKEND_SECONDS = 8.0
 """After which a silent backend is given up."""
@@ -119,7 +120,7 @@ class Exchange:
         self._backend.answered(self, status, lines, cut)
         if self.head.method != b"HEAD":
             lines.append((b"Content-Length", b"%d" % len(body)))
-        head = ResponseHead(status, b"OK", Fields(lines))
+        head = HEADS.read(b"HTTP/1.1 %d OK\r\n%b\r\n" % (status, Fields(lines).encoded()))
         at_once = not cut and world.happens(0.5)
         if at_once or not body:
             self.over = True

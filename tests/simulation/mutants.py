@@ -17,12 +17,15 @@ from simulation.world import Wrong
 from twisted.internet.defer import Deferred, succeed
 
 from caching_proxy.cache import walk
+from caching_proxy.cache.backend.fetch import Fetcher
+from caching_proxy.cache.flights import Flight
 from caching_proxy.cache.invalidator import Invalidator
 from caching_proxy.cache.key_state import KeyState, Lease
 from caching_proxy.cache.memory import Memory
 from caching_proxy.cache.pending import Pending, invalidation_of
 from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.interfaces import IStore
+from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.ledger import published
 from caching_proxy.store.redis import follower
 from caching_proxy.store.redis.follower import Follower
@@ -55,6 +58,14 @@ def blind(self: Follower, payload: bytes) -> None:
 def hasty(self: Follower, marked: Marked) -> None:
     if marked.mark:
         self._advance(marked.mark)
+
+
+_fill = Fetcher.fill
+
+
+def late(self: Fetcher, entry: CacheEntry, lease: Lease, flight: Flight | None) -> None:
+    lease.close()
+    _fill(self, entry, Lease(lease._state, lease.key), flight)
 
 
 _init = Put.__init__
@@ -108,6 +119,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], Sequence[Patch]]]] = {
             replaced(KeyState, "void_tags", lambda self, tags, now: None),
         ],
     ),
+    "an ordinary miss opens its lease when the answer is here": ("mixed", lambda: [replaced(Fetcher, "fill", late)]),
     "a voided write is not taken back": (
         "late writes",
         lambda: [replaced(Writer, "_remove", lambda self, entry: succeed(None))],

@@ -10,6 +10,7 @@ from simulation.clocks import ProcessClock
 from simulation.insides import on_forget, on_purge, remains
 from simulation.model import PLACES
 from simulation.network import Link
+from simulation.short_way import ShortWay
 from simulation.world import World
 from support.memory_proxy import Roles
 from twisted.internet.defer import Deferred, succeed
@@ -107,6 +108,7 @@ class Process:
         self.store, self.bus = self._store(link)
         self.journal = disk.open(self.clock)
         self.cache = build_cache(self._config(), self._around())
+        self.short_way = ShortWay(self)
         on_purge(self.cache, lambda key: self.loosen(None))
         on_forget(self.cache, lambda: self.loosen(None))
         if disk.lines:

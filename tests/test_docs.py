@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.module_list import BEGIN, DOCUMENT, END, updated
+from support.module_list import BEGIN, DOCUMENT, END, listed, updated
 
 from caching_proxy.rules.outcome import Bypass, CacheStatus, Detour, Refusal
 from caching_proxy.settings.load import load
@@ -71,16 +71,20 @@ def test_the_faq_explains_every_word(word: CacheStatus | Refusal | Bypass | Deto
 
 
 def test_the_architecture_lists_every_module() -> None:
-    assert DOCUMENT.read_text() == updated(DOCUMENT.read_text()), "run make docs"
+    text = DOCUMENT.read_text()
+    assert listed(text) == listed(updated(text)), "run make docs"
 
 
 def test_a_module_is_listed_with_its_first_sentence(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "room" / "__init__.py").write_text('"""The room."""')
-    (tmp_path / "room" / "thing.py").write_text('"""What ``a.b`` is\nfor. More.\n\nRules.\n"""')
-    listed = updated(f"Before.\n{BEGIN}- `gone.py`: x\n{END}After.\n", tmp_path)
-    assert listed == f"Before.\n{BEGIN}\n### `room/`\n\n- `room/thing.py`: What `a.b` is for.\n\n{END}After.\n"
-    assert updated(listed, tmp_path) == listed
+    (tmp_path / "room" / "thing.py").write_text('"""What ``a.b`` and :class:`~a.B` are\nfor. More.\n\nRules.\n"""')
+    document = updated(f"Before.\n{BEGIN}- `gone.py`: x\n{END}After.\n", tmp_path)
+    assert (
+        document == f"Before.\n{BEGIN}\n### `room/`\n\n- `room/thing.py`: What `a.b` and `B` are for.\n\n{END}After.\n"
+    )
+    assert updated(document, tmp_path) == document
+    assert listed(document) == ["room/thing.py"]
 
 
 def test_the_metrics_document_lists_every_status() -> None:

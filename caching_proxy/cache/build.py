@@ -146,7 +146,7 @@ def build_cache(config: CacheConfig, around: Surroundings) -> Cache:
     responses = Responses(config.name, config.verbose, config.salt, bool(config.compress))
     fills = Fills(clock, policy.max_body, patience=config.fill_seconds)
     route, most = around.route, policy.max_body
-    fetching = most, terms, route, writer, key_state.uncacheable, responses, fills, clock, reader, varying
+    fetching = most, terms, route, writer, key_state.hit_for_miss, responses, fills, clock, reader, varying
     fetcher = Fetcher(*fetching)
     if around.claims is not None:
         fetcher = FleetFetcher(*fetching).in_fleet(around.claims, key_state, clock, config.flight_seconds)

@@ -7,9 +7,9 @@ A record holds
 - ``flights``: the fetches that others may join, by what their requests select of a key that is known to vary;
 - ``writes``: what waits for its turn at the store, while a write or a discard is under way.
 
-Beside the records stands ``uncacheable``, the memory of what turned out to serve nobody else. It is no part of them: it
-outlives the work by minutes, has a bound of its own (a record has none but the work itself), and tells apart those with
-credentials, who share the record.
+Beside the records stands ``hit_for_miss``, the memory of what turned out to serve nobody else. It is no part of them:
+it outlives the work by minutes, has a bound of its own (a record has none but the work itself), and tells apart those
+with credentials, who share the record.
 
 Invariants:
 
@@ -148,7 +148,7 @@ class KeyState:
     def __init__(self, clock: IReactorTime, patience: float) -> None:
         self.records: dict[bytes, KeyRecord] = {}
         self.tags = VoidedTags()
-        self.uncacheable = HitForMiss()
+        self.hit_for_miss = HitForMiss()
         self.collapsed = 0
         self._clock = clock
         self._patience = patience
@@ -259,8 +259,8 @@ class KeyState:
     def lead(self, key: bytes, selected: Selected, now: float) -> tuple[Lease, Flight | None] | None:
         """The lease and the flight of who is the first to ask for what is ``selected`` of ``key``; None where there is
         a flight to join. No flight comes with it where sharing is known not to help."""
-        uncacheable = self.uncacheable
-        if uncacheable.until and uncacheable.covers(key, now):
+        hit_for_miss = self.hit_for_miss
+        if hit_for_miss.until and hit_for_miss.covers(key, now):
             return Lease(self, key), None
         record = self.records.get(key)
         if record is not None and record.flights is not None and selected in record.flights:

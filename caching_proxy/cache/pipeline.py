@@ -177,7 +177,7 @@ class Pipeline:
     def _filling(self, cache_request: CacheRequest, lookup: Lookup) -> CacheResponse | Deferred[CacheResponse]:
         """Ask for all of what a client has already, store it, and answer the client by its conditions."""
         p = self._p
-        if p.key_state.uncacheable.covers(cache_request.crowd, self._now()):
+        if p.key_state.hit_for_miss.covers(cache_request.crowd, self._now()):
             return self._from_backend(cache_request, lookup)
         asked = ask_for_all(cache_request)
         reply = self._from_backend(cache_request, lookup)
@@ -190,7 +190,7 @@ class Pipeline:
     ) -> CacheResponse | Deferred[CacheResponse]:
         """Join the flight for this key, or lead one, or go alone where sharing cannot help."""
         state = self._p.key_state
-        alone = state.uncacheable.until and state.uncacheable.covers(cache_request.crowd, self._now())
+        alone = state.hit_for_miss.until and state.hit_for_miss.covers(cache_request.crowd, self._now())
         if alone or not flights or not cache_request.shareable:
             return self._lead(cache_request, lookup, None)
         selected = self._selected(cache_request)

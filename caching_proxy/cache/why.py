@@ -177,7 +177,7 @@ class Explainer:
     def _about_fetch(self, request: CacheRequest, lookup: Lookup) -> list[Reason]:
         """What is known already about storing what the backend will say."""
         now, head, reasons = self._now(), request.head, list[Reason]()
-        last = self._p.key_state.uncacheable.refusal(request.crowd, now)
+        last = self._p.key_state.hit_for_miss.refusal(request.crowd, now)
         if last is not None:
             reason = REFUSALS[last]
             reasons.append(attrs.evolve(reason, text=f"the last answer was not stored: {reason.text}"))

@@ -65,11 +65,11 @@ class Pool(Protocol):
 
     observer: UpstreamObserver
 
-    def leave(self, call: Call) -> None:
+    def leave(self, call: BackendCall) -> None:
         """``call`` waits no longer."""
 
 
-class Call:
+class BackendCall:
     """An ``Exchange`` to its connection. ``peer`` is the client that it is for; ``streams`` is about its body.
 
     ``receiver`` hears what becomes of it; without one ``result``, which whoever makes the call sets, fires.

@@ -28,7 +28,7 @@ from caching_proxy.interfaces import (
 )
 from caching_proxy.transport.tls import PLATFORM, TLSConfig
 from caching_proxy.upstream.backend import Backend
-from caching_proxy.upstream.call import Call, Nobody, OnInterim, UpstreamObserver
+from caching_proxy.upstream.call import BackendCall, Nobody, OnInterim, UpstreamObserver
 from caching_proxy.upstream.connect import Connect, Connector
 from caching_proxy.upstream.connection import UpstreamConnection
 from caching_proxy.upstream.exchange import Unanswered
@@ -79,8 +79,8 @@ class Upstream:
         self._connect = connect
         self._idle: list[UpstreamConnection] = []
         self._tunnels: set[UpstreamConnection] = set()
-        self._line: Line[Call] = Line(max_connections, max_per_peer)
-        self._waiting: dict[Call, float] = {}  # in order of arrival, with the moment when patience ends
+        self._line: Line[BackendCall] = Line(max_connections, max_per_peer)
+        self._waiting: dict[BackendCall, float] = {}  # in order of arrival, with the moment when patience ends
         self._sweeper: IDelayedCall | None = None
         self._impatience: IDelayedCall | None = None
         self._stopping: list[Deferred[None]] | None = None
@@ -118,13 +118,13 @@ class Upstream:
             self.observer.unanswered(error)
             return fail(error)
         now = self._now()
-        call = Call(self, request, data, rest, on_interim, now, peer)
+        call = BackendCall(self, request, data, rest, on_interim, now, peer)
         result: Deferred[UpstreamResponse] = Deferred(call.cancel)
         call.result = result
         self._begin(call, now)
         return result
 
-    def send(self, request: OutgoingRequest, content: bytes, receiver: Receiver, peer: bytes) -> Call:
+    def send(self, request: OutgoingRequest, content: bytes, receiver: Receiver, peer: bytes) -> BackendCall:
         """:meth:`fetch` of a request that is all here, for who wants no Deferred (``DirectUpstream``)."""
         now = self._now()
         try:
@@ -134,8 +134,8 @@ class Upstream:
         except UpstreamError as error:
             self.observer.unanswered(error)
             receiver.failed(error)
-            return Call(self, request, b"", None, None, now, peer)
-        call = Call(self, request, data, None, receiver.interim, now, peer, receiver)
+            return BackendCall(self, request, b"", None, None, now, peer)
+        call = BackendCall(self, request, data, None, receiver.interim, now, peer, receiver)
         self._begin(call, now)
         return call
 
@@ -152,7 +152,7 @@ class Upstream:
 
     # -- a request finds a connection --------------------------------------------------------------
 
-    def _begin(self, call: Call, now: float) -> None:
+    def _begin(self, call: BackendCall, now: float) -> None:
         if not self._line.may_start(call):
             self._wait(call, now)
             return
@@ -175,13 +175,13 @@ class Upstream:
             connection.close()
         return None
 
-    def _send(self, call: Call, connection: UpstreamConnection, now: float) -> None:
+    def _send(self, call: BackendCall, connection: UpstreamConnection, now: float) -> None:
         """Send ``call`` on a connection that has served others."""
         self._line.took(call)
         self.observer.reused()
         call.send(connection, now)
 
-    def _open(self, call: Call) -> None:
+    def _open(self, call: BackendCall) -> None:
         self.connections += 1
         self._line.took(call)
         call.connection = None
@@ -191,13 +191,13 @@ class Upstream:
     def _make(self, kind: type[C]) -> C:
         return kind(self._clock, self._timeout, self)
 
-    def _connected(self, connection: UpstreamConnection, call: Call) -> None:
+    def _connected(self, connection: UpstreamConnection, call: BackendCall) -> None:
         call.connecting = None
         connection.adopted = True
         self.observer.connected()
         call.send(connection, self._now())
 
-    def _unconnected(self, reason: Failure, call: Call) -> None:
+    def _unconnected(self, reason: Failure, call: BackendCall) -> None:
         call.connecting = None
         self.connections -= 1
         self._line.gave_back(call)
@@ -244,7 +244,7 @@ class Upstream:
         if connection in self._idle:
             self._idle.remove(connection)
         self._freed(connection)
-        if isinstance(exchange, Call):
+        if isinstance(exchange, BackendCall):
             if isinstance(error, Unanswered) and exchange.repeatable:
                 exchange.fresh = True
                 self._begin(exchange, self._now())
@@ -278,13 +278,13 @@ class Upstream:
 
     # -- the line -------------------------------------------------------------------------------------
 
-    def _wait(self, call: Call, now: float) -> None:
+    def _wait(self, call: BackendCall, now: float) -> None:
         self._waiting[call] = now + self._patience
         self._line.add(call)
         if self._impatience is None:
             self._impatience = self._clock.callLater(self._patience, self._lose_patience)
 
-    def leave(self, call: Call) -> None:
+    def leave(self, call: BackendCall) -> None:
         """``call`` waits no longer."""
         self._waiting.pop(call, None)
         self._line.remove(call)
@@ -292,7 +292,7 @@ class Upstream:
             self._impatience.cancel()
             self._impatience = None
 
-    def _first_waiting(self) -> Call | None:
+    def _first_waiting(self) -> BackendCall | None:
         call = self._line.next()
         if call is not None:
             self.leave(call)

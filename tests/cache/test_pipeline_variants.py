@@ -264,4 +264,4 @@ def test_B13_what_is_merely_anonymous_answers_no_credentials(proxy: MemoryProxy)
 def test_B13_credentials_do_not_keep_anonymous_requests_from_waiting_for_one_another(proxy: MemoryProxy) -> None:
     proxy.says(FRESH, body=b"personal")
     proxy.get("/x", "Authorization: Basic eDp5")
-    assert not proxy.key_state.uncacheable.covers(KEY, proxy.clock.seconds())
+    assert not proxy.key_state.hit_for_miss.covers(KEY, proxy.clock.seconds())

@@ -95,7 +95,7 @@ def state(proxy: MemoryProxy) -> object:
     ]
     held = {key: proxy.store.fields_of(key) for key in proxy.hot.all_keys()}
     reader = proxy.pipeline.parts.reader
-    learnt = (dict(proxy.varying._by_key), proxy.varying._recent, len(proxy.key_state.uncacheable))
+    learnt = (dict(proxy.varying._by_key), proxy.varying._recent, len(proxy.key_state.hit_for_miss))
     calls = [call for call in proxy.store.calls if call != "lookup"]
     return (
         tiers,

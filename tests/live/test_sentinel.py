@@ -114,7 +114,7 @@ def test_a_wrong_password_is_one_line(
     assert proxy.get("/x").status == 200
     wait_for(lambda: says in proxy.log, "a line")
     assert proxy.get("/ready").json()["status"] == "degraded"  # type: ignore[index]
-    lines = [line for line in proxy.log.splitlines() if "cannot connect to" in line and "ConnectionSupply" in line]
+    lines = [line for line in proxy.log.splitlines() if "cannot connect to" in line and "Connections" in line]
     assert len(lines) == 1
     assert says in lines[0]
     assert "other" not in proxy.log

@@ -298,7 +298,7 @@ class Side:
         self.seen.append((self.hot.entries, self.hot.bytes, self.hot.hits, self.hot.misses))
         slots = [slot for key, slot in proxy.store._slots.items() if target in key]
         self.seen.append([(slot.variants, slot.expires_at, slot.tags, slot.stale) for slot in slots])
-        self.seen.append((list(state.records), list(state.uncacheable.until), state.collapsed))
+        self.seen.append((list(state.records), list(state.hit_for_miss.until), state.collapsed))
         self.seen.append((proxy.upstream.connections, proxy.upstream.idle, dict(proxy.upstream._line._held)))
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ class Fetcher:
         terms: TermsByTarget,
         route: BackendRoute,
         writer: Writer,
-        uncacheable: HitForMiss,
+        hit_for_miss: HitForMiss,
         responses: Responses,
         fills: Fills,
         clock: IReactorTime,
@@ -64,9 +64,9 @@ class Fetcher:
         self._terms = terms
         self._route = route
         self._writer = writer
-        self._hit_for_miss = uncacheable
+        self._hit_for_miss = hit_for_miss
         self._responses = responses
-        self._revalidation = Revalidation(writer, uncacheable, responses, clock)
+        self._revalidation = Revalidation(writer, hit_for_miss, responses, clock)
         self._completion = Completion(max_body, clock)
         self._now: Callable[[], float] = clock.seconds
         self.on_given_up: Callable[[CacheRequest, int, Refusal], None] | None = None

@@ -24,9 +24,9 @@ from caching_proxy.rules.validation import freshen, head_update, selected, updat
 class Revalidation:
     """Freshens what the backend revalidated."""
 
-    def __init__(self, writer: Writer, uncacheable: HitForMiss, responses: Responses, clock: IReactorTime) -> None:
+    def __init__(self, writer: Writer, hit_for_miss: HitForMiss, responses: Responses, clock: IReactorTime) -> None:
         self._writer = writer
-        self._hit_for_miss = uncacheable
+        self._hit_for_miss = hit_for_miss
         self._responses = responses
         self._now: Callable[[], float] = clock.seconds
 

@@ -29,7 +29,7 @@ class SendAgain(Exception):
     """Raised by :meth:`Call.read`: the call goes out on its connection once more, with another payload."""
 
 
-class Answer(Protocol[T_contra]):
+class AnswerTaker(Protocol[T_contra]):
     """What an answer is told to: a Deferred, as a rule. ``called``: it has been."""
 
     @property
@@ -74,7 +74,7 @@ class Call(Generic[T]):
     """Of a call that the store itself does not make: its key, which says to which node of a Cluster it goes; empty for
     calls about the ledger."""
 
-    answer: Answer[T]
+    answer: AnswerTaker[T]
     connection: RedisConnection | None
     deadline: float
     pool: CallPool

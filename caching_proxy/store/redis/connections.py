@@ -31,7 +31,7 @@ SHORT_LIFE = 1.0
 """Seconds that a connection must last for its end not to count as a failed attempt."""
 
 
-class ConnectionSupply:
+class Connections:
     """Between ``minimum`` and ``maximum`` connections. All durations in seconds.
 
     ``on_ready`` is called when a connection became usable, ``on_hopeless`` when none is left and connecting failed,

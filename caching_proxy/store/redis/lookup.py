@@ -21,7 +21,7 @@ from txredisapi import ResponseError
 
 from caching_proxy.interfaces import NO_OUTLINES, NOT_STALE, AnswerLost, Seeker, Stored, StoreError
 from caching_proxy.store.direct import Watch
-from caching_proxy.store.redis.commands import Answer, Ask, Call
+from caching_proxy.store.redis.commands import AnswerTaker, Ask, Call
 from caching_proxy.store.redis.connection import RedisReply, checked, form, pack
 from caching_proxy.store.redis.index import INDEX, outlines_in
 from caching_proxy.store.redis.stale_scripts import MARK, TAGS
@@ -51,7 +51,7 @@ class Forgetful(Protocol):
     def unanswerable(self, key: bytes) -> Deferred[None]: ...
 
 
-class Lookup(Ask[Stored | None]):
+class LookupCall(Ask[Stored | None]):
     """A lookup of ``fields``, or of all there is; it is asked once more if its connection is lost, and its key
     forgotten if that happens again."""
 
@@ -92,7 +92,7 @@ class Lookup(Ask[Stored | None]):
             super().fail(error)
 
 
-class Seek(Lookup):
+class Seek(LookupCall):
     """A lookup that tells ``seeker`` itself, and before that ``watch``, which hears of good news only when not calm.
     Whoever makes one sets the three."""
 
@@ -103,7 +103,7 @@ class Seek(Lookup):
     watch: Watch
 
     @property
-    def answer(self) -> Answer[Stored | None]:  # type: ignore[override]
+    def answer(self) -> AnswerTaker[Stored | None]:  # type: ignore[override]
         """This object itself, where other calls have a Deferred. It is not kept, as that would be a reference cycle."""
         return self
 

@@ -28,7 +28,7 @@ from caching_proxy.interfaces import AnswerLost, StoreError, StoreUnavailable
 from caching_proxy.rules.store_topology import RedisTopology
 from caching_proxy.store.redis.commands import Ask, Call
 from caching_proxy.store.redis.connection import RedisConnection, RedisReply, pack
-from caching_proxy.store.redis.connections import ConnectionSupply
+from caching_proxy.store.redis.connections import Connections
 from caching_proxy.store.redis.endpoint import endpoint_for
 from caching_proxy.store.redis.errors import CutShort, TimedOut
 
@@ -67,12 +67,12 @@ class RedisPool:
         self._on_acquired = on_acquired
         endpoint = endpoint or endpoint_for(reactor, topology, connect_timeout)
         idle = {"idle_check_seconds": idle_check_seconds, "idle_seconds": idle_seconds}
-        self._supply = ConnectionSupply(
+        self._connections = Connections(
             reactor, topology, endpoint, minimum=minimum, maximum=maximum, connect_timeout=connect_timeout, **idle
         )
-        self._supply.on_ready = self._drain
-        self._supply.on_hopeless = self._fail_waiting
-        self._supply.check = self._check
+        self._connections.on_ready = self._drain
+        self._connections.on_hopeless = self._fail_waiting
+        self._connections.check = self._check
         self.companion: RedisPool | None = None
         """Another pool for the same server, which hears of a failover too."""
         self._waiting: OrderedDict[Call[Any], None] = OrderedDict()
@@ -85,23 +85,23 @@ class RedisPool:
     @property
     def on_recovery(self) -> Callable[[], object]:
         """Called when a connection is usable for the first time after some trouble."""
-        return self._supply.on_recovery
+        return self._connections.on_recovery
 
     @on_recovery.setter
     def on_recovery(self, told: Callable[[], object]) -> None:
-        self._supply.on_recovery = told
+        self._connections.on_recovery = told
 
     # -- for metrics ---------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
         """Usable connections."""
-        return len(self._supply.live)
+        return len(self._connections.live)
 
     @property
     def in_use(self) -> int:
         """Connections with at least one call under way."""
-        return sum(1 for connection in self._supply.live if connection.load)
+        return sum(1 for connection in self._connections.live if connection.load)
 
     @property
     def waiting(self) -> int:
@@ -119,7 +119,7 @@ class RedisPool:
         """Begin connecting; fires at once."""
         if not self._running:
             self._running = True
-            self._supply.start()
+            self._connections.start()
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -171,12 +171,12 @@ class RedisPool:
         if connection is not None:
             self._run(call, connection, 0.0)
         else:
-            self._supply.fill(demand=True)
+            self._connections.fill(demand=True)
 
     def _refusal(self) -> StoreError | None:
         """Why a call may not wait for a connection."""
-        if self._supply.hopeless is not None:
-            return self._supply.hopeless
+        if self._connections.hopeless is not None:
+            return self._connections.hopeless
         if len(self._waiting) >= self._max_pending:
             return StoreUnavailable(f"{len(self._waiting)} commands wait for a connection already")
         return None
@@ -184,7 +184,7 @@ class RedisPool:
     def _free(self) -> RedisConnection | None:
         """The least loaded connection that has room."""
         best, load = None, self._depth
-        for connection in self._supply.live:
+        for connection in self._connections.live:
             if len(connection.waiting) < load:
                 best, load = connection, len(connection.waiting)
         return best
@@ -212,7 +212,7 @@ class RedisPool:
             call, _ = self._waiting.popitem(last=False)
             self._run(call, connection, now - call.since)
         if self._waiting:
-            self._supply.fill(demand=True)
+            self._connections.fill(demand=True)
 
     def _again(self, call: Call[Any]) -> None:
         """Once more, on a later turn: connections to a server that died are all lost in the same one."""
@@ -286,13 +286,13 @@ class RedisPool:
 
     def read_only(self, error: StoreError) -> None:
         """A server took no write: perhaps it is no longer the one that the name stands for."""
-        self._supply.renew(error)
+        self._connections.renew(error)
         if self.companion is not None:
             self.companion.read_only(error)
 
     def moved(self) -> None:
         """Another server has taken over: connections are made anew, to that one."""
-        self._supply.renew(StoreError("another server has taken over"), at_once=True)
+        self._connections.renew(StoreError("another server has taken over"), at_once=True)
 
     # -- deadlines -----------------------------------------------------------------------------------
 
@@ -328,8 +328,8 @@ class RedisPool:
             assert call.trouble is not None
             error = call.trouble
         call.fail(error)
-        if connection is not None and connection in self._supply.live:
-            self._supply.drop(connection, error)
+        if connection is not None and connection in self._connections.live:
+            self._connections.drop(connection, error)
 
     # -- stopping ------------------------------------------------------------------------------------
 
@@ -342,4 +342,4 @@ class RedisPool:
             self._deadline_timer.cancel()
             self._deadline_timer = None
         self._idle = None
-        return self._supply.stop()
+        return self._connections.stop()

@@ -43,7 +43,7 @@ from caching_proxy.store.redis.dropping import Dropping
 from caching_proxy.store.redis.fences import Fence
 from caching_proxy.store.redis.ledger import Words
 from caching_proxy.store.redis.ledger_calls import Mark, Marked
-from caching_proxy.store.redis.lookup import Lookup, Seek
+from caching_proxy.store.redis.lookup import LookupCall, Seek
 from caching_proxy.store.redis.pool import RedisPool
 from caching_proxy.store.redis.put import Put
 from caching_proxy.store.redis.scripts import Discard, Forget
@@ -91,7 +91,7 @@ class RedisStore:
         self._refused_until = 0.0
 
     def lookup(self, key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
-        return self.pool.execute(Lookup(self, key, fields))
+        return self.pool.execute(LookupCall(self, key, fields))
 
     def seek_watched(self, key: bytes, fields: Sequence[bytes] | None, seeker: Seeker, watch: Watch) -> None:
         """:meth:`lookup` for who wants no Deferred (``WatchedStore``)."""

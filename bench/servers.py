@@ -74,8 +74,12 @@ class Server:
 
 
 def resident(family: Iterable[psutil.Process]) -> int:
-    """Bytes resident in memory, of all of ``family``."""
-    return sum(member.memory_info().rss for member in family)
+    """Bytes resident in memory, of all of ``family`` that are still there: nginx has children that soon end."""
+    total = 0
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += member.memory_info().rss
+    return total
 
 
 class Lab:

@@ -93,24 +93,23 @@ class Invalidator(StoreQueue):
         self._invalidate_tags(tags, lambda: together.heard, soft)
         return together.answer
 
-    def invalidate_by_rules(self, patterns: Collection[bytes], soft: bool = False) -> list[Deferred[set[bytes]]]:
-        """Each of some rules' patterns for itself, as :meth:`invalidate`, but one target for every role is looked
-        up."""
+    def invalidate_by_rules(
+        self, patterns: Collection[bytes], hears_of: Callable[[bytes], OnDone], soft: bool = False
+    ) -> None:
+        """Each of some rules' patterns for itself, as :meth:`invalidate`, but one target for every role is looked up;
+        ``hears_of`` makes what hears of a pattern."""
         groups: list[tuple[tuple[bytes, ...], OnDone]] = []
-        answers = []
         for pattern in patterns:
-            answer: Deferred[set[bytes]] = Deferred()
-            answers.append(answer)
+            on_done = hears_of(pattern)
             target = target_for_all(pattern)
             if target is not None:
-                self.invalidate_target(target, answer.callback, soft)
+                self.invalidate_target(target, on_done, soft)
             elif (key := literal(pattern)) is not None:
-                self._invalidate_key(key, answer.callback, soft=soft)
+                self._invalidate_key(key, on_done, soft=soft)
             else:
-                groups.append(((pattern,), answer.callback))
+                groups.append(((pattern,), on_done))
         if groups:
             self._invalidate_groups(groups, soft)
-        return answers
 
     def invalidate_target(self, target: bytes, on_done: OnDone, soft: bool = False) -> None:
         """Remove what is stored for one target (as it stands in keys), for every role, every variant.

@@ -6,7 +6,7 @@ answer names, and what the invalidation rules say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from functools import partial
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.cache.backend.forward import BackendRoute
 from caching_proxy.cache.invalidator import Invalidator
+from caching_proxy.cache.pending import OnDone
 from caching_proxy.cache.plan import Way
 from caching_proxy.cache.post_responses import KeptPost, PostKeeper
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
@@ -42,13 +43,14 @@ Ask = Callable[[], ClientRequest]
 _TOLD = frozenset((Bypass.RULE, Bypass.AMBIGUOUS))
 """Reasons that Cache-Status names: the operator's wish, of which neither request nor response says anything."""
 
+_METHOD = Detour.METHOD  # finding a member costs several times what a name of the module does
 _COUNTED = frozenset((b"OPTIONS", b"TRACE"))
 _NAMING = frozenset((b"location", b"content-location"))
 
 
 def status_of(way: Way) -> CacheStatus:
     """``X-Cache-Status`` of the backend's answer to what goes that way."""
-    return CacheStatus.NOT_APPLICABLE if way is Detour.METHOD else CacheStatus.BYPASS
+    return CacheStatus.NOT_APPLICABLE if way is _METHOD else CacheStatus.BYPASS
 
 
 def _detail(way: Way) -> bytes | None:
@@ -80,6 +82,7 @@ class PassThrough:
         self._posts = posts
         self._clock = clock
         self._added = {way: responses.passed_lines(status_of(way), _detail(way)) for way in (*Bypass, *Detour)}
+        self._added_to_changes = self._added[_METHOD]
         self._shared = invalidator if isinstance(invalidator, SharedInvalidator) else None
 
     def forward(self, client_request: ClientRequest, identity: Identity) -> CacheResponse | Deferred[CacheResponse]:
@@ -139,23 +142,28 @@ class PassThrough:
 
         ``host`` is the request's, ``ask`` makes it where somebody is to hear of it.
         """
-        status, lines = head.status, self.lines(head, Detour.METHOD)
+        status, lines = head.status, self.lines(head, _METHOD)
         if lines is None:
             return None
         if 200 <= status < 400:
             rules = self._rules()
             obsolete = resolve(rules, method, target) if rules and status < 300 else ()
-            targets = (self._terms(target).target(target, host),)
+            target = self._terms(target).target(target, host)
             if self._shared is not None:
-                return self._shared.everywhere(self._invalidated(targets, obsolete, ask))
-            self._invalidate(targets, obsolete, ask)
+                return self._shared.everywhere(self._invalidated((target,), obsolete, ask))
+            if obsolete:
+                self._invalidate((target,), obsolete, ask)
+            else:
+                self._invalidator.invalidate_target(target, partial(self._told, target, ask))
         return lines
 
     def lines(self, head: ResponseHead, way: Way) -> bytes | None:
         """The field lines that a client gets of an ordinary answer that passes the cache by; None where they have to be
         made."""
         lines = relayed_lines(head, self._clock.seconds())
-        return None if lines is None or MARKED in lines else lines + self._added[way]
+        if lines is None or MARKED in lines:
+            return None
+        return lines + (self._added_to_changes if way is _METHOD else self._added[way])
 
     def told(self, method: bytes, identity: Identity, response: UpstreamResponse) -> CacheResponse:
         """The answer to a change of which everybody has heard who has to."""
@@ -231,28 +239,32 @@ class PassThrough:
         """Have ``targets`` and what rules want invalidated; nobody waits for it."""
         for target in targets:
             self._invalidator.invalidate_target(target, partial(self._told, target, ask))
-        for what, begun in self._by_rules(obsolete) if obsolete else ():
-            begun.addBoth(partial(self._told, what, ask))
+        if obsolete:
+            self._by_rules(obsolete, lambda what: partial(self._told, what, ask))
 
     def _invalidated(self, targets: Collection[bytes], obsolete: Collection[Obsolete], ask: Ask) -> Deferred[bool]:
         """Fires when the store has carried it out, with whether it could; never fails."""
-        begun: list[tuple[bytes, Deferred[set[bytes]]]] = []
-        for target in targets:
-            done: Deferred[set[bytes]] = Deferred()
-            begun.append((target, done))
-            self._invalidator.invalidate_target(target, done.callback)
-        begun += self._by_rules(obsolete)
-        noted = [each.addCallback(self._noted, what, ask) for what, each in begun]
-        return gatherResults(noted, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
+        begun: list[Deferred[set[bytes]]] = []
 
-    def _by_rules(self, obsolete: Collection[Obsolete]) -> Iterator[tuple[bytes, Deferred[set[bytes]]]]:
-        """Begin what rules want to be invalidated: what it is, and what comes of it."""
+        def hears_of(what: bytes) -> OnDone:
+            done: Deferred[set[bytes]] = Deferred()
+            begun.append(done)
+            done.addCallback(self._noted, what, ask)
+            return done.callback
+
+        for target in targets:
+            self._invalidator.invalidate_target(target, hears_of(target))
+        self._by_rules(obsolete, hears_of)
+        return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
+
+    def _by_rules(self, obsolete: Collection[Obsolete], hears_of: Callable[[bytes], OnDone]) -> None:
+        """Begin what rules want to be invalidated; ``hears_of`` makes what hears of each."""
         for each in obsolete:
             if each.patterns:
-                begun = self._invalidator.invalidate_by_rules(each.patterns, each.soft)
-                yield from zip(each.patterns, begun, strict=True)
+                self._invalidator.invalidate_by_rules(each.patterns, hears_of, each.soft)
             if each.tags:
-                yield b" ".join((b"tags", *each.tags)), self._invalidator.invalidate_tags(each.tags, each.soft)
+                told = hears_of(b" ".join((b"tags", *each.tags)))
+                self._invalidator.invalidate_tags(each.tags, each.soft).addBoth(told)
 
     def _named(self, scheme: bytes, host: bytes, request: RequestHead, response: ResponseHead) -> set[bytes]:
         """What Location and Content-Location name, as far as it is this origin, by our name or the backend's.

@@ -26,6 +26,7 @@ Matcher = Callable[[bytes], bool]
 
 _STAR, _ANY, _OPEN, _CLOSE, _NOT, _RANGE, _ESCAPE = b"*?[]^-\\"
 _ALL = bytes(range(256))
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _SPECIAL = re.compile(rb"[*?\[\]^\\-]")
 
 NARROW = 16
@@ -88,6 +89,11 @@ def literals(pattern: bytes) -> tuple[bytes, bytes]:
 
 def literal(pattern: bytes) -> bytes | None:
     """The one key that ``pattern`` matches, None if it may match several or none."""
+    if b"[" not in pattern:
+        bare = _ESCAPED.sub(b"", pattern) if b"\\" in pattern else pattern
+        if b"*" in bare or b"?" in bare:
+            return None
+        return pattern if bare is pattern else _ESCAPED.sub(rb"\1", pattern)
     text = bytearray()
     for _, accepted in _tokens(pattern):
         if accepted is None or len(accepted) != 1:

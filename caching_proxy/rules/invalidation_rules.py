@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import attrs
 
@@ -84,18 +85,30 @@ def resolve(rules: tuple[Rule, ...], method: bytes, target: bytes) -> tuple[Obso
         if match is None:
             continue
         for pattern in rule.patterns:
-            name = shorten(normalise_pattern(_expanded(pattern, match, escape)), MAX_PATTERN)
+            name = _fixed(pattern) if b"$" not in pattern else _bounded(_expanded(pattern, match, escape))
             patterns[name] = patterns.get(name, True) and rule.soft
         for template in rule.tags:
             tag = _expanded(template, match, bytes)
             if 0 < len(tag) <= MAX_TAG:  # nothing carries others
                 tags[tag] = tags.get(tag, True) and rule.soft
-    parts = (Obsolete(_whose(patterns, soft), _whose(tags, soft), soft) for soft in (False, True))
-    return tuple(part for part in parts if part.patterns or part.tags)
+    if not patterns and not tags:
+        return ()
+    parts: tuple[tuple[list[bytes], list[bytes]], ...] = ([], []), ([], [])  # for good, softly
+    for name, softly in patterns.items():
+        parts[softly][0].append(name)
+    for name, softly in tags.items():
+        parts[softly][1].append(name)
+    (gone, without), (stale, outdated) = parts
+    for_good = (Obsolete(tuple(gone), tuple(without)),) if gone or without else ()
+    return (*for_good, Obsolete(tuple(stale), tuple(outdated), True)) if stale or outdated else for_good
 
 
-def _whose(found: dict[bytes, bool], soft: bool) -> tuple[bytes, ...]:
-    return tuple(name for name, softly in found.items() if softly is soft)
+def _bounded(pattern: bytes) -> bytes:
+    return shorten(normalise_pattern(pattern), MAX_PATTERN)
+
+
+_fixed = lru_cache(256)(_bounded)
+"""What becomes of a pattern that captures nothing."""
 
 
 def normalise_pattern(pattern: bytes) -> bytes:

@@ -52,6 +52,7 @@ METHODS = frozenset((b"POST", b"PUT", b"PATCH", b"DELETE"))
 
 _METHOD = Detour.METHOD
 _SAID = {way: (status_of(way).text, None if way is _METHOD else why_not(way)) for way in (*Bypass, *Detour)}
+_SAID_OF_CHANGES = _SAID[_METHOD]
 
 _DECIDING = (b"host", b"via", b"connection", b"authorization", b"x-request-id")
 """What is looked at here: an operator may have it taken away before anybody looks."""
@@ -187,7 +188,7 @@ class Passage:
 
     __slots__ = (
         "_asked_at", "_call", "_channel", "_content", "_early", "_fast", "_identity", "_manner", "_parsed", "_peer",
-        "_request", "_trusted", "_waiting", "_way", "client_ip", "received_at", "request_id",
+        "_request", "_said", "_trusted", "_waiting", "_way", "client_ip", "received_at", "request_id",
     )  # fmt: skip
     _log = Logger()
 
@@ -214,6 +215,7 @@ class Passage:
         self._manner = manner
         self._identity = identity
         self._way = way
+        self._said = _SAID_OF_CHANGES if way is _METHOD else _SAID[way]
         self._call: UnderWay | None = None
         self._waiting: Deferred[None] | None = None  # for other workers
         self._request: ProxyRequest | None = None  # once something is not as usual
@@ -254,8 +256,14 @@ class Passage:
         """Its answer begins, and most are whole."""
         self._call = None  # each refers to the other
         try:
-            lines = self._lines(response)
-            if isinstance(lines, Deferred):
+            if self._request is not None or not response.body.complete or self._channel.site.connections.draining:
+                lines = None
+            elif self._way is _METHOD:
+                asked, host, passing = self._parsed.line, self._manner.host, self._fast.passing
+                lines = passing.changed(asked.method, asked.target, host, response.head, self.client_request)
+            else:
+                lines = self._fast.passing.lines(response.head, self._way)
+            if lines is not None and not isinstance(lines, bytes):
                 self._waiting = lines
                 lines.addCallbacks(self._everywhere, self._given_up, callbackArgs=(response,))
                 return
@@ -276,15 +284,6 @@ class Passage:
     def interim(self, head: ResponseHead) -> None:
         """Something comes before the answer."""
         self._made().write_interim(head)
-
-    def _lines(self, response: UpstreamResponse) -> bytes | Deferred[None] | None:
-        """The field lines of an ordinary answer, now or later; None, with nothing done, for the general way."""
-        if self._request is not None or not response.body.complete or self._channel.site.connections.draining:
-            return None
-        line, passing = self._parsed.line, self._fast.passing
-        if self._way is not _METHOD:
-            return passing.lines(response.head, self._way)
-        return passing.changed(line.method, line.target, self._manner.host, response.head, self.client_request)
 
     def _everywhere(self, _: None, response: UpstreamResponse) -> None:
         """No worker gives out any more what the answer makes untrue."""
@@ -310,7 +309,7 @@ class Passage:
         """The bytes of an ordinary answer."""
         fast, head, content = self._fast, response.head, response.body.take()
         start = b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines)
-        line, label, (status, reason) = self._parsed.line, self._identity.label, _SAID[self._way]
+        line, label, (status, reason) = self._parsed.line, self._identity.label, self._said
         fast.recorder.passed(line, head.status, status, label, self.received_at, self.request_id, reason)
         return start + content if len(content) < SHARED_BYTES else LargeAnswer(start, content)
 

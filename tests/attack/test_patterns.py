@@ -76,6 +76,7 @@ ROWS: dict[str, Row] = {
         b"\t", b'W/"', b'"a"', b'"', pumps=(b'W/"a"', b'W/"', b'\t"', b'"a"b,', b'"a, ')
     ),
     "rules.cookies._SPACE": PLAIN,
+    "rules.glob._ESCAPED": PLAIN,
     "rules.glob._SPECIAL": PLAIN,
     "rules.invalidation_rules._REFERENCE": row(b"\\", b"$"),
     "rules.listing._CURSOR": row(b"s1", b"m1.", b"s1-", b"s1-1-"),

@@ -178,8 +178,8 @@ def test_patterns_that_wait_share_one_walk(proxy: MemoryProxy) -> None:
 def test_a_rule_that_names_its_target_walks_over_no_keys(proxy: MemoryProxy, role: str) -> None:
     fill(proxy, "/a", "/b", "/a/x")
     counts: list[set[bytes]] = []
-    for answer in proxy.invalidator.invalidate_by_rules([f"cache:GET:{role}:/a".encode(), b"cache:GET:*:/\\b"]):
-        answer.addCallback(counts.append)
+    rules = [f"cache:GET:{role}:/a".encode(), b"cache:GET:*:/\\b"]
+    proxy.invalidator.invalidate_by_rules(rules, lambda pattern: counts.append)
     assert counts == [{key("/a")}, {key("/b")}]
     assert "scan" not in proxy.store.calls
     assert proxy.hot.keys(proxy.clock.seconds()) == [key("/a/x")]

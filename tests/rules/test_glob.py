@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caching_proxy.rules import glob
 from caching_proxy.rules.glob import compile_glob, escape, shorten
 
 
@@ -45,6 +46,15 @@ def test_matching(pattern: bytes, key: bytes, expected: bool) -> None:
 )
 def test_shorten_cuts_between_tokens(pattern: bytes, limit: int, short: bytes) -> None:
     assert shorten(pattern, limit) == short
+
+
+@settings(deadline=None, derandomize=True, max_examples=2000)
+@given(st.lists(st.sampled_from([b"a", b"\n", b"\\", b"*", b"?", b"[", b"]", b"^", b"-", b"\\a", b"\\*"]), max_size=8))
+def test_a_literal_is_what_its_tokens_accept(parts: list[bytes]) -> None:
+    pattern = b"".join(parts)
+    accepted = [each for _, each in glob._tokens(pattern)]
+    single = all(each is not None and len(each) == 1 for each in accepted)
+    assert glob.literal(pattern) == (b"".join(each or b"" for each in accepted) if single else None)
 
 
 @settings(deadline=None, derandomize=True, max_examples=200)

@@ -22,7 +22,7 @@ from caching_proxy.cache.pipeline import Parts
 from caching_proxy.cache.plan import Way
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.http.body import Body
-from caching_proxy.http.hop_by_hop import HOP_BY_HOP, hop_by_hop
+from caching_proxy.http.hop_by_hop import HOP_BY_HOP, hop_by_hop, is_loop
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.pieces import SHARED_BYTES
 from caching_proxy.interfaces import (
@@ -37,7 +37,6 @@ from caching_proxy.rules.forwarding import FastForwarding, continued
 from caching_proxy.rules.outcome import Bypass, Detour
 from caching_proxy.rules.own_prefix import under_own_prefix
 from caching_proxy.rules.reasons import why_not
-from caching_proxy.rules.request_traits import traits_under
 from caching_proxy.rules.storability_checks import telling_of
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
@@ -109,7 +108,7 @@ class FastPass:
         self.new_request_id = front.new_request_id
         self.now = parts.clock.seconds
         self._verifier = parts.verifier
-        self._traits = traits_under(parts.policy)
+        self._proxy_name = parts.policy.proxy_name
         self._hosts = front.hosts
         self.peers = front.peers
         self.trusting = front.peers.any
@@ -158,7 +157,7 @@ class FastPass:
             or b"upgrade" in fields
             or hop_by_hop(fields) is not HOP_BY_HOP
             or not self._hosts.allows(fields)
-            or self._traits(fields).loop
+            or is_loop(fields, self._proxy_name)
         )
         head = RequestHead(parsed.line.method, parsed.line.target, fields)
         identity = None if credentials else self._verifier.identify(head)

@@ -17,14 +17,17 @@ _CACHE_STATUS = b"cache-status"
 _WITHOUT_CONTENT = frozenset((204, 304))
 _WHOLE_HEAD = (
     b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\nAge: %d\r\nX-Cache-Status: %b\r\n"
-    b"X-Cache-Expires-In: %ds\r\nX-Cache-Expires-At: %b\r\n%b\r\n"
+    b"X-Cache-Expires-In: %ds\r\nX-Cache-Expires-At: %b.%03dZ\r\n%b\r\n"
 )
 _EXPIRY = b"X-Cache-Expires-In: %ds\r\nX-Cache-Expires-At: %b\r\n"
 
 
+_LAST_SECOND = 253402300799.0
+
+
 def timestamp(moment: float) -> bytes:
     """ISO 8601 in UTC with milliseconds: ``2026-01-31T08:00:00.000Z``."""
-    moment = max(0.0, min(moment, 253402300799.0))  # the year 9999 is where four digits end
+    moment = max(0.0, min(moment, _LAST_SECOND))  # the year 9999 is where four digits end
     whole = int(moment)
     return b"%b.%03dZ" % (_to_the_second(whole), int((moment - whole) * 1000))
 
@@ -50,17 +53,23 @@ def whole_lines(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: 
 
 
 def whole_head(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None) -> bytes | None:
-    """The head of an answer with the :func:`whole_lines`, as it stands on the wire; None as there."""
+    """The head of an answer with the :func:`whole_lines`, as it stands on the wire; None as there,
+    and where the end is beyond all dates."""
     head = entry.head
     if entry.status in _WITHOUT_CONTENT or (proxy_name is not None and _CACHE_STATUS in head.lower()):
         return None
     received_at, lifetime = entry.received_at, entry.lifetime
     age = int(now - received_at)
     age = entry.initial_age + (age if age > 0 else 0)
-    ttl, ends = lifetime - age, timestamp(received_at + lifetime - entry.initial_age)
+    ttl, ends = lifetime - age, received_at + lifetime - entry.initial_age
+    second = int(ends)
+    if not 0 <= second < _LAST_SECOND:  # else ``timestamp``, at a frame less
+        return None
     ours = b"" if proxy_name is None else _hit_line(proxy_name, ttl)
-    said = entry.status, entry.reason, head, len(entry.body), age, status.token, ttl if ttl > 0 else 0, ends, ours
-    return _WHOLE_HEAD % said
+    return _WHOLE_HEAD % (
+        entry.status, entry.reason, head, len(entry.body), age, status.token, ttl if ttl > 0 else 0,
+        _to_the_second(second), int((ends - second) * 1000), ours,
+    )  # fmt: skip
 
 
 @lru_cache(1024)

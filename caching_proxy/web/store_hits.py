@@ -120,8 +120,10 @@ class Visit:
     def start(self) -> None:
         """Look the key up; the channel hears of what comes of it, at once or later."""
         hits, wanted = self._hits, PLAIN_GUESS
-        if self._bearing.ranged or self._view is not PLAIN_VIEW or not hits.varying.none_known(self._key):
-            wanted = hits.varying.guess(self._key, self._parsed.head.fields, self._view.scope)
+        varying = hits.varying
+        plain = self._view is PLAIN_VIEW and not self._bearing.ranged
+        if not plain or (varying.worth and not varying.none_known(self._key)):
+            wanted = varying.guess(self._key, self._parsed.head.fields, self._view.scope)
         self._wanted = wanted
         found = hits.reader.read(self._key, wanted, self.found)
         if found is not None:

@@ -45,6 +45,17 @@ def test_any_path_is_short_and_printable(path: bytes) -> None:
     assert label.isprintable()
 
 
+SEGMENTS = st.sampled_from([b"/", b"a", b"1", b"23", b"?", b"0123456789abcdef", b"x" * 60, b"\xb2", b".", b"%31"])
+
+
+@given(st.lists(SEGMENTS, max_size=9).map(b"".join))
+def test_a_label_is_that_of_the_path_whatever_was_asked_for_before(path: bytes) -> None:
+    labels = PathLabels()
+    for before in (path, path + b"7", path + b"/7", path + b"/88"):
+        assert labels.label(before) == normalise_path(before)
+    assert labels.label(path) == normalise_path(path)
+
+
 @pytest.mark.parametrize(("method", "label"), [(b"GET", "GET"), (b"PATCH", "PATCH"), (b"get", "other"), (b"", "other")])
 def test_method(method: bytes, label: str) -> None:
     assert normalise_method(method) == label
@@ -65,8 +76,12 @@ def test_many_paths_do_not_displace_labels_or_pile_up() -> None:
     labels = PathLabels(limit=1)
     assert labels.label(b"/first") == "/first"
     assert {labels.label(b"/x%d" % number) for number in range(3000)} == {":other"}
+    assert labels.remembered > 500
     assert labels.label(b"/first") == "/first"
     assert labels.remembered <= 1024
+    known = PathLabels()
+    assert {known.label(b"/x/%d" % number) for number in range(3000)} == {"/x/:id"}
+    assert known.remembered == 1, "identifiers alone take no place"
     before = labels.remembered
     assert labels.label(b"/" + b"y" * 300) == ":other"
     assert labels.remembered == before

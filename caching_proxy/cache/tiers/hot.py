@@ -68,7 +68,10 @@ class HotRecord:
         self.forms = _NO_FORMS
         self.tags: frozenset[bytes] = _UNTAGGED
         for entry in entries:
-            self.size += entry.weight
+            if entry.selecting or entry.tags:
+                self.size += entry.weight
+            else:  # the same, at a frame less
+                self.size += len(entry.key) + len(entry.head) + len(entry.body)
             if entry.tags:
                 self.tags = self.tags.union(entry.tags)
             if entry.missing is None:

@@ -123,7 +123,7 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
         self.server_ahead = 0.0
         self.tells_time = True
         self.on_lost = lost
-        self._write: Callable[[bytes], None]
+        self.write: Callable[[bytes], None]
 
     @property
     def load(self) -> int:
@@ -133,7 +133,7 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
     def connectionMade(self) -> None:
         """The transport is up; the pool runs the handshake."""
         # A native transport would make a system call of every command; Twisted's own gather writes by themselves.
-        self._write = getattr(self.transport, "write_together", self.transport.write)
+        self.write = getattr(self.transport, "write_together", self.transport.write)
 
     def connectionLost(self, why: Failure) -> None:
         self.connected = 0
@@ -165,7 +165,7 @@ class RedisConnection(HiredisProtocol):  # type: ignore[misc]
         """Write commands made by :func:`pack`; ``waiter`` gets their replies, error replies among them."""
         if self.connected:
             self.waiting.append(waiter)
-            self._write(payload)
+            self.write(payload)
         else:
             waiter.lost(ConnectionGone("not connected"))
 

@@ -203,7 +203,11 @@ class RedisPool:
                 self.finished(call)
                 call.fail(Failure())
                 return
-        connection.send(payload, call)
+        if connection.connected:  # ``send``, at a frame less
+            connection.waiting.append(call)
+            connection.write(payload)
+        else:
+            connection.send(payload, call)
 
     def _drain(self) -> None:
         """Hand waiting calls to connections with room; grow if that is not enough."""

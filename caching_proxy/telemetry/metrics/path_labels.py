@@ -66,6 +66,9 @@ class PathLabels:
 
     def label(self, path: bytes) -> str:
         """The label for ``path``, which may carry a query."""
+        above, slash, last = path.rpartition(b"/")
+        if slash and last.isdigit():  # an identifier: all that differ in it alone are remembered as one
+            path = above + b"/0"
         label = self._recent[path]
         if label is None:
             label = normalise_path(path)

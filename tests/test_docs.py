@@ -70,6 +70,7 @@ def test_the_faq_explains_every_word(word: CacheStatus | Refusal | Bypass | Deto
     assert f"`{text}`" in (ROOT / "docs" / "faq.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_architecture_lists_every_module() -> None:
     text = DOCUMENT.read_text()
     assert listed(text) == listed(updated(text)), "run make docs"

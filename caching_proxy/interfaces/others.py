@@ -24,10 +24,22 @@ class IClaims(Interface):
     """Which proxy fetches what, among those that share a store."""
 
     def claim(name: bytes) -> Deferred[Claim]:
-        """Ask for ``name``, or for more time with it; never fails. A claim ends by itself after some seconds."""
+        """Ask for a name, or for more time with it; never fails. A claim ends by itself after some seconds.
+
+        Args:
+            name: What is to be fetched.
+
+        Returns:
+            Whose it is.
+        """
 
     def give_up(name: bytes, alone: bool = False) -> None:
-        """Let others have ``name``; ``alone``: the answer was for one alone, so that nobody need wait for the next."""
+        """Let others have a name.
+
+        Args:
+            name: What was fetched.
+            alone: The answer was for one alone, so that nobody need wait for the next.
+        """
 
     def stop() -> Deferred[None]:
         """Give up all that is ours, and claim nothing more; fires when that is done, and never fails."""
@@ -52,12 +64,17 @@ class IInvalidationBus(Interface):
     def start(on_invalidation: Callable[[Invalidation], object], on_gap: Callable[[], object]) -> None:
         """Begin to listen, and never give up.
 
-        ``on_invalidation`` hears what other proxies invalidated, perhaps twice; ``on_gap`` that nobody can tell what
-        was missed.
+        Args:
+            on_invalidation: Called with what other proxies invalidated, perhaps twice.
+            on_gap: Called when nobody can tell what was missed.
         """
 
     def catch_up() -> Deferred[None]:
-        """Apply what the store knows of and we do not; fails with :class:`StoreError` if it cannot be asked."""
+        """Apply what the store knows of and we do not.
+
+        Raises:
+            StoreError: It cannot be asked.
+        """
 
     def stop() -> Deferred[None]:
         """Tell and hear nothing more; fires when the connection is closed."""
@@ -67,7 +84,14 @@ class IJournal(Protocol):
     """Where invalidations stand that the store has not carried out, so that they outlive this process."""
 
     def keep(self, invalidations: Sequence[Invalidation]) -> Deferred[None]:
-        """Fires when these, and all before them, are safe; fails with OSError."""
+        """Write invalidations down; fires when these, and all before them, are safe.
+
+        Args:
+            invalidations: Those that wait for the store.
+
+        Raises:
+            OSError: They cannot be written.
+        """
 
     def clear(self) -> Deferred[None]:
         """Nothing is pending any more."""
@@ -77,7 +101,12 @@ class ISiblings(Protocol):
     """The other workers behind the same port."""
 
     def announce(self, invalidation: Invalidation, on_removed: Callable[[set[bytes]], object]) -> None:
-        """Have them carry it out; ``on_removed`` hears once which keys they removed, when all have done it."""
+        """Have the other workers carry an invalidation out.
+
+        Args:
+            invalidation: What is invalidated.
+            on_removed: Called once, when all have done it, with the keys that they removed.
+        """
 
     def reached(self) -> Deferred[None]:
         """Fires when all that was announced has taken effect at all of them; never fails."""

@@ -99,13 +99,30 @@ class IValues(Interface):
     """
 
     def get(names: Sequence[bytes]) -> Deferred[Mapping[bytes, bytes]]:
-        """The values of ``names`` that are there."""
+        """Read some values.
+
+        Args:
+            names: Names as they were given to :meth:`set`; any number of them.
+
+        Returns:
+            The values of those that are there, by name.
+        """
 
     def set(name: bytes, value: bytes, ttl_ms: int) -> Deferred[None]:
-        """Keep ``value`` for at most ``ttl_ms`` milliseconds; it may go sooner. A name is given only once."""
+        """Keep a value; it may go sooner than it has to.
+
+        Args:
+            name: 40 letters and digits; each name is given only once.
+            value: Any bytes.
+            ttl_ms: Milliseconds for which it may be kept at most.
+        """
 
     def delete(names: Sequence[bytes]) -> Deferred[None]:
-        """Forget these, whether they are there or not."""
+        """Forget some values.
+
+        Args:
+            names: Those to forget, whether they are there or not.
+        """
 
     def ping() -> Deferred[None]:
         """Succeeds if the store answers now."""
@@ -127,31 +144,70 @@ class IStore(Interface):
     """
 
     def lookup(key: bytes, fields: Sequence[bytes] | None = None) -> Deferred[Stored | None]:
-        """Some variants of ``key``, and the outlines of all, in one round trip; None when there are none.
+        """Read some variants of a key, and the outlines of all, in one round trip.
 
-        ``fields`` None asks for every variant.
+        Args:
+            key: The key.
+            fields: The names of the variants to read; None reads every one.
+
+        Returns:
+            What is stored; None when there is nothing.
+
+        Raises:
+            Unreadable: Something that is no hash of entries stands under the key.
         """
 
     def put(
         key: bytes, field: bytes, value: bytes, ttl_ms: int, since: bytes | None = None, tags: Sequence[bytes] = ()
     ) -> Deferred[None]:
-        """Write one variant, which carries ``tags``; the key lives at least ``ttl_ms`` from now.
+        """Write one variant; the key lives at least as long as it.
 
-        Other variants stay, unless they are too many or too large together: then the oldest go. ``since`` is
-        :attr:`IInvalidationBus.seen`: where anybody has invalidated something later that may
-        concern the key, the write fails with :class:`Overtaken`. None writes in any case.
+        Other variants stay, unless they are too many or too large together: then the oldest go.
+
+        Args:
+            key: The key.
+            field: The name of the variant.
+            value: The entry, encoded.
+            ttl_ms: Milliseconds for which it is kept, from now.
+            since: :attr:`IInvalidationBus.seen`, so that nothing from before an invalidation is written after it; None
+                writes in any case.
+            tags: The tags that the variant carries.
+
+        Raises:
+            Overtaken: After ``since`` somebody has invalidated something that may concern the key.
         """
 
     def discard(key: bytes, field: bytes) -> Deferred[bool]:
-        """Remove one variant; whether it was there."""
+        """Remove one variant.
+
+        Args:
+            key: The key.
+            field: The name of the variant.
+
+        Returns:
+            Whether it was there.
+        """
 
     def delete(keys: Sequence[bytes]) -> Deferred[set[bytes]]:
-        """Remove whole keys, whatever their type; the ones that existed."""
+        """Remove whole keys, whatever stands under them.
+
+        Args:
+            keys: The keys; any number of them.
+
+        Returns:
+            Those that existed.
+        """
 
     def delete_target(target: bytes) -> Deferred[set[bytes]]:
-        """Remove what is stored for one target of any role, without walking all keys; the keys that existed.
+        """Remove what is stored for one target of any role, without walking all keys.
 
         This is an invalidation: the other proxies on the store are told.
+
+        Args:
+            target: The target, as it stands in keys.
+
+        Returns:
+            The keys that existed.
         """
 
     def mark(invalidation: Invalidation) -> Deferred[None]:
@@ -159,31 +215,74 @@ class IStore(Interface):
 
         To be called before anything is deleted, so that no fill that began before is written after; and once more when
         all is deleted, so that nobody keeps what he read in between. Nothing to do for a store that nobody shares.
+
+        Args:
+            invalidation: What is invalidated.
         """
 
     def tagged(tag: bytes, cursor: bytes, fate: Fate, moment: float = 0.0) -> Deferred[Scanned]:
-        """A step of a walk over the keys with a variant that carries ``tag``, which does with those variants what
-        ``fate`` says; ``moment`` as for :meth:`soften`. Cursors are as for :meth:`scan`; a key may come twice. What was
-        written after the first step may be spared.
+        """A step of a walk over the keys with a variant that carries a tag.
+
+        What was written after the first step may be spared.
+
+        Args:
+            tag: The tag.
+            cursor: As for :meth:`scan`.
+            fate: What is done with the variants that carry it.
+            moment: As for :meth:`soften`; POSIX seconds.
+
+        Returns:
+            Some keys, of which one may come twice, and where the walk goes on.
         """
 
     def soften(keys: Sequence[bytes], moment: float) -> Deferred[set[bytes]]:
-        """Note of every variant of ``keys`` that it is stale from ``moment`` (POSIX seconds) on, until it is written
-        again; the keys that existed."""
+        """Note of every variant of some keys that it is stale until it is written again.
+
+        Args:
+            keys: The keys.
+            moment: Since when they are stale, in POSIX seconds.
+
+        Returns:
+            The keys that existed.
+        """
 
     def soften_target(target: bytes, moment: float) -> Deferred[set[bytes]]:
-        """:meth:`soften` what is stored for one target of any role."""
+        """:meth:`soften` what is stored for one target of any role.
+
+        Args:
+            target: The target, as it stands in keys.
+            moment: Since when it is stale, in POSIX seconds.
+
+        Returns:
+            The keys that existed.
+        """
 
     def scan(cursor: bytes, prefix: bytes = b"") -> Deferred[Scanned]:
-        """A step of a walk over the keys that begin with ``prefix``; never blocks the store.
+        """A step of a walk over the keys; never blocks the store.
 
-        The first step has the cursor :data:`SCAN_ENDS`, each next one that of the step before, until it is
-        ``SCAN_ENDS`` again. Keys that are there from beginning to end come at least once. A cursor that no step gave is
-        a :class:`StoreError` or the beginning.
+        Keys that are there from beginning to end come at least once.
+
+        Args:
+            cursor: :data:`SCAN_ENDS` for the first step, for each next one that of the step before, until it is
+                ``SCAN_ENDS`` again. One that no step gave is the beginning, or an error.
+            prefix: What the keys begin with.
+
+        Returns:
+            Some keys, and the cursor of the next step.
+
+        Raises:
+            StoreError: The cursor is none, or the store cannot be asked.
         """
 
     def held(keys: Sequence[bytes]) -> Deferred[set[bytes]]:
-        """Those of some keys, a thousand at most, that are there."""
+        """Look which keys are there.
+
+        Args:
+            keys: A thousand at most.
+
+        Returns:
+            Those that are there.
+        """
 
     def ping() -> Deferred[None]:
         """Succeeds if the store answers now."""
@@ -199,10 +298,18 @@ class Seeker(Protocol):
     """The caller of a lookup without a Deferred: one of the two methods is called, once."""
 
     def found(self, stored: Stored | None) -> None:
-        """The result, as :meth:`IStore.lookup` gives it."""
+        """The lookup went well.
+
+        Args:
+            stored: The result, as :meth:`IStore.lookup` gives it.
+        """
 
     def failed(self, failure: Failure) -> None:
-        """There is none; ``failure`` holds a :class:`StoreError`, or what a bug raised."""
+        """The lookup failed.
+
+        Args:
+            failure: Holds a :class:`StoreError`, or what a bug raised.
+        """
 
 
 @runtime_checkable
@@ -210,4 +317,10 @@ class DirectStore(Protocol):
     """A store that can look something up without a Deferred: making one costs as much as all else of a lookup."""
 
     def seek(self, key: bytes, fields: Sequence[bytes] | None, seeker: Seeker) -> None:
-        """As :meth:`IStore.lookup`; ``seeker`` may hear of it at once."""
+        """:meth:`IStore.lookup` without a Deferred.
+
+        Args:
+            key: The key.
+            fields: The names of the variants to read; None reads every one.
+            seeker: Who is told the result, perhaps before this returns.
+        """

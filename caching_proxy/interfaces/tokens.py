@@ -27,8 +27,21 @@ class ITokenVerifier(Interface):
     """Turns the ``Authorization`` of a request into an :class:`Identity`."""
 
     def identify(request: RequestHead) -> Identity | Deferred[Identity]:
-        """Never fails: any doubt is an identity without a role. A Deferred only where keys must be fetched first."""
+        """Find out whose request it is. Never fails: any doubt is an identity without a role.
+
+        Args:
+            request: Its ``Authorization`` is looked at.
+
+        Returns:
+            The identity; a Deferred only where keys must be fetched first.
+        """
 
     def remembered(authorization: bytes) -> Identity | None:
-        """The identity of this exact field value if it is already known and still valid, or plain to see; for those who
-        cannot wait."""
+        """What :meth:`identify` found before, for those who cannot wait.
+
+        Args:
+            authorization: The exact value of the field.
+
+        Returns:
+            The identity if it is already known and still valid, or plain to see; else None.
+        """

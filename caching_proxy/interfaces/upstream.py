@@ -39,7 +39,11 @@ class Switched(Protocol):
     """The raw connection to the backend after its 101; whoever is handed one starts or aborts it."""
 
     def start(self, protocol: IProtocol) -> None:
-        """Give ``protocol`` the connection and every byte behind the 101."""
+        """Hand the connection over.
+
+        Args:
+            protocol: Gets every byte behind the 101, and the transport.
+        """
 
     def close(self) -> None:
         """Close once all is sent."""
@@ -68,13 +72,25 @@ class Receiver(Protocol):
     """The sender of a request without a Deferred: ``responded`` or ``failed`` is called, once."""
 
     def interim(self, head: ResponseHead) -> None:
-        """A 1xx other than 101 came first."""
+        """A 1xx other than 101 came first.
+
+        Args:
+            head: Its head.
+        """
 
     def responded(self, response: UpstreamResponse) -> None:
-        """The final head is here."""
+        """The final head is here.
+
+        Args:
+            response: The response; its body still arrives.
+        """
 
     def failed(self, error: UpstreamError) -> None:
-        """There will be none."""
+        """There will be no response.
+
+        Args:
+            error: Why.
+        """
 
 
 class UnderWay(Protocol):
@@ -88,7 +104,17 @@ class DirectUpstream(Protocol):
     """The way to the backend for whole requests that want no Deferred."""
 
     def send(self, request: OutgoingRequest, content: bytes, receiver: Receiver, peer: bytes) -> UnderWay:
-        """As :meth:`IUpstream.fetch` with a body that is all here; ``receiver`` may hear of a failure at once."""
+        """:meth:`IUpstream.fetch` without a Deferred, for a request that is all here.
+
+        Args:
+            request: The head as it goes out.
+            content: The whole body.
+            receiver: Who is told what becomes of it; of a failure perhaps before this returns.
+            peer: The client that it is for.
+
+        Returns:
+            What cancels it.
+        """
 
 
 class IUpstream(Interface):
@@ -100,12 +126,22 @@ class IUpstream(Interface):
         on_interim: Callable[[ResponseHead], None] | None = None,
         peer: bytes = b"",
     ) -> Deferred[UpstreamResponse]:
-        """Send ``request`` and fire with the final response's head.
+        """Send a request and fire with the final response's head; cancelling aborts the exchange and its connection.
 
-        The request's fields go out as they are; the client adds only the framing of ``body`` (``Content-Length`` if the
-        body's length is known, else chunked) and its own ``Connection``. ``on_interim`` is called for each 1xx but
-        101. ``peer`` is the client that it is for, who has a share of the connections; without one there is no bound.
-        Fails with an :class:`UpstreamError`; cancelling aborts the exchange and its connection.
+        The request's fields go out as they are; the client adds only the framing of the body (``Content-Length`` if its
+        length is known, else chunked) and its own ``Connection``.
+
+        Args:
+            request: The head, or the lines that it comes to.
+            body: The body, which may still be arriving; None for none.
+            on_interim: Called for each 1xx but 101.
+            peer: The client that it is for, who has a share of the connections; without one there is no bound.
+
+        Returns:
+            The response, whose body still arrives.
+
+        Raises:
+            UpstreamError: There is no usable response.
         """
 
     def stop() -> Deferred[None]:

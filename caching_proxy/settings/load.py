@@ -34,9 +34,18 @@ _UNSET: Mapping[str, object] = {
 def load(
     environ: Mapping[str, str], dotenv: Mapping[str, str], overrides: Mapping[str, str]
 ) -> tuple[Settings, tuple[str, ...]]:
-    """The settings and the warnings about them; raises :class:`SettingsError`.
+    """The settings, from the first source that has a value for a variable.
 
-    ``overrides`` (flags) are keyed by the variable's name.
+    Args:
+        environ: The environment.
+        dotenv: What a ``.env`` file says.
+        overrides: Flags, by the variable's name; they beat the other two.
+
+    Returns:
+        The settings and the warnings about them.
+
+    Raises:
+        SettingsError: One cannot be right; the text is one line for the user.
     """
     values: dict[str, Any] = {}
     given: dict[str, Given] = {}

@@ -9,7 +9,11 @@ with a socket.
 ``ScriptedBackend``
     a TCP server on 127.0.0.1 that answers each request with the raw bytes of a script.
 
-Nothing here starts a timer or reads a clock. This package is supported: names and behaviour change only with notice.
+Belongs here: what users of the package may test with as well.
+Does not belong here: timers and clocks, and helpers of our own tests (those are in ``tests/support``).
+May import: ``http``, ``rules``, ``interfaces``, ``transport``.
+
+This package is supported: names and behaviour change only with notice.
 """
 
 from caching_proxy.testing.backend import ScriptedBackend

@@ -38,7 +38,14 @@ class Reply:
         return len(self.body)
 
     def response(self, method: bytes = b"GET") -> UpstreamResponse:
-        """This reply as the answer to a request with ``method``."""
+        """This reply as an answer.
+
+        Args:
+            method: That of the request; an answer to HEAD has no body.
+
+        Returns:
+            The response, with its body complete, or broken where it is ``cut``.
+        """
         head = ResponseHead(self.status, self.reason, Fields(self.fields))
         if method == b"HEAD" or self.status in (204, 304):
             return UpstreamResponse(head, Body.of(b""), 0, self.reused)
@@ -78,12 +85,20 @@ class Fetch:
         return not self.answered and not self.cancelled
 
     def interim(self, head: ResponseHead) -> None:
-        """Send a 1xx now."""
+        """Send a 1xx now.
+
+        Args:
+            head: Its head.
+        """
         if self._on_interim is not None:
             self._on_interim(head)
 
     def answer(self, answer: Answer) -> None:
-        """Give the final answer now; does nothing if the caller has gone."""
+        """Give the final answer now; does nothing if the caller has gone.
+
+        Args:
+            answer: A reply, a response made by hand, or an error to fail with.
+        """
         if not self.waiting or self._result is None:
             return
         self.answered = True

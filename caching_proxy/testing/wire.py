@@ -98,13 +98,24 @@ class MemoryTransport:
     # -- for the wire
 
     def lost(self, reason: Exception) -> None:
-        """End this side; ``connectionLost`` is called once."""
+        """End this side; ``connectionLost`` is called once.
+
+        Args:
+            reason: Why, as ``twisted.internet.error`` has it.
+        """
         if self.connected:
             self.connected = False
             self.protocol.connectionLost(Failure(reason))
 
     def move(self, limit: int | None) -> bool:
-        """Carry waiting bytes to the peer and give producers their turn; whether anything happened."""
+        """Carry waiting bytes to the peer and give producers their turn.
+
+        Args:
+            limit: Bytes to carry at most; None for all.
+
+        Returns:
+            Whether anything happened.
+        """
         moved = False
         if self.pending and self.peer.connected and self.peer.reading:
             data = bytes(self.pending[:limit])
@@ -143,12 +154,23 @@ class MemoryWire:
         client.makeConnection(self.client)
 
     def pump(self, chunk: int | None = None) -> None:
-        """Move bytes, at most ``chunk`` at once, and act on closing, until both sides rest."""
+        """Move bytes and act on closing, until both sides rest.
+
+        Args:
+            chunk: Bytes to move at once at most; None for all that wait.
+        """
         while self.step(chunk):
             pass
 
     def step(self, chunk: int | None = None) -> bool:
-        """One turn for each direction; whether anything happened."""
+        """One turn for each direction.
+
+        Args:
+            chunk: As for :meth:`pump`.
+
+        Returns:
+            Whether anything happened.
+        """
         moved = self.client.move(chunk)
         return self.server.move(chunk) or moved
 
@@ -167,7 +189,11 @@ class ByteRecorder(Protocol):
         self.lost = reason
 
     def send(self, data: bytes) -> None:
-        """Write ``data`` to the other side."""
+        """Write to the other side.
+
+        Args:
+            data: Any bytes.
+        """
         assert self.transport is not None
         self.transport.write(data)
 

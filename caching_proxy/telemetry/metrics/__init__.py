@@ -1,4 +1,9 @@
-"""Metrics: every series declared once (``series``), counted in plain cells (``cells``), read at scrape time."""
+"""Metrics: every series declared once (``series``), counted in plain cells (``cells``), read at scrape time.
+
+Belongs here: the table of series, cells, labels that stay few, what a scrape is answered with.
+Does not belong here: what is counted; whoever counts holds a cell.
+May import: what ``telemetry`` may.
+"""
 
 from caching_proxy.telemetry.metrics.cells import Counter, Gauge, Histogram, RequestMeter
 from caching_proxy.telemetry.metrics.exposition import Metrics

@@ -26,7 +26,7 @@ from caching_proxy.http.hop_by_hop import max_forwards, relayed_lines, upgrade_w
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.methods import SAFE
 from caching_proxy.interfaces import Identity, StoreError, UpstreamError, UpstreamResponse
-from caching_proxy.rules.invalidation_rules import Obsolete, Rule, resolve
+from caching_proxy.rules.invalidation_rules import Obsolete, Rule, resolve, target_for_all
 from caching_proxy.rules.locations import MARKED
 from caching_proxy.rules.outcome import Bypass, CacheStatus, Detour
 from caching_proxy.rules.reasons import why_not
@@ -230,7 +230,8 @@ class PassThrough:
             named = self._named(client_request.scheme, host, request, response)
             targets = {*targets, *(self._in_key(target, host) for target in named)}
         rules = self._rules()
-        return targets, resolve(rules, request.method, request.target) if rules and status < 300 else ()
+        obsolete = resolve(rules, request.method, request.target) if rules and status < 300 else ()
+        return _not_by_rules(targets, obsolete) if obsolete else targets, obsolete
 
     def _in_key(self, target: bytes, host: bytes) -> bytes:
         return self._terms(target).target(target, host)
@@ -302,3 +303,9 @@ class PassThrough:
 
     def _waits(self, failure: Failure) -> None:
         self._log.warn("an invalidation waits for the store: {reason}", reason=failure.getErrorMessage())
+
+
+def _not_by_rules(targets: Collection[bytes], obsolete: Collection[Obsolete]) -> Collection[bytes]:
+    """Those of ``targets`` that no rule has removed too: most rules name what the request changes."""
+    ruled = {target_for_all(pattern) for each in obsolete if not each.soft for pattern in each.patterns}
+    return [target for target in targets if target not in ruled]

@@ -203,6 +203,17 @@ def rules(**rule: object) -> tuple[Rule, ...]:
     return parse_rules(json.dumps([rule]))
 
 
+@pytest.mark.parametrize(("soft", "removals"), [(False, 1), (True, 2)])
+def test_a_rule_that_names_what_was_changed_removes_it_once(proxy: MemoryProxy, soft: bool, removals: int) -> None:
+    proxy.says("Cache-Control: max-age=600")
+    proxy.rules = rules(post_path_regex="^(/items/.*)$", invalidate_patterns=["cache:GET:$1"], soft=soft)
+    proxy.get("/items/1")
+    proxy.ask("POST", "/items/1")
+    removed = [call for call in proxy.store.calls if call.endswith("_target")]
+    assert len(removed) == removals, "a soft one besides: what was changed is gone at once (RFC 9111 §4.4)"
+    assert proxy.get("/items/1").cache == "MISS"
+
+
 def test_rules_run_after_2xx(proxy: MemoryProxy) -> None:
     proxy.rules = rules(post_path_regex="^/items/(\\d+)", invalidate_patterns=["cache:GET:/list?item=$1*"])
     proxy.says(FRESH)

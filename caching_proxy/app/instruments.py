@@ -156,7 +156,7 @@ class BackendMeter:
 
     def answered(self, status: int, seconds: float) -> None:
         self._seconds.observe(seconds)
-        self._classes[status // 100].inc()
+        self._classes[status // 100].value += 1
 
     def unanswered(self, error: UpstreamError) -> None:
         self._failures.failed(error)

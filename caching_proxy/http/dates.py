@@ -23,7 +23,9 @@ _LONG_DAY = rb"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 _MONTH = rb"(?P<month>jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _TIME = rb"(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"  # 60: a leap second
 
-_IMF_LENGTH = 29  # of this form only: the others have 24 or 30 and more
+IMF_LENGTH = 29
+"""Bytes of the preferred form, and of no other: those have 24 or 30 and more."""
+
 _IMF = re.compile(_DAY + rb", (?P<day>[0-9]{2}) " + _MONTH + rb" (?P<year>[0-9]{4}) " + _TIME + rb" gmt", re.IGNORECASE)
 _RFC850 = re.compile(
     _LONG_DAY + rb", (?P<day>[0-9]{2})-" + _MONTH + rb"-(?P<year>[0-9]{2}) " + _TIME + rb" gmt", re.IGNORECASE
@@ -38,8 +40,8 @@ def parse_date(value: bytes, now: float) -> int | None:
 
     The weekday must be one but need not fit the date. ``now`` decides the century of two-digit years only.
     """
-    if len(value) == _IMF_LENGTH:
-        return _preferred(value)
+    if len(value) == IMF_LENGTH:
+        return preferred_date(value)
     found = _RFC850.fullmatch(value)
     if found is not None:
         return _two_digit_year(found, now)
@@ -48,7 +50,8 @@ def parse_date(value: bytes, now: float) -> int | None:
 
 
 @lru_cache(256)  # all responses of a second carry the same Date
-def _preferred(value: bytes) -> int | None:
+def preferred_date(value: bytes) -> int | None:
+    """:func:`parse_date` of what has the preferred form, or at least its length."""
     found = _IMF.fullmatch(value)
     return None if found is None else _timestamp(found, int(found["year"]))
 

@@ -157,7 +157,7 @@ def _facts(entry: CacheEntry) -> bytes:
     if entry.selecting or entry.scope or entry.part is not None:
         names, language = b",".join(names_of(entry)), language_of(entry)
         head = outline_of(entry).head
-    variant, asked = variant_of(entry), entry.asked
+    variant, asked = entry.variant or variant_of(entry), entry.asked
     numbers = _FACTS.pack(
         entry.status,
         entry.received_at,

@@ -7,7 +7,7 @@ lines, by status and age. ``tests/rules/test_storability_glance.py`` holds it ag
 
 from __future__ import annotations
 
-from caching_proxy.http.dates import parse_date
+from caching_proxy.http.dates import IMF_LENGTH, preferred_date
 from caching_proxy.http.messages import Fields, ResponseHead
 from caching_proxy.http.response_names import PROXY_AUTHENTICATION, READ_OF_RESPONSE
 from caching_proxy.http.targeted_control import select_control
@@ -55,15 +55,15 @@ def at_a_glance(
     """The verdict on an ordinary response to a GET without body, which allows to store it; None says nothing at all.
 
     ``telling`` is what :func:`.storability_checks.telling_of` found in the request; the rest is as for
-    :func:`.storability.judge`. Such a response has a valid Date, no tags of its own, selects no variant, and goes to
-    the client with the very fields that are stored.
+    :func:`.storability.judge`. Such a response has a Date in the preferred form and no tags of its own, selects no
+    variant, need not be confirmed before use, and goes to the client with the very fields that are stored.
     """
     ordinary, fields = response.ordinary, response.fields
     if ordinary is None or fields.telling is None or ordinary.length > policy.max_body:
         return None
     if telling and not (established and telling == AUTHORIZATION):
         return None
-    date = parse_date(ordinary.date, received_at)
+    date = preferred_date(ordinary.date) if len(ordinary.date) == IMF_LENGTH else None
     if date is None:
         return None
     room = fields.told(_room)

@@ -47,6 +47,8 @@ class Forward(enum.Enum):
     def __init__(self, token: bytes) -> None:
         self.token = token
 
+    __hash__ = object.__hash__  # a member equals itself alone; that of an Enum takes a frame
+
 
 class Refusal(enum.Enum):
     """Why a response may not be stored (RFC 9111 §3 and the project's own rules)."""

@@ -89,7 +89,10 @@ class CircuitBreakerStore:
         since: bytes | None = None,
         tags: Sequence[bytes] = (),
     ) -> Deferred[None]:
-        return self._guard(self.store.put, key, field, value, ttl_ms, since, tags)
+        if not self.breaker.calm:
+            return self._guard(self.store.put, key, field, value, ttl_ms, since, tags)
+        written = self.store.put(key, field, value, ttl_ms, since, tags)  # as each miss asks for it
+        return written.addCallbacks(self._succeeded, self._failed)
 
     def discard(self, key: bytes, field: bytes) -> Deferred[bool]:
         return self._guard(self.store.discard, key, field)

@@ -191,8 +191,16 @@ class UpstreamConnection(Protocol):
             self._buffer = data
 
     def _final(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
+        ordinary, method = head.ordinary, exchange.request.method
+        if ordinary is not None and len(rest) == ordinary.length and method != b"HEAD" and self._upload is None:
+            self._exchange = None  # all of it is here, as of most: what follows says the same at some frames more
+            self.keep_alive = ordinary.manner.keep_alive
+            self._finish(ordinary.manner.persistent)
+            whole = UpstreamResponse(head, Body.of(rest), ordinary.length, self.exchanges > 1)
+            exchange.responded(whole, self._heard)
+            return
         try:
-            head, framing, reusable, self.keep_alive = delimited(exchange.request.method, head)
+            head, framing, reusable, self.keep_alive = delimited(method, head)
         except UpstreamProtocolError as error:
             self._fail(error)
             return

@@ -33,7 +33,7 @@ from caching_proxy.upstream.connect import Connect, Connector
 from caching_proxy.upstream.connection import UpstreamConnection
 from caching_proxy.upstream.exchange import Unanswered
 from caching_proxy.upstream.line import Line
-from caching_proxy.upstream.request_body import request_bytes, whole
+from caching_proxy.upstream.request_body import head_bytes, request_bytes
 
 __all__ = ["Backend", "Upstream", "UpstreamObserver"]
 
@@ -130,7 +130,7 @@ class Upstream:
         try:
             if self._stopping is not None:
                 raise UpstreamUnreachable("the client of the backend has been stopped")
-            data = whole(request, content)
+            data = head_bytes(request, len(content)) + content
         except UpstreamError as error:
             self.observer.unanswered(error)
             receiver.failed(error)

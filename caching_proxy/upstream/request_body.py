@@ -30,19 +30,15 @@ def request_bytes(request: OutgoingRequest, body: Body | None) -> tuple[bytes, B
     Raises :class:`UpstreamProtocolError` for a head that would read as something else on the wire.
     """
     if body is None:
-        return _head(request, 0), None
+        return head_bytes(request, 0), None
     if not body.complete:
-        return _head(request, body.length), body
+        return head_bytes(request, body.length), body
     content = body.take()
-    return _head(request, len(content)) + content, None
+    return head_bytes(request, len(content)) + content, None
 
 
-def whole(request: OutgoingRequest, content: bytes) -> bytes:
-    """The request with all its ``content``; raises as :func:`request_bytes`."""
-    return _head(request, len(content)) + content
-
-
-def _head(request: OutgoingRequest, length: int | None) -> bytes:
+def head_bytes(request: OutgoingRequest, length: int | None) -> bytes:
+    """The head, for a body of so many bytes or, with None, in chunks; raises as :func:`request_bytes`."""
     breaks = request.count + 3
     if length is None:
         framing = b"Transfer-Encoding: chunked\r\n"

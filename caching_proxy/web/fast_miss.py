@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from operator import itemgetter, methodcaller
 
 from twisted.python.failure import Failure
 
@@ -37,6 +38,7 @@ from caching_proxy.server.request_head import AnyHead
 from caching_proxy.web.fast_pass import FastPass, Manner, Passage
 
 _GET = b"GET"
+_AT_COLON, _FIRST = methodcaller("partition", b":"), itemgetter(0)
 
 
 class FastMiss:
@@ -67,7 +69,9 @@ class FastMiss:
         if self._varying.worth or scope:
             head = fast.resource.front.seen(parsed.head, trusted)
             selected = self._varying.selected(plan.key, head.fields, scope)
-        led = None if self._hot.get(plan.key, now) is not None else self._key_state.lead(plan.key, selected, now)
+        if plan.key in self._hot.records and self._hot.get(plan.key, now) is not None:
+            return False
+        led = self._key_state.lead(plan.key, selected, now)
         if led is None:
             return False
         self._hot.misses += 1
@@ -159,20 +163,17 @@ class Miss(Passage):
         lines = b"" if verdict is None else plain_lines(received)
         if verdict is None or MARKED in lines:
             return None
-        body, scope = response.body.take(), plan.view.scope
-        entry = plain_entry(plan.key, head, lines, body, verdict, policy, now, scope, self._asked())
+        body, scope, misses = response.body.take(), plan.view.scope, self._misses
+        if misses.worth:
+            asked = asked_of(fast.resource.front.seen(self.head, self._trusted).fields, misses.worth)
+        else:
+            asked = misses.asked[self._trusted](tuple(map(_FIRST, map(_AT_COLON, self._parsed.lines))))
+        entry = plain_entry(plan.key, head, lines, body, verdict, policy, now, scope, asked)
         start = b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, fast.parts.responses.missed(entry, now))
         self._lease = None  # whoever stores closes it
         fast.parts.fetcher.fill(entry, lease, self._flight)
         fast.recorder.missed(self._parsed.line, head.status, plan.identity.label, self.received_at, self.request_id)
         return start + body if len(body) < SHARED_BYTES else LargeAnswer(start, body)
-
-    def _asked(self) -> Asked | None:
-        """What is remembered of the request beside the response."""
-        misses = self._misses
-        if misses.worth:
-            return asked_of(self._fast.resource.front.seen(self.head, self._trusted).fields, misses.worth)
-        return misses.asked[self._trusted](tuple([line.partition(b":")[0] for line in self._parsed.lines]))
 
     def _answer_generally(self, response: UpstreamResponse) -> None:
         fast, client_request = self._fast, self.client_request()

@@ -91,7 +91,7 @@ def state(proxy: MemoryProxy) -> object:
     """Everything that looking must not change."""
     tiers = [
         (list(records), tier.hits, tier.misses, tier.evictions, tier.bytes)
-        for tier, records in ((proxy.hot, proxy.hot.records), (proxy.burst, proxy.burst._answers))
+        for tier, records in ((proxy.hot, proxy.hot.records), (proxy.burst, proxy.burst.answers))
     ]
     held = {key: proxy.store.fields_of(key) for key in proxy.hot.all_keys()}
     reader = proxy.pipeline.parts.reader

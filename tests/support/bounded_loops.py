@@ -61,7 +61,6 @@ BOUNDED_FUNCTIONS = {
     "web/fast_pass.py:FastPass.__init__": "two kinds of peers; made once",
     "web/fast_miss.py:FastMiss.__init__": "two kinds of peers; made once",
     "web/fast_miss.py:_asked_by_names": "names of one head, which is bounded",
-    "web/fast_miss.py:Miss._asked": "lines of one head, which is bounded",
     "web/hosts.py:HostPolicy._listed": "two spellings of a host",
     "web/hosts.py:HostPolicy.settled": "with PRESERVE_HOST; the fields of one head, once",
 }

@@ -105,9 +105,11 @@ class Fetcher:
         return reply
 
     def fill(self, entry: CacheEntry, lease: Lease, flight: Flight | None) -> None:
-        """Store ``entry``, which came whole, carries no tags and replaces nothing; whoever waits for it is given it."""
+        """Store ``entry``, which came whole, carries no tags, need not be confirmed before use and replaces nothing;
+        whoever waits for it is given it."""
         self._writer.keep((entry,), lease)
-        self._revalidation.note(entry.key, entry)
+        if self._hit_for_miss.until or entry.lifetime <= entry.initial_age:
+            self._revalidation.note(entry.key, entry)
         if flight is not None:
             flight.land(entry)
 

@@ -46,8 +46,9 @@ class BurstTier:
     """An LRU of store answers by key. Times are POSIX seconds, sizes bytes; ``ttl`` is in seconds."""
 
     def __init__(self, max_entries: int, max_bytes: int, ttl: float) -> None:
-        self._answers: OrderedDict[bytes, Remembered] = OrderedDict()
-        self._targets = ByTarget(self._answers)
+        self.answers: OrderedDict[bytes, Remembered] = OrderedDict()
+        """By key, the oldest first; for who only wants to know whether there is one."""
+        self._targets = ByTarget(self.answers)
         self._tags = ByTag()
         self._max_entries = max_entries
         self._max_bytes = max_bytes
@@ -61,23 +62,23 @@ class BurstTier:
 
     @property
     def entries(self) -> int:
-        return len(self._answers)
+        return len(self.answers)
 
     def get(self, key: bytes, now: float) -> Remembered | None:
         """What the store said about ``key`` a moment ago, if that still holds."""
-        answer = self._answers.get(key)
+        answer = self.answers.get(key)
         if answer is None or now >= answer.expires_at or (self.sweeps and self._swept(key)):
             if answer is not None:
                 self.remove(key)
             self.misses += 1
             return None
-        self._answers.move_to_end(key)
+        self.answers.move_to_end(key)
         self.hits += 1
         return answer
 
     def peek(self, key: bytes, now: float) -> Remembered | None:
         """What :meth:`get` would give; does not count as reading it, and changes nothing."""
-        answer = self._answers.get(key)
+        answer = self.answers.get(key)
         if answer is None or now >= answer.expires_at or any(sweep.covers(key) for sweep in self.sweeps):
             return None
         return answer
@@ -95,18 +96,18 @@ class BurstTier:
         expires_at = now + min(self._ttl, ttl_ms / 1000)
         if size > self._max_bytes or self._max_entries <= 0 or expires_at <= now:
             return
-        self._answers[key] = Remembered(entries, expires_at, size, tags)
+        self.answers[key] = Remembered(entries, expires_at, size, tags)
         self._targets.add(key)
         if tags:
             self._tags.add(key, tags)
         self.bytes += size
-        while len(self._answers) > self._max_entries or self.bytes > self._max_bytes:
-            self.remove(next(iter(self._answers)))
+        while len(self.answers) > self._max_entries or self.bytes > self._max_bytes:
+            self.remove(next(iter(self.answers)))
             self.evictions += 1
 
     def remove(self, key: bytes) -> bool:
         """Forget ``key``; whether it was here."""
-        answer = self._answers.pop(key, None)
+        answer = self.answers.pop(key, None)
         if answer is None:
             return False
         self._targets.discard(key)
@@ -117,7 +118,7 @@ class BurstTier:
 
     def all_keys(self) -> list[bytes]:
         """Every key, those among them that may not be used any more."""
-        return list(self._answers)
+        return list(self.answers)
 
     def remove_target(self, target: bytes) -> list[bytes]:
         """Forget every key of ``target``, whatever its role; the keys that were here."""
@@ -135,7 +136,7 @@ class BurstTier:
         return set().union(*map(self._tags.of, tags))
 
     def clear(self) -> None:
-        self._answers.clear()
+        self.answers.clear()
         self._targets.clear()
         self._tags.clear()
         self.bytes = 0

@@ -95,15 +95,17 @@ class Writer:
         ``known`` are the key's variants as read under the lease, of which an invalidation by tags may have taken some
         since; ``gone`` those that ``entries`` replace under another name.
         """
-        now, key = self._now(), lease.key
+        now, key, alive = self._now(), lease.key, entries
         for entry in entries:
             if entry.tags:
                 lease.carry(entry.tags)
+            if now >= entry.received_at + entry.keep:
+                alive = ()
         if not lease.valid:
             lease.close()
             return
-        alive = [entry for entry in entries if now < entry.received_at + entry.keep]
-        if len(alive) < len(entries):
+        if alive is not entries:
+            alive = [entry for entry in entries if now < entry.received_at + entry.keep]
             gone = [*gone, *(entry for entry in entries if entry not in alive)]
         if known and not all(lease.outlived(entry.tags) for entry in known):
             lease.current = False
@@ -134,11 +136,12 @@ class Writer:
         return self._key_state.drain()
 
     def _outdate(self, key: bytes) -> None:
-        self._burst.remove(key)
+        if key in self._burst.answers:
+            self._burst.remove(key)
         self._key_state.outdate(key)
 
     def _write(self, entry: CacheEntry, lease: Lease, over: Callable[[], None]) -> None:
-        size = entry.size
+        size = len(entry.key) + len(entry.head) + len(entry.body)  # ``entry.size``, at a frame less
         if self._pending_bytes + size > MAX_PENDING_BYTES:
             self.dropped += 1
             self._discard(entry, over)  # what it replaces must not come back
@@ -173,7 +176,8 @@ class Writer:
     ) -> None:
         since = None if self._bus is None else self._bus.seen
         try:
-            write = self._store.put(entry.key, field_name(entry), encode(entry), ttl_ms, since, entry.tags)
+            field = entry.variant or field_name(entry)
+            write = self._store.put(entry.key, field, encode(entry), ttl_ms, since, entry.tags)
         except Exception:  # noqa: BLE001 a bug, which must not stand in the way of the key for ever; it is logged
             write = fail()
         write.addBoth(self._answered, entry, lease, over, size, tries)
@@ -210,7 +214,8 @@ class Writer:
 
     def _ended(self, key: bytes, over: Callable[[], None], size: int = 0) -> None:
         self._pending_bytes -= size
-        self._burst.remove(key)  # what was read while the store was at it may be from before
+        if key in self._burst.answers:
+            self._burst.remove(key)  # what was read while the store was at it may be from before
         over()
         self._key_state.end_turn(key)
 

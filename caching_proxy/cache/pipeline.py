@@ -252,7 +252,7 @@ class Pipeline:
                 and entry is not None
                 and may_serve_on_error(entry, cache_request.control, now)
             ):
-                return self._p.responses.stored(cache_request, entry, CacheStatus.STALE, now)
+                return self._p.responses.stand_in(cache_request, entry, now)
             return None
         if isinstance(result, Shared):
             return self._joined(cache_request, lookup, result)
@@ -287,7 +287,7 @@ class Pipeline:
         if entry is None or cache_request.outdated or not may_serve_on_error(entry, cache_request.control, now):
             return None
         cache_request.unattended = True
-        return self._p.responses.stored(cache_request, entry, CacheStatus.STALE, now)
+        return self._p.responses.stand_in(cache_request, entry, now)
 
     def _revalidate_behind(self, cache_request: CacheRequest, lookup: Lookup, entry: CacheEntry) -> None:
         """Start one validation in the background, unless the variant is being fetched already (RFC 5861 §3)."""

@@ -179,6 +179,11 @@ class CacheRequest:
         return self.lease is not None and not self.lease.valid
 
     @property
+    def revalidated_status(self) -> CacheStatus:
+        """``X-Cache-Status`` of a stored response that the backend found to hold still."""
+        return CacheStatus.REFRESH if self.control.refresh else CacheStatus.REVALIDATED
+
+    @property
     def fetch_status(self) -> CacheStatus:
         """``X-Cache-Status`` of an answer fetched from the backend."""
         if self.control.refresh:

@@ -195,9 +195,20 @@ class Responses:
         if entry is not None and (
             may_serve_disconnected(entry, now) or may_serve_on_error(entry, cache_request.control, now)
         ):
-            return self.stored(cache_request, entry, CacheStatus.STALE, now)
+            return self.stand_in(cache_request, entry, now)
         strict = entry is not None  # a stored response that may not be served stale: 504 (RFC 9111 §4.2.4)
         return self.failed(cache_request.identity, error, strict)
+
+    def stand_in(
+        self,
+        cache_request: CacheRequest,
+        entry: CacheEntry,
+        now: float,
+        lookup: Lookup | None = None,
+        forward_status: int | None = None,
+    ) -> CacheResponse:
+        """:meth:`stored` of a stale response, in place of what the backend did not give."""
+        return self.stored(cache_request, entry, CacheStatus.STALE, now, lookup, forward_status)
 
     def failed(self, identity: Identity, error: UpstreamError, strict: bool = False) -> CacheResponse:
         """502, or 504 where it took too long or nothing but a stale answer was left."""

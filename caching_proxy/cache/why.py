@@ -143,7 +143,7 @@ class Explainer:
             return CacheStatus.MISS
         asking = BackendRequest.first(request, lookup, None, self._p.policy.max_body, self._now())
         if asking.purpose is Purpose.REVALIDATE and lookup.entry is not None:
-            return CacheStatus.REFRESH if request.control.refresh else CacheStatus.REVALIDATED
+            return request.revalidated_status
         return request.fetch_status
 
     def _told(

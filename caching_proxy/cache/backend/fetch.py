@@ -28,7 +28,7 @@ from caching_proxy.interfaces import UpstreamError, UpstreamProtocolError, Upstr
 from caching_proxy.rules.endless import is_endless
 from caching_proxy.rules.entry import CacheEntry
 from caching_proxy.rules.make_entry import make_entry
-from caching_proxy.rules.outcome import CacheStatus, Refusal
+from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.references import origin_of, redirects_to_own_key
 from caching_proxy.rules.reuse import Lookup, may_serve_on_error
 from caching_proxy.rules.storability import judge
@@ -283,9 +283,7 @@ class Fetcher:
         cache_request.close_lease()
         backend_request.land(FlightResult.ERROR)
         status = response.head.status
-        return self._responses.stored(
-            cache_request, entry, CacheStatus.STALE, self._now(), backend_request.lookup, status
-        )
+        return self._responses.stand_in(cache_request, entry, self._now(), backend_request.lookup, status)
 
     def _keep(self, backend_request: BackendRequest, entry: CacheEntry) -> None:
         """Store ``entry`` in place of what it replaces, though that may have been another variant (§4.3.3)."""

@@ -16,7 +16,6 @@ from caching_proxy.cache.tiers.writer import Writer
 from caching_proxy.http.messages import ResponseHead
 from caching_proxy.rules.conditional import is_strong
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.outcome import CacheStatus
 from caching_proxy.rules.reuse import Use
 from caching_proxy.rules.validation import freshen, head_update, selected, updated
 
@@ -50,7 +49,7 @@ class Revalidation:
         first = fresh[0]
         self.note(cache_request.crowd, first)
         backend_request.land(first if first is not None else FlightResult.UNSHAREABLE)
-        status = CacheStatus.REFRESH if cache_request.control.refresh else CacheStatus.REVALIDATED
+        status = cache_request.revalidated_status
         # None: revalidated for the last time, since it may no longer be stored
         shown = first if first is not None else updated(chosen[0], response)
         return self._responses.stored(cache_request, shown, status, now, backend_request.lookup, 304)

@@ -140,12 +140,15 @@ def _ways_in(outside: Outside, cache: Cache) -> tuple[ProxyResource, HotPath, Re
 def _passing(
     outside: Outside, cache: Cache, resource: ProxyResource, hot_path: HotPath, recorder: Recorder, root: Root
 ) -> Pass | None:
-    """The short way of what passes through, and that of misses beside it; none where each step is to be seen."""
+    """The short way of what passes through, and those of misses and of what passes the cache by beside it; none where
+    each step is to be seen."""
     if isinstance(cache.pipeline, TracedPipeline):
         return None
-    fast = FastPass(cache.pipeline.parts, outside.upstream, resource, hot_path.reading, recorder, root.own)
+    fast = FastPass(cache.pipeline.parts, outside.upstream, resource, recorder, root.own)
     hot_path.fetches(FastMiss(fast))
-    return outside.followed.passing(fast)
+    passing = outside.followed.passing(fast)
+    hot_path.past = None if passing is None else fast.past
+    return passing
 
 
 def _readiness(outside: Outside, cache: Cache) -> Readiness:

@@ -1,8 +1,8 @@
 """The resolver: from a request's head to what it is to the cache, or why it is nothing to it.
 
 Pure: the pipeline acts on it, whoever explains a request and whoever keeps a POST's answer ask the same. The hot path
-keeps what it is made of with the lines of heads (``web/hot_reading.py``), hands on the plan of a head that it declines,
-and says why a head passes the cache by; property tests hold that against this one.
+keeps what it is made of with the lines of heads (``web/hot_reading.py``), and hands on the plan of a head that it
+declines, or why such a head passes the cache by; property tests hold that against this one.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ class HTTPChannel(EndingHalf):
         framing = meaning.framing
         if limit is not None and framing.length is not None and framing.length > limit:
             raise BadMessage(413, "request body too large")
-        if plan is None and self._passes(parsed, framing):
+        if plan is None and not parsed.plain and self._passes(parsed, framing):
             return
         self._state = _BUSY
         self.due = inf

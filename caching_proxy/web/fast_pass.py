@@ -43,7 +43,7 @@ from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.refusal import CLIENT_LEFT
 from caching_proxy.server.request import ProxyRequest
 from caching_proxy.server.request_head import AnyHead
-from caching_proxy.web.hot_reading import Reading, request_id
+from caching_proxy.web.hot_reading import request_id
 from caching_proxy.web.proxy import ProxyResource
 from caching_proxy.web.recorder import Recorder
 
@@ -80,8 +80,7 @@ class Manner:
 class FastPass:
     """Called by the channel with a head and all of its content; what passes it on, or None to decline.
 
-    ``parts`` are the pipeline's, ``resource`` the general way, ``reading`` is the hot path's; ``own`` has the paths
-    that are answered here.
+    ``parts`` are the pipeline's, ``resource`` the general way; ``own`` has the paths that are answered here.
     """
 
     def __init__(
@@ -89,7 +88,6 @@ class FastPass:
         parts: Parts,
         upstream: DirectUpstream,
         resource: ProxyResource,
-        reading: Reading,
         recorder: Recorder,
         own: Container[bytes],
     ) -> None:
@@ -112,34 +110,44 @@ class FastPass:
         self._hosts = front.hosts
         self.peers = front.peers
         self.trusting = front.peers.any
-        self._reading = reading
         self._own = own
         self._never = any(map(front.steering.unseen, _DECIDING))
 
     def __call__(
         self, parsed: AnyHead, channel: HTTPChannel, content: bytes | Body, early: ProxyRequest | None
     ) -> Passage | None:
-        line = parsed.line
-        target = line.target
-        changes = line.method in METHODS
-        if not (changes or parsed.plain) or line.authority is not None or channel.site.connections.draining:
+        """A change."""
+        if parsed.line.method not in METHODS:
             return None
-        manner = parsed.meaning.manner or self.manner(parsed)
-        if manner.declined or not line.minor or target[:1] != b"/" or target.partition(b"?")[0] in self._own:
+        manner = self._admitted(parsed, channel)
+        if manner is None:
             return None
-        identity = manner.identity
+        identity = manner.identity or self._verifier.remembered(_credentials(parsed))
         if identity is None:
-            identity = self._verifier.remembered(_credentials(parsed))
-        if identity is None:
-            return None
-        particular = b"%" in target or b".." in target or b"_cache" in target
-        if particular and (climbs(target) or under_own_prefix(target)):
-            return None
-        way = _METHOD if changes else self._reading.past_cache(parsed, identity)
-        if way is None:
             return None
         trusted = self.trusting and self.peers.trusts(channel.peer_host)
-        return Passage(self, channel, parsed, content, early, manner, identity, way, trusted)
+        return Passage(self, channel, parsed, content, early, manner, identity, _METHOD, trusted)
+
+    def past(self, parsed: AnyHead, channel: HTTPChannel, identity: Identity, way: Way) -> Passage | None:
+        """A GET or HEAD of ``identity``, without content, that passes the cache by."""
+        manner = self._admitted(parsed, channel)
+        if manner is None:
+            return None
+        trusted = self.trusting and self.peers.trusts(channel.peer_host)
+        return Passage(self, channel, parsed, b"", None, manner, identity, way, trusted)
+
+    def _admitted(self, parsed: AnyHead, channel: HTTPChannel) -> Manner | None:
+        """What the lines decide; None to decline."""
+        line = parsed.line
+        target = line.target
+        manner = parsed.meaning.manner or self.manner(parsed)
+        if manner.declined or line.authority is not None or channel.site.connections.draining:
+            return None
+        if not line.minor or target[:1] != b"/" or target.partition(b"?")[0] in self._own:
+            return None
+        if b"%" in target or b".." in target or b"_cache" in target:
+            return None if climbs(target) or under_own_prefix(target) else manner
+        return manner
 
     def manner(self, parsed: AnyHead) -> Manner:
         """What the lines decide, the first time."""

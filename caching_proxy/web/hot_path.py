@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from caching_proxy.cache.plan import Way
+from caching_proxy.cache.requests import Plan
 from caching_proxy.cache.tiers.hot import HotRecord, HotTier
 from caching_proxy.cache.tiers.renderings import Rendering, Shown
 from caching_proxy.cache.tiers.store_reader import StoreReader
@@ -46,6 +48,8 @@ from caching_proxy.web.store_hits import Declined, StoreHits, Visit
 MAX_REMEMBERED = 128
 """Bytes of a request's values beyond which no choice or form is remembered under them."""
 
+Past = Callable[[Head, HTTPChannel, Identity, Way], LookUp | None]
+
 _GET = b"GET"
 _HTTP = b"http"
 _HIT = Use.HIT
@@ -78,6 +82,8 @@ class HotPath:
         self._peers = peers
         self._trusting = peers.any
         self._hits: StoreHits | None = None
+        self.past: Past | None = None
+        """What passes requests on that pass the cache by; without it they walk the full path."""
         if reader is not None and varying is not None and hot.compression is None:
             self._hits = StoreHits(hot, reader, varying, recorder, proxy_name, now, self._reading)
 
@@ -89,13 +95,13 @@ class HotPath:
     def __call__(self, parsed: Head, channel: HTTPChannel) -> HotAnswer | LookUp | None:
         bearing = parsed.meaning.room or self._reading.bearing(parsed)
         if bearing.declined:
-            return None
+            return self._resolved(parsed, channel, bearing)
         identity = self._reading.who(parsed, bearing) if bearing.personal else bearing.identity
         if identity is None or identity.role is None:
-            return None
+            return self._resolved(parsed, channel, bearing)
         route = parsed.line.room or self._reading.route(parsed)
         if route.declined:
-            return None
+            return self._resolved(parsed, channel, bearing)
         now = self._now()
         if route.target is not None:
             key = route.key_for(identity.role, route.target, parsed)
@@ -139,6 +145,19 @@ class HotPath:
             return self._declined(parsed, channel, bearing, identity, key, view)
         told = request_id(parsed) if trusted and bearing.request_id else None
         return Visit(self._hits, channel, parsed, bearing, identity, key, view, told)
+
+    def _resolved(self, parsed: Head, channel: HTTPChannel, bearing: Bearing) -> LookUp | None:
+        """What a request that is not looked up from here goes on with: past the cache, or to the full path."""
+        if not channel.waits:
+            return None
+        trusted = self._trusting and self._peers.trusts(channel.peer_host)
+        resolved = self._reading.resolved(parsed, bearing, channel.scheme, trusted)
+        if resolved is None:
+            return None
+        identity, plan = resolved
+        if isinstance(plan, Plan):
+            return Declined(channel, parsed, plan)
+        return self.past(parsed, channel, identity, plan) if self.past is not None else None
 
     def _declined(
         self, parsed: Head, channel: HTTPChannel, bearing: Bearing, identity: Identity, key: bytes, view: View | None

@@ -82,7 +82,7 @@ class SharingRoute(Route):
 @attrs.define(slots=True, eq=False)
 class Bearing:
     """What the lines that count decide. ``declined``: the full path has to deal with them; ``apart``: because of
-    something that has nothing to do with what is cached.
+    something that has nothing to do with what is cached. ``settles``: its Host is passed on in another spelling.
 
     ``identity`` is that of a request without credentials. ``cookies``, ``credentials``, ``request_id``, ``forwarded``:
     there are such lines, to be looked at in each request. ``particular``: it asks for a part, or only for what has
@@ -93,6 +93,7 @@ class Bearing:
 
     declined: bool
     apart: bool
+    settles: bool
     host: bytes
     identity: Identity | None
     cookies: bool
@@ -161,11 +162,12 @@ class Reading:
         asking = [at for at, (name, _) in enumerate(own) if name in PARTICULAR]
         cookies = b"cookie" in names and self._policy.cookie_bypass
         credentials = b"authorization" in names
-        traits = self._traits(fields)
-        apart = self._apart(fields, traits)
+        traits, settles = self._traits(fields), self._hosts.settles(fields)
+        apart, looked_up = self._apart(fields, traits), traits.bypass is None and traits.control is NO_DIRECTIVES
         bearing = Bearing(
-            declined=apart or self._declines(fields, traits) or not (credentials or identity is not None),
+            declined=apart or settles or not looked_up or not (credentials or identity is not None),
             apart=apart,
+            settles=settles,
             host=fields.first(b"host") or b"",
             identity=identity,
             cookies=cookies,
@@ -182,10 +184,6 @@ class Reading:
         )
         parsed.meaning.room = bearing
         return bearing
-
-    def _declines(self, fields: Fields, traits: RequestTraits) -> bool:
-        """Whether something in ``fields`` keeps the request from being looked up as it is."""
-        return traits.bypass is not None or traits.control is not NO_DIRECTIVES or self._hosts.settles(fields)
 
     def _apart(self, fields: Fields, traits: RequestTraits) -> bool:
         """Whether something in ``fields`` is for the full path to deal with before anything else."""
@@ -211,20 +209,40 @@ class Reading:
 
     # -- in each request -------------------------------------------------------------------------
 
-    def past_cache(self, parsed: Head, identity: Identity) -> Way | None:
-        """Why the request of ``identity`` passes the cache by, as ``cache.plan.resolve`` has it; None where it does not
-        or the full path has to find out."""
-        bearing = parsed.meaning.room or self.bearing(parsed)
-        if bearing.apart:
+    def resolved(
+        self, parsed: Head, bearing: Bearing, scheme: bytes, trusted: bool
+    ) -> tuple[Identity, Plan | Way] | None:
+        """``cache.plan.resolve`` of a head that no answer is looked for from here, and whose it is; None: for the full
+        path to find out, which also refuses targets that climb."""
+        identity = bearing.identity
+        if bearing.credentials:
+            identity = self._verifier.remembered(credentials_in(parsed)[0])
+        if identity is None or bearing.apart:
             return None
         if bearing.cookies and names_session(_values_of(parsed.own, b"cookie"), self._policy):
-            return Bypass.COOKIE
+            return identity, Bypass.COOKIE
         if bearing.traits.bypass is not None:
-            return bearing.traits.bypass
+            return identity, bearing.traits.bypass
         if identity.role is None:
-            return Detour.NO_ROLE
+            return identity, Detour.NO_ROLE
         route = parsed.line.room or self.route(parsed)
-        return route.closed
+        if route.closed is not None:
+            return identity, route.closed
+        plan = self._plan(parsed, bearing, identity, route, scheme, trusted)
+        return None if plan is None else (identity, plan)
+
+    def _plan(
+        self, parsed: Head, bearing: Bearing, identity: Identity, route: Route, scheme: bytes, trusted: bool
+    ) -> Plan | None:
+        """The plan of what goes through the cache, None where Host or a rule has a say in whose answers it gets."""
+        if route.declined or route.target is None or route.terms.share is not Share.ROLE or bearing.settles:
+            return None
+        view = self.view(parsed, bearing, route, scheme, trusted)
+        if view is None or identity.role is None:
+            return None
+        if not identity.established:
+            view = view_of(view.scope, True)
+        return Plan(bearing.traits, identity, route.terms, build_key(identity.role, route.target), view)
 
     def who(self, parsed: Head, bearing: Bearing) -> Identity | None:
         """Whose request it is, where cookies or credentials come with it; None: for the full path to find out."""

@@ -139,7 +139,8 @@ def test_a_head_that_is_declined_is_not_worked_out_again():
         served.proxy.advance(wait)
     served.send(text("GET", "/y", "Host: a", "Range: bytes=0-1,3-4"))
     served.send(text("GET", "/x", "Host: a", "Cache-Control: no-cache"))
-    assert [plan.key[-2:] for plan in plans] == [b"/x", b"/x", b"/x", b"/y"]
+    served.send(text("GET", "/z", "Host: a", "Authorization: Basic eDp5"))
+    assert [plan.key[-2:] for plan in plans] == [b"/x", b"/x", b"/x", b"/y", b"/x", b"/z"]
     served.close()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import attrs
 
 from caching_proxy.rules.glob import Matcher, compile_glob
-from caching_proxy.rules.own_prefix import under_own_prefix
+from caching_proxy.rules.own_prefix import OWN_NAME, under_own_prefix
 
 PREFIX = b"cache:"
 GET_PREFIX = b"cache:GET:"
@@ -46,7 +46,7 @@ class KeyPolicy:
     def reserves(self, target: bytes) -> bool:
         """Whether ``target`` (origin-form) is below the proxy's own prefix or, less a slash at the end of its path, a
         reserved path."""
-        if under_own_prefix(target):
+        if (b"%" in target or OWN_NAME in target) and under_own_prefix(target):  # a glance suffices for most
             return True
         if not self.reserved:
             return False

@@ -11,7 +11,8 @@ import re
 from urllib.parse import unquote_to_bytes
 
 PREFIX = b"/_cache"
-_NAME = PREFIX[1:]
+OWN_NAME = PREFIX[1:]
+"""Targets without it and without an encoded character are none of ours."""
 _SEPARATORS = re.compile(rb"[/\\]+")
 
 
@@ -20,7 +21,7 @@ def under_own_prefix(target: bytes) -> bool:
 
     So it is if its first segment says so as it stands, or once dot segments are resolved.
     """
-    if _NAME not in target and b"%" not in target:
+    if OWN_NAME not in target and b"%" not in target:
         return False
     stack: list[bytes] = []
     first = True
@@ -29,8 +30,8 @@ def under_own_prefix(target: bytes) -> bool:
         if name == b"..":
             del stack[-1:]
         elif segment and name != b".":
-            if first and name == _NAME:
+            if first and name == OWN_NAME:
                 return True
             first = False
             stack.append(name)
-    return stack[:1] == [_NAME]
+    return stack[:1] == [OWN_NAME]

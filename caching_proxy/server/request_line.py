@@ -17,6 +17,7 @@ EMPTY_LINES = 2
 EMPTY_LINE = (b"\r\n", b"\n")
 
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([^ \r\n]+) HTTP/([0-9])\.([0-9])")
+_PLAIN_LINE = re.compile(rb"(GET|HEAD) (/[!\"$-~]*) HTTP/1\.([01])")
 _VISIBLE = re.compile(rb"[\x21-\x7e]+")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
 # RFC 3986 §3.2.2 and 3.2.3, less the comma (it would join two Host lines) and an empty host
@@ -64,6 +65,10 @@ def check_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, int]:
 
 def parse_request_line(line: bytes, limits: Limits) -> RequestLine[Any]:
     """The request line ``line``, which stands without its CRLF; raises :class:`BadMessage` (400, 414, 501, 505)."""
+    match = _PLAIN_LINE.fullmatch(line)
+    if match is not None and len(line) <= limits.target_bytes:  # most, at less than half the cost
+        method, target, digit = match.groups()
+        return RequestLine(method, target, 1 if digit == b"1" else 0, None, True)
     method, target, minor = check_request_line(line, limits)
     if target.startswith(b"/"):
         return RequestLine(method, target, minor, plain=method in _PLAIN_METHODS)

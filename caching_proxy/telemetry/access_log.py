@@ -74,7 +74,10 @@ class AccessLog:
             line = f'{line[:-2]},"client":{quoted(client)}}}\n'
         elif client:
             line = f"{line[:-1]} {client}\n"
-        self._add(line)
+        lines, most = self._lines, min(MOST_WAITING, MOST_CHARACTERS // len(line))
+        lines.append(line)
+        if self._timer is None or len(lines) >= most:
+            self._waiting(most)
 
     def prepared(
         self, method: bytes, target: bytes, status: int, cache_status: str, role: str
@@ -101,12 +104,6 @@ class AccessLog:
                 self._waiting(most)
 
         return log
-
-    def _add(self, line: str) -> None:
-        lines, most = self._lines, min(MOST_WAITING, MOST_CHARACTERS // len(line))
-        lines.append(line)
-        if self._timer is None or len(lines) >= most:
-            self._waiting(most)
 
     def _waiting(self, most: int) -> None:
         """Lines wait: for the timer, or no longer where there are ``most``."""

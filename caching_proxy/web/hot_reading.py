@@ -137,7 +137,7 @@ class Reading:
         terms = self._terms(target)
         of_key = None if terms.keys.host_in_key else target_of(target, terms.keys)
         closed = terms.closed(target)
-        declined = closed is not None or climbs(target)
+        declined = closed is not None or ((b"%" in target or b".." in target) and climbs(target))  # likewise
         scope = scope_of(target, _NO_FIELDS)
         route = Route(declined, of_key, view_of(scope, False) if scope else PLAIN_VIEW, terms, closed=closed)
         if terms.share is not Share.ROLE:

@@ -100,6 +100,7 @@ ROWS: dict[str, Row] = {
     "server.http2.heads._TARGET": PLAIN,
     "server.request_head._TOKEN_FIRST": PLAIN,
     "server.request_line._REQUEST_LINE": row(b"GET ", b"GET / ", b"GET / HTTP/1.", pumps=(b"GET ", b" HTTP/1.1")),
+    "server.request_line._PLAIN_LINE": row(b"GET /", b"GET / HTTP/1.", pumps=(b"GET /", b" HTTP/1.1")),
     "server.request_line._VISIBLE": PLAIN,
     "server.request_line._ABSOLUTE": row(b"http://", b"http://a", b"http://a?"),
     "server.request_line._HOST": row(b"a", b"[", b"a:", b"[::1]:"),

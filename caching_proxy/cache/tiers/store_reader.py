@@ -123,9 +123,12 @@ class StoreReader:
         Variants called ``fields`` are read, others may be outlines. ``burst`` False asks the store in any case.
         Concurrent reads share one round trip, which goes on for the others and the burst tier whoever leaves.
         """
-        remembered = self._burst.get(key, self._clock.seconds()) if burst else None
-        if remembered is not None:
-            return remembered
+        if burst and key in self._burst.answers:
+            remembered = self._burst.get(key, self._clock.seconds())
+            if remembered is not None:
+                return remembered
+        elif burst:
+            self._burst.misses += 1
         read = self._key_state.read(key, fields, _Reading)
         read.waiting.append(receiver)
         if len(read.waiting) > 1:

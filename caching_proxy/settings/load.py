@@ -16,20 +16,6 @@ from caching_proxy.settings.parsers import BadValue, SettingsError, without_pass
 from caching_proxy.settings.table import TABLE
 from caching_proxy.settings.variable import Variable
 
-_UNSET: Mapping[str, object] = {
-    "ignored_cookies": (),
-    "cache_key_ignore_params": (),
-    "allowed_hosts": (),
-    "tls_cert_file": (),
-    "tls_key_file": (),
-    "jwt_algorithms": (),
-    "jwt_audience": (),
-    "trusted_proxies": (),
-    "steering_fields": (),
-    "metrix_prefix": "",
-}
-"""What an unset variable without a default becomes, where that is not None."""
-
 
 def load(
     environ: Mapping[str, str], dotenv: Mapping[str, str], overrides: Mapping[str, str]
@@ -59,7 +45,7 @@ def load(
         elif row.required:
             raise SettingsError(row.name, None, row.parser.expected)
         else:
-            values[row.attribute] = _UNSET.get(row.attribute)
+            values[row.attribute] = row.parser.unset
     return check(Settings(**values), given)
 
 

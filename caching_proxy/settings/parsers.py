@@ -60,10 +60,14 @@ def without_password(url: str) -> str:
 
 @attrs.frozen(slots=True)
 class Parser(Generic[T_co]):
-    """``convert`` turns stripped, non-empty text into a value or raises ValueError; ``expected`` says what it takes."""
+    """``convert`` turns stripped, non-empty text into a value or raises ValueError; ``expected`` says what it takes.
+
+    ``unset`` is the value of a variable that has neither a text nor a default.
+    """
 
     expected: str
     convert: Callable[[str], T_co]
+    unset: object = None
 
 
 class BadValue(ValueError):
@@ -177,7 +181,7 @@ def one_of(*words: str) -> Parser[str]:
     return Parser("one of " + ", ".join(words), convert)
 
 
-def matching(pattern: str, expected: str) -> Parser[str]:
+def matching(pattern: str, expected: str, unset: object = None) -> Parser[str]:
     """Text that ``pattern`` matches from end to end."""
     compiled = re.compile(pattern, re.ASCII)
 
@@ -186,7 +190,7 @@ def matching(pattern: str, expected: str) -> Parser[str]:
             raise ValueError(text)
         return text
 
-    return Parser(expected, convert)
+    return Parser(expected, convert, unset)
 
 
 def as_bytes(parser: Parser[str]) -> Parser[bytes]:
@@ -210,7 +214,7 @@ def listed(item: Parser[T]) -> Parser[tuple[T, ...]]:
     def convert(text: str) -> tuple[T, ...]:
         return tuple(item.convert(part.strip()) for part in text.split(",") if part.strip())
 
-    return Parser(f"a comma-separated list, each {item.expected}", convert)
+    return Parser(f"a comma-separated list, each {item.expected}", convert, unset=())
 
 
 # -- names of things on the network ----------------------------------------------------------------

@@ -337,7 +337,7 @@ TABLE: tuple[Variable, ...] = (
         V(
             "METRIX_PREFIX",
             None,
-            p.matching(r"[a-zA-Z_][a-zA-Z0-9_]*", "letters, digits and _, not starting with a digit"),
+            p.matching(r"[a-zA-Z_][a-zA-Z0-9_]*", "letters, digits and _, not starting with a digit", unset=""),
             "prefix of every metric name and value of the label app",
             aliases=("METRICS_PREFIX",),
         ),

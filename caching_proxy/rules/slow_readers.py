@@ -9,6 +9,9 @@ from __future__ import annotations
 KEPT_BYTES = 64 * 1024 * 1024
 """What may be kept for slow clients, of one kind, before the slowest are dropped."""
 
+AT_ONCE = 1.25
+"""How many times as much may be kept at any moment."""
+
 SLOWEST_RATE = 4 * 1024
 """Bytes a second that a client has to take at least, on average, when just too much is kept."""
 

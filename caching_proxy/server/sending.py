@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IReactorTime as Clock
 from caching_proxy.http.pieces import SHARED_BYTES, Content, Pieces
 from caching_proxy.server.limits import Limits
 from caching_proxy.server.peer import PeerProtocol
-from caching_proxy.server.pinned import IMPATIENT_SECONDS, Pinned
+from caching_proxy.server.pinned import IMPATIENT_SECONDS, Kept, Pinned
 from caching_proxy.server.turn import Turn
 from caching_proxy.transport.native import NativeTransport, unsent
 from caching_proxy.transport.pull_pump import PullPump
@@ -48,13 +48,15 @@ class SendingHalf(PeerProtocol):
         self._pinned = pinned
         self._turn = turn
         self._pins: bytes | None = None  # the body of which there are slices in ``_rest``
-        self._pinned_at = 0.0
+        self._alone = 0  # bytes that wait in the transport for this client alone, when last looked at
+        self._pinned_at = 0.0  # since when it keeps either
         self._pinned_from = 0  # ``_written`` then
         self.full = False
         self.due = inf
         self._choked = False  # the transport said so
         self._rest: deque[memoryview] = deque()  # what it has not been given yet
         self._written = 0  # bytes given to the transport
+        self._last = 0  # how many at once: all of them are in memory until the last is sent
         self._taken = 0  # of these, what the system had taken when last looked at
         self._taken_at = clock.seconds()
         self._producer: IPushProducer | PullPump | None = None
@@ -71,7 +73,8 @@ class SendingHalf(PeerProtocol):
         if self._rest:
             self._rest.append(memoryview(data))
             return
-        self._written += len(data)
+        self._last = size = len(data)
+        self._written += size
         self.transport.write(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -149,11 +152,14 @@ class SendingHalf(PeerProtocol):
     def pauseProducing(self) -> None:
         """The transport has enough to send."""
         self.full = self._choked = True
+        if self.connected:
+            self._keep_alone(unsent(self.transport) or 0, self.clock.seconds())
         if self._producer is not None:
             self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
         self._choked = False
+        self._keep_alone(0, 0.0)
         if self._rest:
             self._pump()
         if self._rest or self._choked:
@@ -220,6 +226,7 @@ class SendingHalf(PeerProtocol):
         self._producer = None
         self._rest.clear()
         self._unpin()
+        self._keep_alone(0, 0.0)
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -227,6 +234,7 @@ class SendingHalf(PeerProtocol):
             self.due = inf
             self._rest.clear()
             self._unpin()
+            self._keep_alone(0, 0.0)
             cast("ITCPTransport", self.transport).abortConnection()
 
     def check(self, now: float) -> None:
@@ -248,16 +256,38 @@ class SendingHalf(PeerProtocol):
         taken = self._written - (int(self._choked) if waiting is None else waiting)
         if taken != self._taken:
             self._taken, self._taken_at = taken, now
+        self._keep_alone(waiting or 0, now)
         patience = self.limits.write_seconds
-        if self._pins is not None and self._pinned.too_many:
+        kept = self._kept
+        if kept is not None and kept.too_many:
             patience = min(patience, IMPATIENT_SECONDS)
         return now - self._taken_at >= patience
 
+    def _keep_alone(self, waiting: int, now: float) -> None:
+        """``waiting`` bytes are in the transport: those that are no part of a shared body count by themselves."""
+        alone = max(waiting, self._last) if waiting and self._pins is None else 0
+        if alone < SHARED_BYTES:
+            alone = 0
+        if alone == self._alone:
+            return
+        if not self._alone:
+            self._pinned_at, self._pinned_from = now, self._taken
+        self._alone = alone
+        self._pinned.alone.wait(self, alone)
+
+    @property
+    def _kept(self) -> Kept | None:
+        """Among what the client's slowness counts, if it keeps anything."""
+        if self._pins is not None:
+            return self._pinned
+        return self._pinned.alone if self._alone else None
+
     def _too_slow(self, now: float) -> bool:
-        """Whether the client keeps a body that others need the room of."""
-        if self._pins is None:
+        """Whether the client keeps what others need the room of."""
+        kept = self._kept
+        if kept is None:
             return False
-        return self._pinned.too_slow(max(0, self._taken - self._pinned_from), now - self._pinned_at)
+        return kept.too_slow(max(0, self._taken - self._pinned_from), now - self._pinned_at)
 
     def wind_down(self) -> None:
         """The answer under way will say so."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from support.h2_client import frame
 from support.http2_connections import Connect, nothing, respond
 from twisted.internet.interfaces import IPushProducer
@@ -138,3 +141,25 @@ def test_requests_wait_in_line_while_much_is_kept(connect: Connect) -> None:
         client.raw(frame(8, 0, number, (15_000).to_bytes(4, "big")))
     assert len(client.wire.seen) == 100
     assert client.wire.channel.kept == 0
+
+
+@pytest.mark.parametrize(("most", "reset"), [(200_000, False), (100_000, True)])
+def test_what_a_streamed_answer_keeps_counts_among_what_slow_readers_keep(
+    connect: Connect, most: int, reset: bool
+) -> None:
+    def streamed(request: Any) -> None:
+        request.start_response(ResponseHead(200, b"OK"), None)
+        request.write(bytes(200_000))
+
+    client = connect(streamed, reading=False)
+    _, answer = client.begin()
+    pinned = client.wire.site.pinned.alone
+    assert pinned.bytes == 200_000
+    pinned.most = most
+    client.wire.clock.pump([1.0] * 4)
+    client.carry()
+    assert (answer.reset is not None) is reset
+    client.machine.close_connection()
+    client.carry()
+    client.wire.disconnect()
+    assert pinned.bytes == 0

@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.http.messages import ResponseHead
 from caching_proxy.http.pieces import SHARED_BYTES, Pieces
+from caching_proxy.server import sending
 from caching_proxy.server.batch import BATCH, LargeAnswer
 from caching_proxy.server.sending import SLICE, TURN_BYTES
 from caching_proxy.server.turn import TOGETHER_BYTES
@@ -270,6 +271,70 @@ def test_who_trickles_is_dropped_where_much_is_kept(wire, most, aborted):
         line.clock.advance(1)
     assert channel.transport.aborted is aborted
     assert 0 < channel._written < len(BODY)
+
+
+WAITS = 2 * SHARED_BYTES
+
+
+@pytest.fixture
+def alone(wire, monkeypatch):
+    """Connections of clients that take nothing of answers of their own, and what waits in the transport of each."""
+    waiting: dict[object, int] = {}
+    monkeypatch.setattr(sending, "unsent", lambda each: 0 if each.aborted else waiting.get(each, 0))
+    line = wire(lambda request: request.respond(OK, bytes(SHARED_BYTES - 1)))
+    for _ in range(5):
+        line.connect()
+        line.send(get())
+        waiting[line.transport] = WAITS
+    return line, waiting
+
+
+@pytest.mark.parametrize(("most", "aborted"), [(5, 0), (4, 1)])
+def test_what_waits_for_one_client_alone_counts_as_well(alone, most, aborted):
+    line, waiting = alone
+    line.site.pinned.alone.most = most * WAITS
+    line.clock.advance(1)
+    assert line.site.pinned.alone.bytes == 5 * WAITS
+    line.clock.pump([1] * 4)
+    assert sum(transport.aborted for transport in waiting) == aborted, "until there is room again"
+    assert line.site.pinned.alone.bytes == (5 - aborted) * WAITS
+    for transport in waiting:
+        waiting[transport] = 0
+    line.clock.advance(1)
+    assert line.site.pinned.alone.bytes == 0
+
+
+def test_who_trickles_what_waits_for_one_alone_is_dropped_as_well(alone):
+    line, waiting = alone
+    line.site.pinned.alone.most = 5 * WAITS
+    waiting.update(dict.fromkeys(waiting, WAITS + 20))
+    for second in range(12):
+        assert any(transport.aborted for transport in waiting) is (second > 10), "the average of some seconds counts"
+        for transport in waiting:
+            waiting[transport] -= 1
+        line.clock.advance(1)
+    assert sum(transport.aborted for transport in waiting) == 1, "there is room again"
+
+
+def test_far_too_much_for_single_clients_costs_those_their_connection_who_have_not_read_for_longest(alone):
+    line, waiting = alone
+    transports = list(waiting)
+    line.site.pinned.alone.most = 2 * WAITS
+    for transport in transports:
+        transport.producer.pauseProducing()
+    assert [transport.aborted for transport in transports] == [True, True, True, False, False]
+    transports[3].producer.resumeProducing()
+    line.connect()
+    waiting[line.transport] = WAITS
+    line.send(get())
+    line.channel.pauseProducing()
+    assert not transports[3].aborted, "it has room for more"
+    line.connect()
+    waiting[line.transport] = WAITS
+    line.send(get())
+    line.channel.pauseProducing()
+    assert [transport.aborted for transport in transports[3:]] == [False, True]
+    assert line.site.pinned.alone.bytes == 2 * WAITS
 
 
 def test_all_connections_together_give_way(wire):

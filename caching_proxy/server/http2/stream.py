@@ -202,6 +202,7 @@ class Stream:
         else:
             self._copied += len(content)
             self.connection.kept += len(content)
+            self.site.pinned.alone.keep(len(content))
         self.connection.ready(self)
         self._tell_full()
 
@@ -255,6 +256,7 @@ class Stream:
         if pins is not None:
             self.site.pinned.release(pins)
         self.connection.kept -= self._copied
+        self.site.pinned.alone.keep(-self._copied)
         self._copied = 0
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
@@ -336,11 +338,13 @@ class Stream:
 
     def check(self, now: float) -> None:
         """Act upon deadlines that passed at ``now``."""
-        limits, pinned = self.site.limits, self.site.pinned
-        patience = limits.write_seconds
-        if self._pins is not None and pinned.too_many:
+        pinned = self.site.pinned
+        kept = pinned if self._pins is not None else pinned.alone
+        keeps = self._pins is not None or self._copied >= SHARED_BYTES
+        patience = self.site.limits.write_seconds
+        if keeps and kept.too_many:
             patience = min(patience, IMPATIENT_SECONDS)
-        slow = self._pins is not None and pinned.too_slow(int(self._sent), now - self._began_at)
+        slow = keeps and kept.too_slow(int(self._sent), now - self._began_at)
         if now - self._taken_at >= patience or slow:
             self.reset(8)
             return

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
 
+from caching_proxy.http.memo import Memo
 from caching_proxy.http.messages import RequestHead
 from caching_proxy.rules.glob import compile_glob
 from caching_proxy.rules.policy import CachePolicy
@@ -15,6 +15,10 @@ _SPACE = re.compile(rb"[,\s]+")
 
 MAX_NAME = 64
 """Bytes of a cookie's name beyond which it is not remembered whether it is ignored."""
+
+
+MAX_NAMES = 512
+"""Names that a generation remembers."""
 
 
 def has_session_cookie(request: RequestHead, policy: CachePolicy) -> bool:
@@ -27,7 +31,11 @@ def names_session(lines: list[bytes], policy: CachePolicy) -> bool:
     if not lines:
         return False
     ignored = _ignored(policy.ignored_cookies)
-    return not all(ignored(name) for line in lines for name in cookie_names(line))
+    for line in lines:
+        for name in cookie_names(line):
+            if not ignored[name]:
+                return True
+    return False
 
 
 def cookie_names(line: bytes) -> list[bytes]:
@@ -50,12 +58,22 @@ def cookie_names_of_any(line: bytes) -> list[bytes]:
     return names
 
 
-@functools.lru_cache(maxsize=16)
-def _ignored(patterns: tuple[bytes, ...]) -> Callable[[bytes], bool]:
-    matchers = [compile_glob(pattern) for pattern in patterns]
+class _Ignored(Memo[bytes, bool]):
+    """Name → whether it matches one of ``patterns``; known for the last names that are not long."""
 
-    def matches(name: bytes) -> bool:
-        return any(matcher(name) for matcher in matchers)
+    __slots__ = ("_matchers",)
 
-    remembered = functools.lru_cache(maxsize=1024)(matches)
-    return lambda name: remembered(name) if len(name) <= MAX_NAME else matches(name)
+    def __init__(self, patterns: tuple[bytes, ...]) -> None:
+        super().__init__(MAX_NAMES)
+        self._matchers = [compile_glob(pattern) for pattern in patterns]
+
+    def __missing__(self, name: bytes) -> bool:
+        known = super().__missing__(name)
+        if known is None:
+            known = any(matcher(name) for matcher in self._matchers)
+            if len(name) <= MAX_NAME:
+                self.keep(name, known)
+        return known
+
+
+_ignored = functools.lru_cache(maxsize=16)(_Ignored)

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caching_proxy.http.messages import Fields, RequestHead
-from caching_proxy.rules.cookies import cookie_names, cookie_names_of_any, has_session_cookie
+from caching_proxy.rules.cookies import (
+    MAX_NAME,
+    MAX_NAMES,
+    _ignored,
+    cookie_names,
+    cookie_names_of_any,
+    has_session_cookie,
+    names_session,
+)
 from caching_proxy.rules.policy import CachePolicy
 
 POLICY = CachePolicy(ignored_cookies=(b"_ga*", b"theme"))
@@ -69,3 +77,14 @@ PARTS = ("a=b", "c", "=d", "a = b", "", " ", "; ", ";", ";  ", ",", "\t", '"x;y"
 def test_the_ordinary_form_of_a_line_is_no_exception(parts):
     line = "".join(parts).encode()
     assert cookie_names(line) == cookie_names_of_any(line)
+
+
+def test_what_is_remembered_of_names_is_bounded_and_changes_nothing():
+    policy = CachePolicy(ignored_cookies=(b"_ga*", b"x"))
+    names = [b"_ga%d" % n if n % 2 else b"other%d" % n for n in range(5 * MAX_NAMES)]
+    for _ in range(2):
+        for name in (*names, b"x", b"_ga" + b"y" * MAX_NAME, b"y" * (MAX_NAME + 1)):
+            ignored = name == b"x" or name.startswith(b"_ga")
+            assert names_session([b"x=1; %b=2" % name], policy) is not ignored
+    assert _ignored(policy.ignored_cookies).held <= 2 * MAX_NAMES
+    assert all(len(name) <= MAX_NAME for name in _ignored(policy.ignored_cookies))

@@ -48,10 +48,10 @@ class Subscription(RedisConnection):
     def subscribe(self, channel: bytes, hear: Callable[[RedisReply], object]) -> None:
         """From now on every reply goes to ``hear``."""
         self._hear = hear
-        self._write(pack(b"SUBSCRIBE", channel))
+        self.write(pack(b"SUBSCRIBE", channel))
 
     def ping(self) -> None:
-        self._write(_PING)
+        self.write(_PING)
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         if self._hear is None:

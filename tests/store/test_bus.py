@@ -316,3 +316,14 @@ def test_nothing_is_left_after_the_end(rig: Bus, stage: str) -> None:
     rig.bus.stop().addCallback(ended.append)
     rig.clock.pump([1] * 100)
     assert (ended, len(rig.server.connections), rig.clock.getDelayedCalls()) == ([None], 1, [])
+
+
+def test_a_bug_that_keeps_it_from_subscribing_is_logged(
+    rig: Bus, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
+) -> None:
+    """It was silent: proxies heard of each other a second late, and nobody knew why."""
+    monkeypatch.delattr(Subscription, "subscribe")
+    rig.log_in()
+    assert not rig.bus.subscribed
+    [line] = logged_errors.flush()
+    assert "AttributeError" in line

@@ -36,6 +36,8 @@ FORBIDDEN_SECONDS = 60.0
 """When to ask again after the server said that we may not."""
 
 _PING = pack(b"PING")
+_BUGS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
+"""What no server and no network brings about."""
 
 
 class Subscription(RedisConnection):
@@ -210,7 +212,9 @@ class RedisBus:
         self._attempt, self._missed = None, True
         if self._running:
             self._timer = self._clock.callLater(RETRY_SECONDS, self._connect)
-        elif not failure.check(CancelledError):
+        if failure.check(*_BUGS):
+            self._log.failure("a bug keeps the bus from subscribing", failure)
+        elif not self._running and not failure.check(CancelledError):
             self._log.debug("no bus at the end: {why}", why=failure.getErrorMessage())
 
     def _hear(self, reply: RedisReply) -> None:

@@ -22,7 +22,7 @@ from caching_proxy.cache.post_responses import KeptPost, PostKeeper
 from caching_proxy.cache.requests import CacheResponse, ClientRequest
 from caching_proxy.cache.responses import Responses
 from caching_proxy.cache.shared_invalidator import SharedInvalidator
-from caching_proxy.http.hop_by_hop import max_forwards, relayed_lines, upgrade_wish
+from caching_proxy.http.hop_by_hop import fast_relayed_lines, max_forwards, upgrade_wish
 from caching_proxy.http.messages import RequestHead, ResponseHead
 from caching_proxy.http.methods import SAFE
 from caching_proxy.interfaces import Identity, StoreError, UpstreamError, UpstreamResponse
@@ -160,7 +160,7 @@ class PassThrough:
     def lines(self, head: ResponseHead, way: Way) -> bytes | None:
         """The field lines that a client gets of an ordinary answer that passes the cache by; None where they have to be
         made."""
-        lines = relayed_lines(head, self._clock.seconds())
+        lines = fast_relayed_lines(head, self._clock.seconds())
         if lines is None or MARKED in lines:
             return None
         return lines + (self._added_to_changes if way is _METHOD else self._added[way])

@@ -11,7 +11,7 @@ import attrs
 from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequest
 from caching_proxy.http.body import Body
 from caching_proxy.http.framing import connection_options
-from caching_proxy.http.hop_by_hop import relayed, relayed_lines, switching_to_client, with_date
+from caching_proxy.http.hop_by_hop import fast_relayed_lines, relayed, switching_to_client, with_date
 from caching_proxy.http.messages import Field, Fields, ResponseHead
 from caching_proxy.http.response_names import PROXY_AUTHENTICATION
 from caching_proxy.interfaces import Identity, UpstreamError, UpstreamProtocolError, UpstreamResponse, UpstreamTimeout
@@ -62,7 +62,7 @@ class Responses:
         """
         entry = self._told_apart(entry)
         if lookup is None and cache_request.plain and cache_request.head.method == b"GET":
-            whole = self._whole(cache_request, entry, status, now)
+            whole = self._fast_stored(cache_request, entry, status, now)
             if whole is not None:
                 return whole
         made = answer(cache_request.head, entry, now, self.salt)
@@ -85,11 +85,11 @@ class Responses:
         """``entry`` with the ``Vary`` that its compressed forms have."""
         return marked(entry) if self.compresses and negotiable(entry.status, entry.fields) else entry
 
-    def _whole(
+    def _fast_stored(
         self, cache_request: CacheRequest, entry: CacheEntry, status: CacheStatus, now: float
     ) -> CacheResponse | None:
         """:meth:`stored` for the ordinary request, if there is nothing particular about the entry either."""
-        block = reply.whole_lines(entry, status, now, self.proxy_name)
+        block = reply.fast_whole_lines(entry, status, now, self.proxy_name)
         if block is None:
             return None
         head = ResponseHead(entry.status, entry.reason, Fields.decoded(block))
@@ -135,11 +135,11 @@ class Responses:
         label = cache_request.identity.label
         return self._relay(cache_request.head.method, response, body, added, member, status, label, now, reason)
 
-    def fetched_whole(
+    def fast_fetched(
         self, cache_request: CacheRequest, lookup: Lookup, response: UpstreamResponse, entry: CacheEntry, now: float
     ) -> CacheResponse:
         """Like :meth:`fetched`, where all of the answer is here and all its fields are stored: their lines serve the
-        client as well, and need not be made twice."""
+        client as well, and need not be made twice. ``tests/cache/test_responses.py`` compares the two."""
         head = response.head
         if head.status in _WITHOUT_CONTENT or not head.fields.told(_only_relayed):
             return self.fetched(cache_request, lookup, response, entry.body, entry, now)
@@ -151,7 +151,7 @@ class Responses:
         return CacheResponse(head, entry.body, len(entry.body), status, cache_request.identity.label, framed=True)
 
     def missed(self, entry: CacheEntry, now: float) -> bytes:
-        """The field lines of :meth:`fetched_whole` for a plain miss, judged at a glance (:mod:`~.rules.glance`) and
+        """The field lines of :meth:`fast_fetched` for a plain miss, judged at a glance (:mod:`~.rules.glance`) and
         received ``now``."""
         if self.compresses:
             entry = self._told_apart(entry)
@@ -278,7 +278,7 @@ class Responses:
     def _relayed(self, response: UpstreamResponse, added: bytes, member: bytes | None, now: float) -> Fields:
         """What a client receives of the fields of ``response``, with what is ``added`` and our ``member``."""
         head = response.head
-        lines = relayed_lines(head, now)
+        lines = fast_relayed_lines(head, now)
         if lines is not None:
             return Fields.decoded(lines + reply.member_lines(added, member))
         if response.tunnel is not None:

@@ -43,18 +43,23 @@ def expiry(entry: CacheEntry, now: float) -> bytes:
     return _EXPIRY % (max(0, lifetime - max(0, int(now - received_at))), timestamp(received_at + lifetime))
 
 
-def whole_lines(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None) -> bytes | None:
-    """The field lines of the whole of ``entry`` in answer to a GET; None where there is something particular about
-    it."""
+def fast_whole_lines(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None) -> bytes | None:
+    """The field lines of the whole of ``entry`` in answer to a GET; None where there is something particular about it.
+
+    The general form is :func:`with_explanation`; ``tests/cache/test_responses.py`` compares the two.
+    """
     head = entry.head
     if entry.status in _WITHOUT_CONTENT or (proxy_name is not None and _CACHE_STATUS in head.lower()):
         return None
     return b"%bContent-Length: %d\r\n%b" % (head, len(entry.body), _lines(entry, status, now, proxy_name, None))
 
 
-def whole_head(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None) -> bytes | None:
-    """The head of an answer with the :func:`whole_lines`, as it stands on the wire; None as there,
-    and where the end is beyond all dates."""
+def fast_whole_head(entry: CacheEntry, status: CacheStatus, now: float, proxy_name: bytes | None) -> bytes | None:
+    """The head of an answer with the :func:`fast_whole_lines`, as it stands on the wire.
+
+    None as there, and where the end is beyond all dates. ``tests/rules/test_short_ways.py`` compares it with
+    :func:`with_explanation`.
+    """
     head = entry.head
     if entry.status in _WITHOUT_CONTENT or (proxy_name is not None and _CACHE_STATUS in head.lower()):
         return None

@@ -44,7 +44,7 @@ def _room(fields: Fields) -> dict[int, _Said]:
     return {}
 
 
-def at_a_glance(
+def fast_verdict(
     telling: frozenset[bytes],
     response: ResponseHead,
     policy: CachePolicy,
@@ -57,6 +57,7 @@ def at_a_glance(
     ``telling`` is what :func:`.storability_checks.telling_of` found in the request; the rest is as for
     :func:`.storability.judge`. Such a response has a Date in the preferred form and no tags of its own, selects no
     variant, need not be confirmed before use, and goes to the client with the very fields that are stored.
+    ``tests/rules/test_storability_glance.py`` compares it with ``judge``.
     """
     ordinary, fields = response.ordinary, response.fields
     if ordinary is None or fields.telling is None or ordinary.length > policy.max_body:

@@ -19,11 +19,11 @@ from caching_proxy.rules.endless import is_endless
 from caching_proxy.rules.entry import Flag
 from caching_proxy.rules.entry_flags import flags_of
 from caching_proxy.rules.freshness import Freshness, assess, initial_age
-from caching_proxy.rules.glance import at_a_glance
+from caching_proxy.rules.glance import fast_verdict
 from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.overriding import overridden
 from caching_proxy.rules.policy import CachePolicy
-from caching_proxy.rules.storability_checks import Case, clear_at_a_glance, first_refusal, request_telling
+from caching_proxy.rules.storability_checks import Case, fast_is_clear, first_refusal, request_telling
 from caching_proxy.rules.variance import selecting_of
 from caching_proxy.rules.verdict import Verdict
 
@@ -47,13 +47,13 @@ def judge(
     """
     if response.ordinary is not None and not has_body and request.method == b"GET":
         telling = request_telling(request.fields)
-        known = at_a_glance(telling, response, policy, established, requested_at, received_at)
+        known = fast_verdict(telling, response, policy, established, requested_at, received_at)
         if known is not None:
             return known
     control, use_expires = _control_of(response.fields, policy)
     if policy.override is not None:
         control = overridden(control, policy.override, response, initial_age(response, requested_at, received_at))
-    clear = clear_at_a_glance(request, response, policy, control, established, has_body)
+    clear = fast_is_clear(request, response, policy, control, established, has_body)
     personal = not clear and _may_be_personal(request, response.fields, policy, control)
     freshness = assess(response, control, use_expires, policy, requested_at, received_at, guess=not personal)
     if clear and freshness.lifetime:

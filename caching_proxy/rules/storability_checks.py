@@ -50,7 +50,7 @@ class Case:
 _Check = Callable[[Case], Refusal | None]
 
 
-def clear_at_a_glance(
+def fast_is_clear(
     request: RequestHead,
     response: ResponseHead,
     policy: CachePolicy,
@@ -61,7 +61,7 @@ def clear_at_a_glance(
     """Whether none of the checks below, given a lifetime, could refuse a response to a GET: most are so ordinary.
 
     Then nothing speaks against a guess about the lifetime either, no field is left out and none selects a variant.
-    False says nothing at all: then the checks decide.
+    False says nothing at all: then the checks decide. ``tests/rules/test_storability_glance.py`` compares the two.
     """
     if has_body or request.method != b"GET" or response.status not in UNPROBLEMATIC_STATUSES or policy.vary:
         return False

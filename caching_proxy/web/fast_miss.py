@@ -25,7 +25,7 @@ from caching_proxy.http.messages import ResponseHead
 from caching_proxy.http.pieces import SHARED_BYTES
 from caching_proxy.interfaces import UpstreamError, UpstreamResponse
 from caching_proxy.rules.entry import Asked
-from caching_proxy.rules.glance import at_a_glance
+from caching_proxy.rules.glance import fast_verdict
 from caching_proxy.rules.locations import MARKED
 from caching_proxy.rules.make_entry import plain_entry, plain_lines
 from caching_proxy.rules.outcome import Detour
@@ -159,7 +159,7 @@ class Miss(Passage):
         if head.status >= 300 or received is None or policy.tags or self._channel.site.connections.draining:
             return None
         now, telling = fast.now(), self._manner.telling
-        verdict = at_a_glance(telling, head, policy, plan.identity.established, self._asked_at, now)
+        verdict = fast_verdict(telling, head, policy, plan.identity.established, self._asked_at, now)
         lines = b"" if verdict is None else plain_lines(received)
         if verdict is None or MARKED in lines:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from caching_proxy.cache.tiers.renderings import Rendering
 from caching_proxy.http.messages import RequestHead
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.explain import whole_head, with_explanation
+from caching_proxy.rules.explain import fast_whole_head, with_explanation
 from caching_proxy.rules.outcome import CacheStatus
 from caching_proxy.rules.request_traits import PARTICULAR
 from caching_proxy.rules.stored_response import answer
@@ -19,7 +19,7 @@ def rendered(
     ``asked`` may lack what an answer does not depend on; ``proxy_name`` None leaves ``Cache-Status`` off.
     """
     if asked.method == b"GET" and PARTICULAR.isdisjoint(asked.fields.index):
-        whole = whole_head(entry, status, now, proxy_name)
+        whole = fast_whole_head(entry, status, now, proxy_name)
         if whole is not None:
             return Rendering(entry.status, whole, entry.body)
     made = answer(asked, entry, now)

@@ -22,10 +22,10 @@ from caching_proxy.http.pieces import SHARED_BYTES, Content
 from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.interfaces import Identity
 from caching_proxy.rules.entry import CacheEntry
-from caching_proxy.rules.explain import whole_head
+from caching_proxy.rules.explain import fast_whole_head
 from caching_proxy.rules.locations import MARKED
 from caching_proxy.rules.outcome import CacheStatus
-from caching_proxy.rules.reuse import Use, answers_plainly, choose
+from caching_proxy.rules.reuse import Use, choose, fast_answers
 from caching_proxy.rules.scope import PLAIN_VIEW, View
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
@@ -167,7 +167,7 @@ class Visit:
             return None  # there was news while the store was read
         undemanding, entry = self._bearing.undemanding, entries[0]
         plainly = undemanding and self._view is PLAIN_VIEW and len(entries) == 1
-        if not (plainly and answers_plainly(entry, now)):  # as ``choose`` begins, at some frames less
+        if not (plainly and fast_answers(entry, now)):  # as ``choose`` begins, at some frames less
             chosen = self._chosen(entries, now)
             if chosen is None:
                 return None
@@ -182,7 +182,7 @@ class Visit:
         status = entry.status
         line = self._parsed.line
         if undemanding and line.method == _GET:
-            head = whole_head(entry, CacheStatus.HIT, now, hits.proxy_name)
+            head = fast_whole_head(entry, CacheStatus.HIT, now, hits.proxy_name)
         if head is None:
             asked = asking(self._parsed, self._bearing)
             made = rendered(asked, entry, CacheStatus.HIT, now, hits.proxy_name)

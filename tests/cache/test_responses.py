@@ -78,7 +78,7 @@ def test_lines_that_are_stored_serve_the_client(name: bytes | None, pairs: list[
         return
     made = make_entry(KEY, REQUEST, head, body, verdict, POLICY, NOW)
     response, responses = UpstreamResponse(head, Body.of(body), len(body)), Responses(name)
-    whole = responses.fetched_whole(cache_request(), FETCH, response, made, NOW)
+    whole = responses.fast_fetched(cache_request(), FETCH, response, made, NOW)
     lines = responses.fetched(cache_request(), FETCH, response, body, made, NOW)
     found, expected = by_name(whole.head.fields), by_name(lines.head.fields)
     if whole.framed and not lines.framed:  # the other leaves it to whoever sends it

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from caching_proxy.http.messages import Field, Fields, RequestHead
 from caching_proxy.http.request_directives import NO_DIRECTIVES
 from caching_proxy.rules.entry import CacheEntry, Flag
-from caching_proxy.rules.explain import whole_head, with_explanation
+from caching_proxy.rules.explain import fast_whole_head, with_explanation
 from caching_proxy.rules.outcome import CacheStatus
-from caching_proxy.rules.reuse import Use, answers_plainly, choose
+from caching_proxy.rules.reuse import Use, choose, fast_answers
 from caching_proxy.rules.scope import PLAIN_VIEW
 from caching_proxy.rules.stored_response import answer
 
@@ -53,7 +53,7 @@ REQUESTS = st.builds(
 def test_what_answers_plainly_is_chosen(entry: CacheEntry, now: float, asked: RequestHead) -> None:
     wishes = attrs.evolve(NO_DIRECTIVES)  # the same, but another object: the general way
     chosen = choose(asked, wishes, [entry], now, PLAIN_VIEW)
-    if answers_plainly(entry, now):
+    if fast_answers(entry, now):
         assert (chosen.use, chosen.entry) == (Use.HIT, entry)
     elif not entry.selecting and not entry.scope and Flag.PARTIAL not in entry.flags:
         assert chosen.use is not Use.HIT, "what is short for nobody is no short way"
@@ -63,7 +63,7 @@ def test_what_answers_plainly_is_chosen(entry: CacheEntry, now: float, asked: Re
 def test_the_head_of_the_whole_is_that_of_any_answer(
     entry: CacheEntry, now: float, name: bytes | None, status: CacheStatus
 ) -> None:
-    head = whole_head(entry, status, now, name)
+    head = fast_whole_head(entry, status, now, name)
     if head is None:
         return
     made = answer(RequestHead(b"GET", b"/x", Fields()), entry, now)

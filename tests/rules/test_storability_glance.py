@@ -14,11 +14,11 @@ from caching_proxy.http.dates import format_date
 from caching_proxy.http.messages import Field, Fields, RequestHead, ResponseHead
 from caching_proxy.http.targeted_control import select_control
 from caching_proxy.rules import glance, storability
-from caching_proxy.rules.glance import AGES, POLICIES, at_a_glance
+from caching_proxy.rules.glance import AGES, POLICIES, fast_verdict
 from caching_proxy.rules.make_entry import make_entry, plain_entry, plain_lines
 from caching_proxy.rules.policy import CachePolicy, Override
 from caching_proxy.rules.storability import Verdict, judge
-from caching_proxy.rules.storability_checks import clear_at_a_glance, telling_of
+from caching_proxy.rules.storability_checks import fast_is_clear, telling_of
 from caching_proxy.rules.variance import asked_of
 from caching_proxy.upstream.head_lines import HeadLines
 
@@ -84,7 +84,7 @@ def both_ways(
         )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storability, "clear_at_a_glance", lambda *_: False)
+        patch.setattr(storability, "fast_is_clear", lambda *_: False)
         by_the_checks = decide()
     return decide(), by_the_checks
 
@@ -135,7 +135,7 @@ def test_a_glance_and_the_checks_agree(
 
 def clear(*pairs: Field, sent: tuple[Field, ...] = (), status: int = 200, established: bool = False) -> bool:
     control, _ = select_control(Fields(pairs), PLAIN.targets)
-    return clear_at_a_glance(
+    return fast_is_clear(
         RequestHead(b"GET", b"/x", Fields(sent)),
         ResponseHead(status, b"", Fields(pairs)),
         PLAIN,
@@ -232,9 +232,9 @@ def test_what_the_same_lines_decided_before_is_what_the_rules_decide(
     fields = {"policy": policy, "established": established, "has_body": False}
     remembered = judge(request, head, **fields, **times)  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storability, "at_a_glance", lambda *_: None)
+        patch.setattr(storability, "fast_verdict", lambda *_: None)
         assert remembered == judge(request, head, **fields, **times)  # type: ignore[arg-type]
-    glanced = at_a_glance(telling_of(request.fields), head, policy, established, requested_at, NOW)
+    glanced = fast_verdict(telling_of(request.fields), head, policy, established, requested_at, NOW)
     if glanced is not None and not policy.tags:
         entry = make_entry(b"cache:GET:anonymous:/x", request, head, b"", glanced, policy, NOW, b"s")
         assert head.fields.lines is not None
@@ -246,7 +246,7 @@ def test_what_the_same_lines_decided_before_is_what_the_rules_decide(
 def test_most_verdicts_are_remembered() -> None:
     lines = b"Date: %b\r\nContent-Length: 5\r\nCache-Control: max-age=9\r\nETag: %d"
     heads = [HEADS_READ.read(b"HTTP/1.1 200 OK\r\n" + lines % (format_date(NOW), tag) + b"\r\n\r\n") for tag in (1, 2)]
-    verdicts = [at_a_glance(frozenset(), head, PLAIN, True, NOW, NOW) for head in heads]
+    verdicts = [fast_verdict(frozenset(), head, PLAIN, True, NOW, NOW) for head in heads]
     assert verdicts[0] is verdicts[1] is not None
 
 
@@ -256,7 +256,7 @@ def test_what_is_remembered_of_the_same_lines_is_bounded() -> None:
     policies = [CachePolicy(default_ttl=number) for number in range(3 * POLICIES)]
     for policy in policies:
         for age in range(3 * AGES):
-            verdict = at_a_glance(frozenset(), head, policy, True, NOW, NOW + age)
+            verdict = fast_verdict(frozenset(), head, policy, True, NOW, NOW + age)
             assert verdict is not None
             assert verdict.freshness.initial_age == age
     room = head.fields.told(glance._room)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from caching_proxy.cache.responses import _only_relayed
 from caching_proxy.http.framing import BadMessage, response_framing
-from caching_proxy.http.hop_by_hop import relayed, relayed_lines
+from caching_proxy.http.hop_by_hop import fast_relayed_lines, relayed
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.interfaces import UpstreamProtocolError
 from caching_proxy.rules.codec import encode
@@ -94,7 +94,7 @@ def test_what_is_ordinary_spares_no_rule(data: bytes, method: bytes) -> None:
         return
     expected = settled(general, framing), framing, reusable, keep_alive(general.fields)
     assert delimited(method, read) == expected
-    lines = relayed_lines(read, NOW)
+    lines = fast_relayed_lines(read, NOW)
     if lines is not None:
         assert lines == relayed(general.fields, NOW).encoded()
         assert general.fields.index.keys().isdisjoint((b"location", b"content-location", b"cache-status"))

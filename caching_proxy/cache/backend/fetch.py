@@ -227,7 +227,7 @@ class Fetcher:
         self._store(backend_request, made)
         if verdict.drop:
             return self._responses.fetched(cache_request, backend_request.lookup, response, body, made, now)
-        return self._responses.fetched_whole(cache_request, backend_request.lookup, response, made, now)
+        return self._responses.fast_fetched(cache_request, backend_request.lookup, response, made, now)
 
     def _collected(
         self, backend_request: BackendRequest, response: UpstreamResponse, made: CacheEntry, now: float

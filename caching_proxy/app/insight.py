@@ -1,4 +1,4 @@
-"""Ties what shows the workings to what it shows."""
+"""Makes what the insight endpoints show: statistics, events, what happened lately, explanations."""
 
 from __future__ import annotations
 

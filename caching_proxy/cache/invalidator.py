@@ -1,6 +1,6 @@
-"""One invalidation, every tier.
+"""Carries invalidations to every tier.
 
-It takes effect in this process at once: work under way that matches is voided, memory tiers give out nothing that it
+Each takes effect in this process at once: work under way that matches is voided, memory tiers give out nothing that it
 covers, and until the store has carried it out too, whatever the store still gives for a matching key from before that
 moment is hidden. Should the store be down, the invalidation waits here and is tried again until it succeeds: nothing
 is lost, and nobody is served what was invalidated. With a journal it outlives this process too: it stands there before

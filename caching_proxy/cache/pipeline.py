@@ -1,4 +1,4 @@
-"""The story of a request, in order. Nothing else knows this order, and nothing here decides by itself.
+"""The steps of a request, in order. Nothing else knows this order, and nothing here decides by itself.
 
 The steps have names (:mod:`caching_proxy.cache.steps`), and docs/architecture.md has them in a diagram.
 """

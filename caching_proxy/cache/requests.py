@@ -29,7 +29,7 @@ from caching_proxy.rules.validation import vary_fields
 class Plan:
     """What a request is to the cache, before anything is looked up: what ``cache.plan.resolve`` makes of its head.
 
-    ``identity`` is whose eyes it has, ``key`` that of what they see, ``view`` which of the key's variants may answer.
+    ``identity`` is whose request it is, ``key`` its key, ``view`` which of the key's variants may answer.
     ``terms`` are what the operator says of its target, ``traits`` what its fields say. ``found``, for whoever looked
     already to set, is what the tiers below the hot one have for variants called ``wanted``.
     """
@@ -101,7 +101,7 @@ class CacheResponse:
 
 
 def shared(identity: Identity, share: Share, head: RequestHead) -> Identity:
-    """Whose eyes a request has where the operator says who may ``share`` the answer; the label stays its own."""
+    """Whose request it counts as where the operator says who may ``share`` the answer; the label stays its own."""
     if share is Share.ROLE or identity.role is None:
         return identity
     credentials = head.fields.all(b"authorization")

@@ -16,7 +16,7 @@ ANY_STALENESS = 2**31
 
 @attrs.frozen(slots=True)
 class RequestControl:
-    """The wishes of one request.
+    """The directives of one request.
 
     ``refresh`` asks for an answer confirmed or made by the backend now; ``explicit_no_cache`` is set when that was
     said by anything stronger than ``max-age=0``, so that not even an immutable response may be used as it is
@@ -36,7 +36,7 @@ NO_DIRECTIVES = RequestControl()
 
 
 def parse_request_control(fields: Fields, client_refresh: bool) -> RequestControl:
-    """The wishes in ``fields``; without ``client_refresh`` those that force the backend to be asked are ignored."""
+    """The directives in ``fields``; without ``client_refresh`` those that force the backend to be asked are ignored."""
     index = fields.index
     lines = index.get(b"cache-control")
     if lines is None:
@@ -79,5 +79,5 @@ def _max_stale(control: CacheControl) -> int | None:
 
 
 def _limit(control: CacheControl, name: bytes) -> int | None:
-    """A limit that is no number is no wish: request directives are advisory (RFC 9111 §5.2.1)."""
+    """A limit that is no number counts as none: request directives are advisory (RFC 9111 §5.2.1)."""
     return None if control.malformed(name) else control.seconds(name)

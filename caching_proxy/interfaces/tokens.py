@@ -1,4 +1,4 @@
-"""The seam of tokens: whose eyes a request has."""
+"""The seam of tokens: whose request it is, and so whose answers may be shared with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from caching_proxy.http.messages import RequestHead
 
 @attrs.frozen(slots=True)
 class Identity:
-    """Whose eyes a request has: what partitions the cache.
+    """Whose request it is: what partitions the cache.
 
     ``role`` is the escaped identifier that stands in keys, None when the cache must be passed by. ``label`` is the
     role without any token digest, for logs and metrics. ``established`` is False only where credentials were

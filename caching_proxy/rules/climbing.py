@@ -1,4 +1,4 @@
-"""Does the path of a target leave the tree that it is sent into?
+"""Whether the path of a target leaves the tree that it is sent into.
 
 The backend gets ``BACKEND_URL``'s path followed by the client's target as it was sent. Whoever resolves ``..`` on the
 other side must not end up above that path, whichever way the segments are written: percent-encoded, split by a

@@ -51,8 +51,8 @@ def is_text(content_type: bytes | None) -> bool:
 def preferred(lines: Sequence[bytes], offered: Sequence[bytes]) -> bytes | None:
     """The coding that a client with these ``Accept-Encoding`` lines gets, None for identity.
 
-    The highest weight wins, the order of ``offered`` among equals, and a coding before identity. Who says nothing, or
-    what is malformed, gets identity.
+    The highest weight wins, the order of ``offered`` among equals, and a coding before identity. A client that says
+    nothing, or what is malformed, gets identity.
     """
     members = weighted(ACCEPT_ENCODING, b",".join(lines)) if lines else None
     if not members:

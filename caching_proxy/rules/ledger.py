@@ -1,4 +1,4 @@
-"""The order of invalidations on one store: which of them has a proxy yet to apply?
+"""The order of invalidations on one store, and which of them a proxy has yet to apply.
 
 The store numbers them and remembers the last ones. A *mark* names one: its number, a colon, and a word that nobody
 uses twice, so that a number that is given once more, after a failover that lost the first, is not taken for the same.

@@ -1,4 +1,4 @@
-"""Is a target one of the proxy's own, below ``/_cache``?
+"""Whether a target is one of the proxy's own, below ``/_cache``.
 
 The whole prefix is ours, on every port, whether or not anything answers there: it never reaches the backend and is
 never keyed. Whichever way a backend might read it: percent-encoded, with several slashes or backslashes, with dot

@@ -1,6 +1,6 @@
-"""The decision at the heart: a request, what is stored for its key, and the time → what to do.
+"""What to do about a request, given what is stored for its key and the time.
 
-Freshness, the client's wishes and the stale rules meet here and nowhere else. Nothing stored is used past its
+Freshness, the request directives and the stale rules meet here and nowhere else. Nothing stored is used past its
 ``gone_at``. Which part of a chosen response answers the request (304, 206, the whole) is said in
 :mod:`caching_proxy.rules.stored_response`.
 """

@@ -1,4 +1,4 @@
-"""May this response be stored, and if not, why (RFC 9111 §3 and the project's rules about cookies and guesses).
+"""Whether a response may be stored, and if not, why (RFC 9111 §3 and the project's rules about cookies and guesses).
 
 A verdict is the first refusal in a fixed order, prohibitions before matters of worth. Whatever is not refused is
 storable. When a verdict on the answer to a validation or forced reload is a refusal, what was stored for the

@@ -14,7 +14,7 @@ from caching_proxy.http.messages import NO_FIELDS
 from caching_proxy.server.limits import Limits
 
 
-class Reader(Protocol):
+class InboundChannel(Protocol):
     """The channel, as the body sees it."""
 
     def seconds(self) -> float:
@@ -64,7 +64,7 @@ class Inbound:
         "started_at",
     )
 
-    def __init__(self, reader: Reader, framing: Framing, limits: Limits) -> None:
+    def __init__(self, reader: InboundChannel, framing: Framing, limits: Limits) -> None:
         self._reader = reader
         self._limits = limits
         self._decoder = None if framing.length is not None else ChunkedDecoder()

@@ -194,7 +194,7 @@ def _names(certificate: x509.Certificate) -> frozenset[str]:
 
 
 def _signature(paths: Iterable[str]) -> tuple[object, ...]:
-    """What changes when one of the files does, be it written over or put in place by a link."""
+    """What changes when one of the files does, whether it is written over or a link leads to another."""
     found: list[object] = []
     for path in paths:
         try:

@@ -2,8 +2,8 @@
 
 The rules, all of them:
 
-1. No peer holds more than ``share`` connections, however many requests it makes. Who has no address (a local socket,
-   the proxy itself) is nobody's peer and has no share.
+1. No peer holds more than ``share`` connections, however many requests it makes. A client without an address (a local
+   socket, the proxy itself) is nobody's peer and has no share.
 2. Requests whose body is still to come never hold all connections: a few are kept for the others, which are short.
 3. Peers take turns, and each peer's requests go in order of arrival.
 4. Requests without a body to stream go first, but every fourth place is one for the uploads if any wait.

@@ -254,7 +254,7 @@ class Reading:
         return identity if identity is not None and _establishes(identity) else None
 
     def plan(self, parsed: Head, bearing: Bearing, identity: Identity, key: bytes, view: View) -> Plan:
-        """What ``cache.plan.resolve`` would say of the request, for whom this was found out already."""
+        """What ``cache.plan.resolve`` would say of the request, made of what was found out already."""
         route = parsed.line.room
         terms = self._terms(parsed.line.target) if route is None else route.terms
         seen = identity if terms.share is Share.ROLE else shared(identity, terms.share, parsed.head)

@@ -130,7 +130,7 @@ class Stream:
             self.site.on_refused(problem.status, self.peer_host)
         self.answer(response_lines(head), body)
 
-    # -- what a body asks for: Reader --------------------------------------------------------------
+    # -- what a body asks for: InboundChannel ---------------------------------------------------------
 
     def hold_body(self, held: bool) -> None:
         self._body_held = held

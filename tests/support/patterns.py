@@ -105,7 +105,7 @@ def _within(value: object, name: str) -> Iterator[tuple[str, re.Pattern[Any]]]:
         yield name, value
     elif isinstance(value, dict):
         for key, each in value.items():
-            yield from _within(each, f"{name}[{key.decode() if isinstance(key, bytes) else key}]")
+            yield from _within(each, f"{name}[{key.decode('latin-1') if isinstance(key, bytes) else key}]")
     elif isinstance(value, tuple | list | frozenset | set):
         for at, each in enumerate(value):
             yield from _within(each, f"{name}[{at}]")

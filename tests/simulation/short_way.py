@@ -104,7 +104,7 @@ class ShortWay:
         self.number = b""
         front = Front(TrustedPeers(()), HostPolicy(), Steering(), lambda: self.number)
         parts: Any = cache.pipeline.parts
-        ends: Any = _Direct(process.backend), _Resource(front), None, _Unheard(), ()
+        ends: Any = _Direct(process.backend), _Resource(front), _Unheard(), ()
         self.misses = FastMiss(FastPass(parts, *ends))
         self.heads: HeadParser[Any, Any] = HeadParser()
         self.traits = traits_under(cache.policy)

@@ -1,7 +1,8 @@
 """Verdicts on responses that say what others said: worked out once for all of them.
 
-Where a backend states a lifetime, all that decides about storing an ordinary answer is in lines that are the same in
-thousands of responses (:mod:`caching_proxy.http.response_names`), and in its age. So the verdict is kept with those
+Where a backend states a lifetime, or the default is for an answer of which it says nothing, all that decides about
+storing an ordinary one is in lines that are the same in thousands of responses
+(:mod:`caching_proxy.http.response_names`), and in its age. So the verdict is kept with those
 lines, by status and age. ``tests/rules/test_storability_glance.py`` holds it against the rules.
 """
 
@@ -92,7 +93,10 @@ def _judged(said: _Said, response: ResponseHead, requested_at: float, received_a
     policy, verdict = said.policy, None
     if _plain(response, policy):
         control, use_expires = select_control(response.fields, policy.targets)
-        if control.unobstructive and control.lifetime:
+        lifetime, told = control.lifetime, response.fields.telling
+        if lifetime is None and told is not None and b"expires" in told.names:  # of which there is none
+            lifetime = policy.default_of(response.status)
+        if control.unobstructive and lifetime:
             freshness = assess(response, control, use_expires, policy, requested_at, received_at)
             verdict = Verdict(None, freshness, flags_of(control))
     if len(said.verdicts) >= AGES:

@@ -26,8 +26,12 @@ COMBINATION_BYTES = 1024
 _NAMING = frozenset((b"location", b"content-location", b"cache-status"))
 """They say by being there that the response is not ordinary."""
 
-_OWN = frozenset((b"date", b"content-length")) | _NAMING | OWN_OF_RESPONSE
+_EXPIRES = frozenset((b"expires",))
+_OWN = frozenset((b"date", b"content-length")) | _EXPIRES | _NAMING | OWN_OF_RESPONSE
 """Told by the name: they differ each time, or most responses have none."""
+
+_READ_WITHOUT_EXPIRES = READ_OF_RESPONSE | _EXPIRES
+"""What is the same in all responses of a combination in which Expires is not among the names."""
 
 _SHARED = (READ_OF_RESPONSE | {b"connection", b"keep-alive", b"transfer-encoding"}) - _OWN
 _TEXT = bytes(set(range(256)) - set(b"\0\r\n"))
@@ -87,7 +91,9 @@ class HeadLines:
         once = names.count(b"date") == names.count(b"content-length") == 1
         if once and manner is not _PARTICULAR and _NAMING.isdisjoint(names):
             dated, sized = names.index(b"date"), names.index(b"content-length")
-        telling = Telling(fields, READ_OF_RESPONSE) if OWN_OF_RESPONSE.isdisjoint(names) else None
+        telling = None
+        if OWN_OF_RESPONSE.isdisjoint(names):
+            telling = Telling(fields, READ_OF_RESPONSE if b"expires" in names else _READ_WITHOUT_EXPIRES)
         told = _Told(manner, dated, sized, telling)
         if sum(map(len, counting)) <= COMBINATION_BYTES:
             self._told.keep(counting, told)

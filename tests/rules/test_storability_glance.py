@@ -205,7 +205,7 @@ OTHERS = (
 @given(
     st.sampled_from([(), (), *((field,) for field in ASKED)]),
     st.sampled_from([200, 200, *STATUSES]),
-    st.one_of(st.just(b"max-age=900"), controls),
+    st.one_of(st.sampled_from([b"max-age=900", None, b"public"]), controls),
     st.lists(st.sampled_from(ORDINARY_LINES), max_size=2),
     st.sampled_from(DATES),
     st.sampled_from([5, 5, 0, 101]),
@@ -216,7 +216,7 @@ OTHERS = (
 def test_what_the_same_lines_decided_before_is_what_the_rules_decide(
     sent: tuple[Field, ...],
     status: int,
-    control: bytes,
+    control: bytes | None,
     lines: list[bytes],
     date: bytes,
     length: int,
@@ -225,7 +225,9 @@ def test_what_the_same_lines_decided_before_is_what_the_rules_decide(
     requested_at: float,
 ) -> None:
     """Of heads as they come from a backend: the examples share what is remembered of their lines."""
-    received = [b"Date: " + date, b"Content-Length: %d" % length, b"Cache-Control: " + control, *lines]
+    received = [b"Date: " + date, b"Content-Length: %d" % length, *lines]
+    if control is not None:
+        received.append(b"Cache-Control: " + control)
     head = HEADS_READ.read(b"HTTP/1.1 %d OK\r\n%b\r\n\r\n" % (status, b"\r\n".join(received)))
     request = RequestHead(b"GET", b"/x", Fields(sent))
     times = {"requested_at": requested_at, "received_at": NOW}
@@ -248,6 +250,17 @@ def test_most_verdicts_are_remembered() -> None:
     heads = [HEADS_READ.read(b"HTTP/1.1 200 OK\r\n" + lines % (format_date(NOW), tag) + b"\r\n\r\n") for tag in (1, 2)]
     verdicts = [fast_verdict(frozenset(), head, PLAIN, True, NOW, NOW) for head in heads]
     assert verdicts[0] is verdicts[1] is not None
+
+
+@pytest.mark.parametrize("control", [b"", b"Cache-Control: public\r\n"])
+def test_the_default_lifetime_is_for_those_that_say_nothing(control: bytes) -> None:
+    lines = b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Length: 5\r\n%b" % (format_date(NOW), control)
+    verdict = fast_verdict(frozenset(), HEADS_READ.read(lines + b"\r\n"), SECOND, True, NOW, NOW)
+    assert verdict is not None
+    assert (verdict.freshness.lifetime, verdict.freshness.explicit) == (60, False)
+    for more in (b"Expires: 0\r\n", b"expires: " + format_date(NOW + 9) + b"\r\n"):
+        assert fast_verdict(frozenset(), HEADS_READ.read(lines + more + b"\r\n"), SECOND, True, NOW, NOW) is None
+    assert fast_verdict(frozenset(), HEADS_READ.read(lines + b"\r\n"), PLAIN, True, NOW, NOW) is None
 
 
 def test_what_is_remembered_of_the_same_lines_is_bounded() -> None:

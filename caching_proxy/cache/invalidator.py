@@ -147,7 +147,7 @@ class Invalidator(StoreQueue):
         """The moment (POSIX seconds) up to which whatever the store gives for ``key`` is invalid; -inf if there is
         nothing that the store has yet to carry out."""
         moment, record = NEVER, self._key_state.records.get(key)
-        for lease in () if record is None else record.leases:  # ``voided_at``, at a frame less
+        for lease in () if record is None else record.leases:  # a voided write may still land there
             if lease.voided_at > moment:
                 moment = lease.voided_at
         waiting = self._waiting

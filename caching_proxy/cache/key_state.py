@@ -211,14 +211,6 @@ class KeyState:
         for key in filter(matches, self.records):
             self.outdate(key)
 
-    def voided_at(self, key: bytes) -> float:
-        """Until when the store's content of ``key`` cannot be trusted: a voided write may still land there."""
-        moment, record = NEVER, self.records.get(key)
-        for lease in () if record is None else record.leases:
-            if lease.voided_at > moment:
-                moment = lease.voided_at
-        return moment
-
     # -- reads of the store ----------------------------------------------------------------------
 
     def read(self, key: bytes, fields: tuple[bytes, ...], kind: type[Read]) -> Read:

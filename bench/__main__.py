@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from bench import document, flames, fleet, machine, memory, report
+from bench import document, flames, fleet, interpreter, machine, memory, report
 from bench.contest import Contest
 from bench.growth import Growth
 from bench.scenarios import paths
@@ -51,7 +51,8 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         Path(place).chmod(0o755)
-        with Lab(Path(place), machine.Cores.dealt(machine.available_cores())) as lab:
+        with Lab(Path(place), machine.Cores.dealt(machine.available_cores()), interpreter.fastest()) as lab:
+            say(lab.described)
             figures = grow(lab, options) if options.growth else compare(lab, options)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
@@ -72,22 +73,22 @@ def compare(lab: Lab, options: argparse.Namespace) -> object:
     judged = report.verdicts(table, in_bytes)
     if not options.only or "memory" in options.only:
         judged += memory.measure(lab, contest.backend)
-    text = f"{machine.described()}; {options.rounds} rounds of {options.seconds:g} s"
+    text = f"{lab.described}; {options.rounds} rounds of {options.seconds:g} s"
     text = f"{text}\n\n{report.text(table, judged, in_bytes)}"
     if not options.only or "fleet" in options.only:
         text = f"{text}\n\n{fleet.text(fleet.measure(lab, contest.backend))}"
     print(text)
     if options.document:
         document.place(options.document, "comparison", text)
-    return report.as_json(machine.described(), table, judged)
+    return report.as_json(lab.described, table, judged)
 
 
 def grow(lab: Lab, options: argparse.Namespace) -> object:
     """The growth curves, as tables and pictures."""
     from bench import plots  # matplotlib is slow to import and not needed otherwise
 
-    curves, texts = [], [machine.described()]
-    print(machine.described())
+    curves, texts = [], [lab.described]
+    print(lab.described)
     for curve in Growth(lab, options.seconds, say).curves(options.only):
         curves.append(curve)
         plots.draw([curve], options.growth)
@@ -95,7 +96,7 @@ def grow(lab: Lab, options: argparse.Namespace) -> object:
         print(f"\n{curve.text()}", flush=True)
     if options.document:
         document.place(options.document, "growth", "\n\n".join(texts))
-    return {"machine": machine.described(), "curves": [attrs.asdict(curve) for curve in curves]}
+    return {"machine": lab.described, "curves": [attrs.asdict(curve) for curve in curves]}
 
 
 if __name__ == "__main__":

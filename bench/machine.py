@@ -58,5 +58,5 @@ def missing() -> list[str]:
 
 
 def described() -> str:
-    """One line that names the machine without telling whose it is."""
-    return f"{len(available_cores())} cores, {processor()}, Python {platform.python_version()}"
+    """What names the machine without telling whose it is."""
+    return f"{len(available_cores())} cores, {processor()}"

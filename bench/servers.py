@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,8 @@ import attrs
 import psutil
 
 from bench import configs
-from bench.machine import Cores, program
+from bench.interpreter import OWN, Interpreter
+from bench.machine import Cores, described, program
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 20.0
@@ -85,11 +85,17 @@ def resident(family: Iterable[psutil.Process]) -> int:
 class Lab:
     """Starts servers in ``directory``; as a context manager it ends them."""
 
-    def __init__(self, directory: Path, cores: Cores) -> None:
+    def __init__(self, directory: Path, cores: Cores, interpreter: Interpreter = OWN) -> None:
         self.directory = directory
         self.cores = cores
+        self.interpreter = interpreter
         self._servers: list[Server] = []
         self._started = 0
+
+    @property
+    def described(self) -> str:
+        """The machine, and what runs the proxy."""
+        return f"{described()}, {self.interpreter.described}"
 
     def __enter__(self) -> Lab:
         return self
@@ -140,10 +146,10 @@ class Lab:
             "ACCESS_LOG": "off",
             "JWT_SECRET": SECRET,
             "ADMIN_AUTH": "none",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join((str(ROOT), *self.interpreter.path)),
             **settings,
         }
-        command = [sys.executable, "-c", RUN_TWISTD, "-n", "--pidfile=", "cachingproxy"]
+        command = [self.interpreter.executable, "-c", RUN_TWISTD, "-n", "--pidfile=", "cachingproxy"]
         cores = {self.cores.server, self.cores.second} if "WORKERS" in settings else {self.cores.server}
         return self._start(name, command, port, cores, place, environment)
 

@@ -51,6 +51,7 @@ BOUNDED_FUNCTIONS = {
     "server/request.py:ProxyRequest.requestHeaders": "for resources of other programs",
     "server/request.py:ProxyRequest.take_over": "two names",
     "server/sending.py:SendingHalf._pin": "parts of one answer",
+    "server/pinned.py:Alone.wait": "each turn ends a connection",
     "server/sending.py:SendingHalf._pump": "slices of one answer",
     "server/channel.py:HTTPChannel.input_ended": "heads in what was read ahead, which is bounded",
     "server/http2/fields.py:StaticEncoder.encode": "lines of one response, bounded where the backend's head is read",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import partial
+from typing import Any
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -248,15 +249,16 @@ class PassThrough:
         begun: list[Deferred[set[bytes]]] = []
 
         def hears_of(what: bytes) -> OnDone:
-            done: Deferred[set[bytes]] = Deferred()
-            begun.append(done)
-            done.addCallback(self._noted, what, ask)
-            return done.callback
+            removed: Deferred[set[bytes]] = Deferred()
+            begun.append(removed)
+            removed.addCallback(self._noted, what, ask)
+            return removed.callback
 
         for target in targets:
             self._invalidator.invalidate_target(target, hears_of(target))
         self._by_rules(obsolete, hears_of)
-        return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: True, self._postponed)
+        done: Deferred[Any] = begun[0] if len(begun) == 1 else gatherResults(begun, consumeErrors=True)
+        return done.addCallbacks(lambda _: True, self._postponed)
 
     def _by_rules(self, obsolete: Collection[Obsolete], hears_of: Callable[[bytes], OnDone]) -> None:
         """Begin what rules want to be invalidated; ``hears_of`` makes what hears of each."""

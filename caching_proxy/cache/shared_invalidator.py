@@ -56,15 +56,18 @@ class SharedInvalidator(Invalidator):
         ``done`` fires when the store has carried it out, and goes on with its result. A store that all share is waited
         for too, for :data:`PATIENCE_SECONDS` at most.
         """
-        return Deferred.fromCoroutine(self._everywhere(done))
+        return self._reached() if self._own_store else Deferred.fromCoroutine(self._everywhere(done))
 
     async def _everywhere(self, done: Deferred[bool]) -> None:
-        if not self._own_store:
-            await self._soon(done)
-        try:
-            await self._siblings.reached().addTimeout(LAST_SECONDS, self._clock)
-        except TimeoutError:  # who does not answer is killed sooner: it is the supervisor that stands still
-            self._log.error("other workers could not be told of an invalidation")
+        await self._soon(done)
+        await self._reached()
+
+    def _reached(self) -> Deferred[None]:
+        return self._siblings.reached().addTimeout(LAST_SECONDS, self._clock).addErrback(self._late)
+
+    def _late(self, failure: Failure) -> None:
+        failure.trap(TimeoutError)  # who does not answer is killed sooner: it is the supervisor that stands still
+        self._log.error("other workers could not be told of an invalidation")
 
     async def _soon(self, done: Deferred[bool]) -> None:
         enough: Deferred[None] = Deferred()

@@ -43,6 +43,7 @@ class HTTPChannel(EndingHalf):
         self._look_up: LookUp | None = None
         self._skipped = 0  # empty lines passed over before the request line
         self._resting = False  # others have their turn; until then nothing more is served
+        self._last_turns = False  # after them the connection ends: the client has closed its half
         self._tunnel: BytesProtocol | None = None
 
     # -- the connection --------------------------------------------------------------------------
@@ -72,10 +73,24 @@ class HTTPChannel(EndingHalf):
         elif state is _BUSY or state is _HEAD:
             self._ahead(data)
 
-    def input_ended(self) -> None:
-        """The client sends no more: answer what is here and needs no waiting, without a turn for others in between."""
-        while self._resting:
-            self._rested()
+    def input_ended(self) -> bool:
+        """The client sends no more: what is here is answered, if it waits for nothing but turns and the client.
+
+        Returns:
+            Whether the connection stays for that; then it is closed from here.
+        """
+        self._last_turns = self._goes_on
+        return self._last_turns
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether there are requests that wait for their turn, or for the client to read."""
+        return self._resting or (self._state is _HEAD and self.full and bool(self._buffer))
+
+    def _end_after_last_turn(self) -> None:
+        if self._last_turns and not self._goes_on:
+            self._last_turns = False
+            self._finish(lingers=False)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = _GONE
@@ -188,6 +203,7 @@ class HTTPChannel(EndingHalf):
         self._resting = self._serving = False
         if self._state is _HEAD and not self.full:
             self._next()
+        self._end_after_last_turn()
 
     def _keep(self, rest: bytes, seen: int) -> None:
         """``rest`` follows the last answered head: nothing, or the beginning of the next one."""
@@ -359,6 +375,7 @@ class HTTPChannel(EndingHalf):
     def drained(self) -> None:
         if self._state is _HEAD and not self._serving:
             self._next()
+            self._end_after_last_turn()
 
     def take_over(self, tunnel: BytesProtocol) -> bytes:
         """Hand the connection's bytes to ``tunnel``; returns those already read."""

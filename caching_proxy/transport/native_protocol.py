@@ -57,8 +57,7 @@ class NativeProtocol(asyncio.Protocol):
         if self._protocol is not None and IHalfCloseableProtocol.providedBy(self._protocol):
             cast("IHalfCloseableProtocol", self._protocol).readConnectionLost()
             return True
-        end_input(self._protocol)
-        return False  # the loop closes once what was written has been sent
+        return end_input(self._protocol)  # False: the loop closes once what was written has been sent
 
     def connection_lost(self, exc: BaseException | None) -> None:
         transport, protocol = self._transport, self._protocol
@@ -68,9 +67,8 @@ class NativeProtocol(asyncio.Protocol):
             protocol.connectionLost(transport.lost(exc))
 
 
-def end_input(protocol: object) -> None:
-    """Let a protocol answer what it has before its connection is closed: its peer sends no more. One that waits for
-    nothing of the kind has no ``input_ended``."""
-    ended = getattr(protocol, "input_ended", None)
-    if ended is not None:
-        ended()
+def end_input(protocol: object) -> bool:
+    """Tell a protocol that its peer sends no more; whether it still answers what it has, and closes by itself. One that
+    does nothing of the kind has no ``input_ended``."""
+    ended: Callable[[], bool] | None = getattr(protocol, "input_ended", None)
+    return ended is not None and ended()

@@ -207,6 +207,33 @@ def test_a_connection_that_ends_between_turns_is_left_alone(wire):
     assert line.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("site", [{}, {"hot": lambda parsed, channel: b"HTTP/1.1 200 OK\r\n\r\n"}])
+def test_who_has_closed_its_half_takes_turns_as_well(wire, site):
+    """All in one turn, eight thousand hits held up everybody for a tenth of a second and more."""
+    line = wire(**site)
+    turns = KeyQueue(line)
+    assert len(statuses(line.send(get() * 3 * BATCH))) == BATCH
+    assert line.channel.input_ended()
+    assert line.take() == b""
+    for _ in range(2):
+        assert not line.closed
+        turns.next()
+        assert len(statuses(line.take())) == BATCH
+    turns.next()
+    assert line.transport.disconnecting
+    assert not wire().channel.input_ended(), "with nothing that waits, the transport may close"
+
+
+def test_who_has_closed_its_half_may_take_its_time_to_read(wire):
+    line = wire(hot=lambda parsed, channel: b"HTTP/1.1 200 OK\r\n\r\n")
+    line.channel.pauseProducing()
+    assert line.send(get() * 3) == b""
+    assert line.channel.input_ended()
+    line.channel.resumeProducing()
+    assert len(statuses(line.take())) == 3
+    assert line.transport.disconnecting
+
+
 @pytest.mark.slow
 def test_what_waits_for_its_turn_may_wait_longer_than_a_head_may_take(wire):
     line = wire()

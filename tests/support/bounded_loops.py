@@ -53,7 +53,6 @@ BOUNDED_FUNCTIONS = {
     "server/sending.py:SendingHalf._pin": "parts of one answer",
     "server/pinned.py:Alone.wait": "each turn ends a connection",
     "server/sending.py:SendingHalf._pump": "slices of one answer",
-    "server/channel.py:HTTPChannel.input_ended": "heads in what was read ahead, which is bounded",
     "server/http2/fields.py:StaticEncoder.encode": "lines of one response, bounded where the backend's head is read",
     "server/http2/fields.py:integer": "at most nine turns for a length in 64 bits",
     "server/http2/stream.py:Stream._add": "frames of one stream that wait",

@@ -15,7 +15,8 @@ from caching_proxy.http.targeted_control import select_control
 from caching_proxy.rules.entry_flags import flags_of
 from caching_proxy.rules.freshness import age_field, assess
 from caching_proxy.rules.policy import CachePolicy
-from caching_proxy.rules.storability_checks import AUTHORIZATION, UNPROBLEMATIC_STATUSES, for_all
+from caching_proxy.rules.storability_checks import AUTHORIZATION, UNPROBLEMATIC_STATUSES, for_many
+from caching_proxy.rules.variance import names_in_vary
 from caching_proxy.rules.verdict import Verdict
 
 POLICIES = 16
@@ -57,7 +58,8 @@ def fast_verdict(
 
     ``telling`` is what :func:`.storability_checks.telling_of` found in the request; the rest is as for
     :func:`.storability.judge`. Such a response has a Date in the preferred form and no tags of its own, selects no
-    variant, need not be confirmed before use, and goes to the client with the very fields that are stored.
+    variant but by its Vary (:func:`.variance.names_in_vary`), of which the verdict says nothing, need not be confirmed
+    before use, and goes to the client with the very fields that are stored.
     ``tests/rules/test_storability_glance.py`` compares it with ``judge``.
     """
     ordinary, fields = response.ordinary, response.fields
@@ -110,8 +112,8 @@ def _plain(response: ResponseHead, policy: CachePolicy) -> bool:
     if policy.override is not None or policy.vary or not READ_OF_RESPONSE.issuperset(policy.targets):
         return False
     fields = response.fields
-    return response.status in UNPROBLEMATIC_STATUSES and fields.told(for_all) and fields.told(_goes_as_it_is)
+    return response.status in UNPROBLEMATIC_STATUSES and fields.told(for_many) and fields.told(_goes_as_it_is)
 
 
 def _goes_as_it_is(fields: Fields) -> bool:
-    return PROXY_AUTHENTICATION.isdisjoint(fields.index)
+    return PROXY_AUTHENTICATION.isdisjoint(fields.index) and names_in_vary(fields) is not None

@@ -13,7 +13,7 @@ from caching_proxy.http.hop_by_hop import HOP_BY_HOP, OWN_RESPONSE_FIELDS, hop_b
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.http.passing_lines import PassingLines
 from caching_proxy.http.response_names import PROXY_AUTHENTICATION
-from caching_proxy.rules.entry import Asked, CacheEntry
+from caching_proxy.rules.entry import Asked, CacheEntry, Selecting
 from caching_proxy.rules.freshness import Freshness
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.ranges import parse_content_range
@@ -77,10 +77,12 @@ def plain_entry(
     received_at: float,
     scope: bytes,
     asked: Asked | None,
+    selecting: Selecting = (),
 ) -> CacheEntry:
     """:func:`make_entry` where ``verdict`` was found at a glance (:mod:`.glance`) and the policy has no tags.
 
-    ``lines`` are :func:`plain_lines` of the response, ``asked`` is what :func:`~.variance.asked_of` has of the request.
+    ``lines`` are :func:`plain_lines` of the response, ``selecting`` is what its Vary names of the request; where that
+    is nothing, ``asked`` is what :func:`~.variance.asked_of` has of it.
     """
     freshness = verdict.freshness
     fresh = freshness.lifetime - freshness.initial_age
@@ -98,7 +100,7 @@ def plain_entry(
         if_error,
         (fresh if fresh > 0 else 0) + max(policy.keep_stale, while_revalidate, if_error),
         verdict.flags,
-        (),
+        selecting,
         None,
         scope,
         asked,

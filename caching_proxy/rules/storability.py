@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+import attrs
+
 from caching_proxy.http.cache_control import CacheControl
 from caching_proxy.http.messages import Fields, RequestHead, ResponseHead
 from caching_proxy.http.response_names import READ_OF_RESPONSE
@@ -24,7 +26,7 @@ from caching_proxy.rules.outcome import Refusal
 from caching_proxy.rules.overriding import overridden
 from caching_proxy.rules.policy import CachePolicy
 from caching_proxy.rules.storability_checks import Case, fast_is_clear, first_refusal, request_telling
-from caching_proxy.rules.variance import selecting_of
+from caching_proxy.rules.variance import names_in_vary, selecting_of, values_of
 from caching_proxy.rules.verdict import Verdict
 
 __all__ = ["Verdict", "judge", "judge_post"]
@@ -49,7 +51,8 @@ def judge(
         telling = request_telling(request.fields)
         known = fast_verdict(telling, response, policy, established, requested_at, received_at)
         if known is not None:
-            return known
+            names = response.fields.told(names_in_vary)
+            return attrs.evolve(known, selecting=values_of(request.fields, names)) if names else known
     control, use_expires = _control_of(response.fields, policy)
     if policy.override is not None:
         control = overridden(control, policy.override, response, initial_age(response, requested_at, received_at))

@@ -70,7 +70,7 @@ def fast_is_clear(
     answered, ordinary, telling = response.fields, response.ordinary, request_telling(request.fields)
     if telling and not (established and telling == AUTHORIZATION):
         return False
-    if not answered.told(for_all) and (_obstructs(answered) or tags_of(answered, policy.tags) is None):
+    if not answered.told(_for_all) and (_obstructs(answered) or tags_of(answered, policy.tags) is None):
         return False
     return not (_longer(answered, policy.max_body) if ordinary is None else ordinary.length > policy.max_body)
 
@@ -187,12 +187,21 @@ def _longer(fields: Fields, limit: int) -> bool:
 
 def _obstructs(fields: Fields) -> bool:
     """Whether a field of the response, beside those about caching, may stand in the way of storing it."""
-    return b"vary" in fields or b"set-cookie" in fields or b"set-cookie2" in fields or is_endless(fields)
+    return b"vary" in fields or _personal(fields)
 
 
-def for_all(fields: Fields) -> bool:
+def _personal(fields: Fields) -> bool:
+    return b"set-cookie" in fields or b"set-cookie2" in fields or is_endless(fields)
+
+
+def _for_all(fields: Fields) -> bool:
     """Whether none does, and there are no tags either."""
     return untagged(fields) and not _obstructs(fields)
+
+
+def for_many(fields: Fields) -> bool:
+    """Whether none does but perhaps Vary, and there are no tags either."""
+    return untagged(fields) and not _personal(fields)
 
 
 def _says_no_store(fields: Fields) -> bool:

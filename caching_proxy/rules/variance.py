@@ -68,7 +68,13 @@ def selecting_of(request: RequestHead, response_fields: Fields, more: Names = ()
 
     None where nothing can match: ``*``, and whatever else is no list of field names.
     """
-    lines = response_fields.index.get(b"vary", ())
+    names = names_in_vary(response_fields, more)
+    return None if names is None else values_of(request.fields, names)
+
+
+def names_in_vary(response_fields: Fields, more: Names = ()) -> Names | None:
+    """What the ``Vary`` of a response names, and ``more``; None where nothing can match."""
+    lines = response_fields.all(b"vary")
     if not lines and not more:
         return ()
     names = {name.strip(_BLANK).lower() for line in lines for name in line.split(b",")}
@@ -76,7 +82,12 @@ def selecting_of(request: RequestHead, response_fields: Fields, more: Names = ()
     names.discard(b"")
     if b"*" in names or len(names) > MAX_NAMES or not all(map(is_token, names)):
         return None
-    return tuple((name, request.fields.joined(name)) for name in sorted(names))
+    return tuple(sorted(names))
+
+
+def values_of(fields: Fields, names: Names) -> Selecting:
+    """The values that a request with ``fields`` has of those called ``names``."""
+    return tuple([(name, fields.joined(name)) for name in names])
 
 
 def matches(entry: CacheEntry, request: RequestHead) -> bool:

@@ -24,13 +24,13 @@ from caching_proxy.cache.requests import CacheRequest, CacheResponse, ClientRequ
 from caching_proxy.http.messages import ResponseHead
 from caching_proxy.http.pieces import SHARED_BYTES
 from caching_proxy.interfaces import UpstreamError, UpstreamResponse
-from caching_proxy.rules.entry import Asked
+from caching_proxy.rules.entry import Asked, Selecting
 from caching_proxy.rules.glance import fast_verdict
 from caching_proxy.rules.locations import MARKED
 from caching_proxy.rules.make_entry import plain_entry, plain_lines
 from caching_proxy.rules.outcome import Detour
 from caching_proxy.rules.reuse import choose
-from caching_proxy.rules.variance import asked_of, asked_with
+from caching_proxy.rules.variance import asked_of, asked_with, names_in_vary, values_of
 from caching_proxy.server.batch import HotAnswer, LargeAnswer
 from caching_proxy.server.channel import HTTPChannel
 from caching_proxy.server.refusal import CLIENT_LEFT
@@ -38,6 +38,7 @@ from caching_proxy.server.request_head import AnyHead
 from caching_proxy.web.fast_pass import FastPass, Manner, Passage
 
 _GET = b"GET"
+_NO_VALUES: Selecting = ()
 _AT_COLON, _FIRST = methodcaller("partition", b":"), itemgetter(0)
 
 
@@ -164,11 +165,14 @@ class Miss(Passage):
         if verdict is None or MARKED in lines:
             return None
         body, scope, misses = response.body.take(), plan.view.scope, self._misses
-        if misses.worth:
+        names, selecting, asked = head.fields.told(names_in_vary), _NO_VALUES, None
+        if names:
+            selecting = values_of(fast.resource.front.seen(self.head, self._trusted).fields, names)
+        elif misses.worth:
             asked = asked_of(fast.resource.front.seen(self.head, self._trusted).fields, misses.worth)
         else:
             asked = misses.asked[self._trusted](tuple(map(_FIRST, map(_AT_COLON, self._parsed.lines))))
-        entry = plain_entry(plan.key, head, lines, body, verdict, policy, now, scope, asked)
+        entry = plain_entry(plan.key, head, lines, body, verdict, policy, now, scope, asked, selecting)
         start = b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, fast.parts.responses.missed(entry, now))
         self._lease = None  # whoever stores closes it
         fast.parts.fetcher.fill(entry, lease, self._flight)

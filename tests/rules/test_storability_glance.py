@@ -19,7 +19,7 @@ from caching_proxy.rules.make_entry import make_entry, plain_entry, plain_lines
 from caching_proxy.rules.policy import CachePolicy, Override
 from caching_proxy.rules.storability import Verdict, judge
 from caching_proxy.rules.storability_checks import fast_is_clear, telling_of
-from caching_proxy.rules.variance import asked_of
+from caching_proxy.rules.variance import asked_of, selecting_of
 from caching_proxy.upstream.head_lines import HeadLines
 
 DIRECTIVES = (
@@ -179,7 +179,9 @@ ORDINARY_LINES = (
     *(
         b"Content-Type: text/html",
         b"Content-Type: text/event-stream",
-        b"Vary: Foo",
+        b"Vary: Foo, accept-encoding",
+        b"Vary: *",
+        b"Vary: a b",
         b"Vary:",
         b"Set-Cookie: a=b",
         b"Age: 7",
@@ -238,10 +240,14 @@ def test_what_the_same_lines_decided_before_is_what_the_rules_decide(
         assert remembered == judge(request, head, **fields, **times)  # type: ignore[arg-type]
     glanced = fast_verdict(telling_of(request.fields), head, policy, established, requested_at, NOW)
     if glanced is not None and not policy.tags:
-        entry = make_entry(b"cache:GET:anonymous:/x", request, head, b"", glanced, policy, NOW, b"s")
+        entry = make_entry(b"cache:GET:anonymous:/x", request, head, b"", remembered, policy, NOW, b"s")
+        selecting = selecting_of(request, head.fields)
+        assert selecting is not None
         assert head.fields.lines is not None
         kept, asked = plain_lines(head.fields.lines), asked_of(request.fields)
-        plain = plain_entry(entry.key, head, kept, b"", glanced, policy, NOW, b"s", asked)
+        plain = plain_entry(
+            entry.key, head, kept, b"", glanced, policy, NOW, b"s", None if selecting else asked, selecting
+        )
         assert attrs.astuple(plain, recurse=False) == attrs.astuple(entry, recurse=False)
 
 

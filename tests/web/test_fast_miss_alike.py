@@ -118,6 +118,7 @@ KINDS = ("", "tagged", "alone", "over", "vary", "none", "all", "%7ex", "../x", "
 MEANWHILE = (
     *("nothing", "leave", "end", "drain", "silence", "change", "pattern", "tag", "stored", "pause"),
     *("follow", "follow, leave", "follow, both leave", "follow, change", "follow, end", "follow, silence"),
+    *("follow otherwise", "follow otherwise, leave"),
     *("in two parts", "follow, in two parts", "in two parts, leave", "byte by byte", "in two parts, change"),
 )
 PARTS: tuple[tuple[Any, ...], ...] = (
@@ -212,7 +213,8 @@ class Side:
         whole, follower = self.whole, None
         if "follow" in meanwhile:
             follower = whole.client("192.0.2.2")
-            self.seen.append(follower.send(head))
+            other = b"\r\nAccept-Encoding: zstd\r\n\r\n" if "otherwise" in meanwhile else b"\r\n\r\n"
+            self.seen.append(follower.send(head.replace(b"\r\n\r\n", other)))
         half = len(answer) - 2
         if "parts" in meanwhile:
             self.tell(answer[:half])

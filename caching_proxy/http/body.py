@@ -129,6 +129,11 @@ class Body:
         """Whether every byte has arrived here and the framing is satisfied."""
         return self._done and self._failure is None
 
+    @property
+    def held(self) -> int:
+        """What waits here for a reader, about, in bytes."""
+        return self._weight
+
     def attach(self, sink: Sink) -> None:
         """Send everything, from the first byte on, to ``sink``; once only."""
         if self._sink is not None:

@@ -79,6 +79,7 @@ class BackendCall:
 
     connection: UpstreamConnection | None = None
     connecting: Deferred[UpstreamConnection] | None = None
+    weight = 0  # bytes of it that were here when it began to wait
     fresh = False  # wants a new connection: this is the second attempt
     over = False
 

@@ -37,6 +37,12 @@ from caching_proxy.upstream.request_body import head_bytes, request_bytes
 
 __all__ = ["Backend", "Upstream", "UpstreamObserver"]
 
+MOST_WAITING_BYTES = 64 * 1024 * 1024
+"""What requests that wait for a connection may take together, heads and the bodies that are here."""
+
+LARGE_BYTES = 16 * 1024
+"""Requests up to so long wait all the same."""
+
 _KEEP_ALIVE_MARGIN = 1.0  # seconds by which we leave before the backend would
 C = TypeVar("C", bound=UpstreamConnection)
 
@@ -81,6 +87,7 @@ class Upstream:
         self._tunnels: set[UpstreamConnection] = set()
         self._line: Line[BackendCall] = Line(max_connections, max_per_peer)
         self._waiting: dict[BackendCall, float] = {}  # in order of arrival, with the moment when patience ends
+        self._waiting_bytes = 0
         self._sweeper: IDelayedCall | None = None
         self._impatience: IDelayedCall | None = None
         self._stopping: list[Deferred[None]] | None = None
@@ -279,6 +286,12 @@ class Upstream:
     # -- the line -------------------------------------------------------------------------------------
 
     def _wait(self, call: BackendCall, now: float) -> None:
+        call.weight = size = len(call.data) + (0 if call.body is None else call.body.held)
+        if size > LARGE_BYTES and self._waiting_bytes + size > MOST_WAITING_BYTES:
+            call.drop_body()
+            call.failed(UpstreamTimeout("no free connection, and too much waits for one"))
+            return
+        self._waiting_bytes += size
         self._waiting[call] = now + self._patience
         self._line.add(call)
         if self._impatience is None:
@@ -286,7 +299,8 @@ class Upstream:
 
     def leave(self, call: BackendCall) -> None:
         """``call`` waits no longer."""
-        self._waiting.pop(call, None)
+        if self._waiting.pop(call, None) is not None:
+            self._waiting_bytes -= call.weight
         self._line.remove(call)
         if not self._waiting and self._impatience is not None:
             self._impatience.cancel()
@@ -306,6 +320,7 @@ class Upstream:
                 self._impatience = self._clock.callLater(until - now, self._lose_patience)
                 return
             del self._waiting[call]
+            self._waiting_bytes -= call.weight
             self._line.remove(call)
             call.drop_body()
             call.failed(UpstreamTimeout(f"no free connection within {self._patience:g} s"))

@@ -6,9 +6,11 @@ import pytest
 from support.upstream_net import GET, Fetched, Net
 from twisted.internet.defer import CancelledError
 
+from caching_proxy.http.body import Body
 from caching_proxy.http.messages import Fields, RequestHead
 from caching_proxy.http.outgoing_request import OutgoingRequest
 from caching_proxy.interfaces import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from caching_proxy.upstream import pool as module
 
 
 def test_a_connection_is_used_again() -> None:
@@ -71,6 +73,48 @@ def test_a_failed_attempt_makes_room_for_the_line() -> None:
     net.answer()
     assert isinstance(first.error, CancelledError)
     assert second.response is not None
+    net.settle()
+
+
+def test_what_waits_in_the_line_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies that are all here take no connection yet, and with a backend that hangs all of them would wait."""
+    monkeypatch.setattr(module, "MOST_WAITING_BYTES", 50_000)
+    net = Net(max_connections=1)
+    net.fetch()
+    coming = Body(100_000)
+    coming.feed(bytes(20_000))
+    bodies = (Body.of(bytes(20_000)), coming, Body.of(bytes(20_000)), Body.of(bytes(20_000)))
+    large = [net.fetch(b"POST", body, peer=b"%d" % n) for n, body in enumerate(bodies)]
+    assert [isinstance(one.error, UpstreamTimeout) for one in large] == [False, False, True, True]
+    assert net.fetch(b"POST", Body.of(bytes(10_000))).error is None, "a short one waits all the same"
+    assert (net.upstream.waiting, net.upstream._waiting_bytes > 50_000) == (3, True)
+    coming.feed(bytes(80_000))
+    coming.end()
+    for _ in range(4):
+        net.answer()
+    assert net.counts[2] == net.upstream._waiting_bytes == 0
+    net.settle()
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+def test_who_leaves_the_line_makes_room(gives_up: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING_BYTES", 30_000)
+    net = Net(max_connections=1)
+    first = net.fetch()
+    waits = net.fetch(b"POST", Body.of(bytes(20_000)))
+    assert isinstance(net.fetch(b"POST", Body.of(bytes(20_000))).error, UpstreamTimeout)
+    if gives_up:
+        waits.deferred.cancel()
+    else:
+        net.answer(0, b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
+        for _ in range(65):
+            net.clock.advance(1)
+            net.answer(0, b"x")
+    assert net.upstream._waiting_bytes == 0
+    assert waits.error is not None
+    first.deferred.cancel()
+    if first.response is not None:
+        first.response.body.cancel()
     net.settle()
 
 

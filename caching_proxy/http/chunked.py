@@ -90,7 +90,7 @@ class ChunkedDecoder:
         self._left = 0
         self._overhead = 0
         self._fields: list[Field] = []
-        self._state = self._size
+        self._state = ChunkedDecoder._size
 
     def feed(self, data: bytes) -> list[bytes]:
         """The pieces of content that ``data`` completes, none of them empty, in order."""
@@ -103,11 +103,11 @@ class ChunkedDecoder:
         pieces: list[bytes] = []
         at, end = 0, len(data)
         while at < end:
-            if self._overhead == 0 and self._state == self._size:
+            if self._overhead == 0 and self._state is ChunkedDecoder._size:
                 at = _plain_chunks(data, at, pieces)
                 if at == end:
                     break
-            after = self._state(data, at, pieces)
+            after = self._state(self, data, at, pieces)
             if after < 0:  # an unfinished line
                 self._buffer = data[at:]
                 break
@@ -117,7 +117,8 @@ class ChunkedDecoder:
                 break
         return pieces
 
-    # Each state takes what it can from data[at:] and returns where it stopped, or -1 when it needs more bytes.
+    # Each state takes what it can from data[at:] and returns where it stopped, or -1 when it needs more bytes. A
+    # decoder has the function of its state, not the method, which would refer back to it.
 
     def _size(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         end = self._line_end(data, at, self._line_bytes)
@@ -132,7 +133,7 @@ class ChunkedDecoder:
         if self._overhead > self._overhead_bytes:
             raise self._bad("too much chunk framing")
         self._left = size
-        self._state = self._content if size else self._trailer
+        self._state = ChunkedDecoder._content if size else ChunkedDecoder._trailer
         return end + 2
 
     def _content(self, data: bytes, at: int, pieces: list[bytes]) -> int:
@@ -141,13 +142,13 @@ class ChunkedDecoder:
         pieces.append(piece)
         self._left = left - len(piece)
         if not self._left:
-            self._state = self._after_content
+            self._state = ChunkedDecoder._after_content
         return at + len(piece)
 
     def _after_content(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         crlf = data[at : at + 2]
         if crlf == b"\r\n":
-            self._state = self._size
+            self._state = ChunkedDecoder._size
             return at + 2
         if crlf == b"\r":
             return -1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,3 +143,15 @@ def test_runs_of_short_chunks_are_decoded_as_single_ones(chunks, data):
     parts = [whole[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
     got, decoder = decode(*parts)
     assert (got, decoder.done, decoder.rest) == (b"".join(content for content, _ in chunks), True, b"rest")
+
+
+@pytest.mark.parametrize("data", [b"", b"5", b"5\r\nhe", b"5\r\nhello", b"5\r\nhello\r\n0\r\nA: b", b"0\r\n\r\n"])
+def test_nothing_is_left_to_the_cycle_collector(data: bytes) -> None:
+    """Wherever it is given up: a body may be large."""
+    gc.collect()
+    gc.disable()
+    try:
+        ChunkedDecoder().feed(data)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 
 ITEM = json.dumps({"id": 1, "name": "item", "text": "x" * 988}, separators=(",", ":"))
 """The body behind every ``/items/…``: 1 KiB of JSON."""
@@ -18,7 +19,7 @@ daemon off;
 pid {directory}/nginx.pid;
 error_log {directory}/error.log warn;
 worker_processes 1;
-worker_rlimit_nofile 40000;
+worker_rlimit_nofile {files};
 {user}
 events {{ worker_connections 20000; }}
 http {{
@@ -58,7 +59,7 @@ _BACKEND = """\
 
 _CACHE = """\
     proxy_cache_path {directory}/cache levels=1:2 keys_zone=bench:128m max_size=2g inactive=60m use_temp_path=off;
-    open_file_cache max=20000 inactive=60s;
+    open_file_cache max={kept_open} inactive=60s;
     upstream backend {{
         server 127.0.0.1:{backend};
         keepalive 100;
@@ -93,7 +94,8 @@ def backend(directory: str, port: int) -> str:
 
 def nginx_cache(directory: str, port: int, logging: int, backend_port: int) -> str:
     """nginx as the cache; ``logging`` is the port that writes access lines."""
-    return _nginx(directory, _CACHE.format(port=port, logging=logging, directory=directory, backend=backend_port))
+    ports = {"port": port, "logging": logging, "backend": backend_port}
+    return _nginx(directory, _CACHE.format(directory=directory, kept_open=min(20_000, _files() // 2), **ports))
 
 
 def vcl(backend_port: int) -> str:
@@ -103,4 +105,10 @@ def vcl(backend_port: int) -> str:
 
 def _nginx(directory: str, http: str) -> str:
     user = "user root;" if os.geteuid() == 0 else ""  # else workers could not enter our directory
-    return _NGINX.format(directory=directory, user=user, http=http)
+    return _NGINX.format(directory=directory, user=user, files=_files(), http=http)
+
+
+def _files() -> int:
+    """How many files nginx may have open: with as many in its cache as that, it could take no connection."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 40_000 if most == resource.RLIM_INFINITY else min(40_000, most)

@@ -1,4 +1,5 @@
-"""What others build on says what it takes, what it gives and how it fails: interfaces, settings, fakes for tests."""
+"""What others build on says what it takes, what it gives and how it fails: interfaces, stores, the backend, settings,
+fakes for tests."""
 
 from __future__ import annotations
 
@@ -10,8 +11,13 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "caching_proxy"
+OTHERS = ("settings/load.py", "store/build.py", "upstream/backend.py", "upstream/connect.py", "upstream/probe.py")
 SEAMS = sorted(
-    [*(PACKAGE / "interfaces").glob("*.py"), *(PACKAGE / "testing").glob("*.py"), PACKAGE / "settings/load.py"]
+    [
+        *(PACKAGE / "interfaces").glob("*.py"),
+        *(PACKAGE / "testing").glob("*.py"),
+        *(PACKAGE / name for name in OTHERS),
+    ]
 )
 
 _SECTION = re.compile(r"^(Args|Returns|Raises):\n((?:    .*(?:\n|$)|\n(?=    ))*)", re.MULTILINE)
@@ -33,7 +39,9 @@ def _silent(source: str) -> Iterator[str]:
     """What the docstrings of ``source`` leave out."""
     for name, function in _public(ast.parse(source)):
         own = name.rpartition(".")[2]
-        names = [each.arg for each in (*function.args.args, *function.args.kwonlyargs) if each.arg != "self"]
+        names = [
+            each.arg for each in (*function.args.args, *function.args.kwonlyargs) if each.arg not in ("self", "cls")
+        ]
         if own.startswith("_") or _TWISTED.match(own) or not names:
             continue
         sections = dict(_SECTION.findall(ast.get_docstring(function) or ""))

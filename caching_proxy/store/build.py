@@ -53,14 +53,31 @@ class StoreConfig:
     """How to reach each server, if not by Twisted's own endpoints."""
 
     def reach(self, reactor: IReactorTime) -> Endpoints:
-        """How to reach each server."""
+        """How to reach each server.
+
+        Args:
+            reactor: What connects, and the clock.
+
+        Returns:
+            The function that was set, or one that makes Twisted's endpoint for a server.
+        """
         return self.endpoints or (lambda server: endpoint_for(reactor, server, self.connect_timeout, self.tls))
 
 
 def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | None = None) -> IStore:
-    """An embedded :class:`MemoryStore`, or a :class:`CircuitBreakerStore` around a ``RedisStore``.
+    """The store that a URL names. Nothing is connected before it is started.
 
-    ValueError, fit to be shown, for a URL that cannot be used. A Redis's pool is at ``.store.pool``.
+    Args:
+        reactor: What connects, and the clock.
+        cache_url: As the setting ``CACHE_URL``: ``memory:``, ``redis://…`` and its kin.
+        config: Sizes and durations; the settings' defaults without it.
+
+    Returns:
+        An embedded :class:`MemoryStore`, or a :class:`CircuitBreakerStore` around a ``RedisStore``, whose pool is at
+        ``.store.pool``.
+
+    Raises:
+        ValueError: The URL cannot be used; the text is fit to be shown.
     """
     config = config or StoreConfig()
     topology = parse_cache_url(cache_url)
@@ -76,19 +93,28 @@ def build_store(reactor: IReactorTime, cache_url: str, config: StoreConfig | Non
 def build_bus(
     reactor: IReactorTime, cache_url: str, store: IStore, config: StoreConfig | None = None
 ) -> IInvalidationBus | None:
-    """The bus of the proxies on ``store``, made by :func:`build_store` with an ``origin``; None for one that nobody
-    shares."""
-    config = config or StoreConfig()
-    if not isinstance(store, CircuitBreakerStore):
-        return None
+    """The bus by which the proxies on one store tell each other of invalidations.
+
+    Args:
+        reactor: What connects, and the clock.
+        cache_url: The URL that ``store`` was made of.
+        store: What :func:`build_store` made.
+        config: The one that ``store`` was made with.
+
+    Returns:
+        The bus, to be started; None for a store that nobody shares, or that was made without an ``origin``.
+    """
+    inner = store.store if isinstance(store, CircuitBreakerStore) else None
+    return None if inner is None else _bus(reactor, parse_cache_url(cache_url), inner, config or StoreConfig())
+
+
+def _bus(reactor: IReactorTime, topology: object, inner: IStore, config: StoreConfig) -> IInvalidationBus | None:
     from caching_proxy.store.redis.bus import RedisBus  # not above: see _pools
     from caching_proxy.store.redis.cluster import ClusterStore
     from caching_proxy.store.redis.cluster_pools import ClusterEndpoint
     from caching_proxy.store.redis.sentinel import SentinelStore
     from caching_proxy.store.redis.store import RedisStore
 
-    topology = parse_cache_url(cache_url)
-    inner = store.store
     if isinstance(inner, ClusterStore):
         assert isinstance(topology, ClusterTopology)
         node = ClusterEndpoint(inner.router, topology, config.reach(reactor))

@@ -26,26 +26,18 @@ class Backend:
 
     @classmethod
     def parse(cls, url: str) -> Backend:
-        """From ``http(s)://host[:port][/path]``. Raises ValueError with a text that says what is wrong."""
-        if _UNSEEN.search(url):  # some would be dropped without a word
-            raise ValueError("the URL must not have spaces or control characters")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError(f"not a URL: {error}") from None
-        if parts.scheme not in _PORTS:
-            raise ValueError("the URL must start with http:// or https://")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("a user name or password in the URL is not supported")
-        if "?" in url or "#" in url:
-            raise ValueError("the URL must not have a query or fragment")
-        if parts.netloc.endswith(":"):  # "http://$HOST:$PORT" with an empty PORT
-            raise ValueError("the port after ':' is missing")
-        if port == 0:
-            raise ValueError("port 0 is not a port to connect to")
-        if not _PATH.fullmatch(parts.path):
-            raise ValueError("the path must be percent-encoded ASCII")
+        """Read the address of a backend.
+
+        Args:
+            url: ``http(s)://host[:port][/path]``.
+
+        Returns:
+            What the URL says, with the port of its scheme where it names none.
+
+        Raises:
+            ValueError: It is no such URL; the text says what is wrong.
+        """
+        parts, port = _checked(url)
         host = _host(parts)
         name = f"[{host}]" if ":" in host else host
         authority = name if port in (None, _PORTS[parts.scheme]) else f"{name}:{port}"
@@ -56,6 +48,30 @@ class Backend:
             parts.path.rstrip("/").encode(),
             authority.encode(),
         )
+
+
+def _checked(url: str) -> tuple[SplitResult, int | None]:
+    """The parts of a URL that a backend may have, and its port where it names one."""
+    if _UNSEEN.search(url):  # some would be dropped without a word
+        raise ValueError("the URL must not have spaces or control characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"not a URL: {error}") from None
+    if parts.scheme not in _PORTS:
+        raise ValueError("the URL must start with http:// or https://")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a user name or password in the URL is not supported")
+    if "?" in url or "#" in url:
+        raise ValueError("the URL must not have a query or fragment")
+    if parts.netloc.endswith(":"):  # "http://$HOST:$PORT" with an empty PORT
+        raise ValueError("the port after ':' is missing")
+    if port == 0:
+        raise ValueError("port 0 is not a port to connect to")
+    if not _PATH.fullmatch(parts.path):
+        raise ValueError("the path must be percent-encoded ASCII")
+    return parts, port
 
 
 def _host(parts: SplitResult) -> str:

@@ -37,13 +37,26 @@ class UpstreamObserver(Protocol):
         """A request went out on a connection that had served another."""
 
     def answered(self, status: int, seconds: float) -> None:
-        """A final head or a 101 came, ``seconds`` after it was asked for."""
+        """A final head or a 101 came.
+
+        Args:
+            status: Its status code.
+            seconds: How long after it was asked for.
+        """
 
     def unanswered(self, error: UpstreamError) -> None:
-        """A request will get no answer; nobody cancelled it."""
+        """A request will get no answer; nobody cancelled it.
+
+        Args:
+            error: Why.
+        """
 
     def failed(self, kind: str) -> None:
-        """A request failed (unreachable, timeout, protocol, request) or its answer was ``incomplete``."""
+        """A request failed, or its answer broke off.
+
+        Args:
+            kind: ``unreachable``, ``timeout``, ``protocol``, ``request`` or ``incomplete``.
+        """
 
 
 class Nobody:

@@ -79,7 +79,15 @@ class Connector:
             self._tls = tls.client(backend.host)
 
     def connect(self, make: Make) -> Deferred[UpstreamConnection]:
-        """One new connection, idle and unadopted."""
+        """Open a connection.
+
+        Args:
+            make: Makes the protocol of the class that it is given.
+
+        Returns:
+            A Deferred with a connection that is idle and that no pool has yet; fails with :class:`UpstreamError` if
+            there is none within the timeout.
+        """
         loop = native_loop(self._reactor) if self._tls is None else None
         if loop is None:
             connecting = Deferred.fromCoroutine(self._by_endpoint(make))

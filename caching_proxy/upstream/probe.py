@@ -15,7 +15,16 @@ SECONDS = 2.0
 
 
 def reach(reactor: Any, host: str, port: int) -> Deferred[None]:
-    """Open a TCP connection and close it again; fails with :class:`UpstreamUnreachable` within two seconds."""
+    """Open a TCP connection and close it again.
+
+    Args:
+        reactor: What connects.
+        host: A name or an address.
+        port: A TCP port.
+
+    Returns:
+        A Deferred that fires when that worked; fails with :class:`UpstreamUnreachable` within two seconds if not.
+    """
     connecting = connectProtocol(HostnameEndpoint(reactor, host, port, timeout=SECONDS), Protocol())
     done: Deferred[None] = connecting.addCallbacks(_hang_up, _unreachable)
     return done

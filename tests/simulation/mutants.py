@@ -109,7 +109,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], Sequence[Patch]]]] = {
     ),
     "no flight can be joined": ("mixed", lambda: [replaced(KeyState, "flight", lambda self, key, selected=(): None)]),
     "a write does not outdate what is read": (
-        "refreshing",
+        "in parts",
         lambda: [replaced(KeyState, "outdate", lambda self, key: None)],
     ),
     "tags of work under way are not looked at": (

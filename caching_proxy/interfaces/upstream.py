@@ -94,7 +94,9 @@ class Receiver(Protocol):
 
 
 class UnderWay(Protocol):
-    """A request to the backend that has not been answered."""
+    """A request to the backend. ``over``: it has come to its end, whatever that was."""
+
+    over: bool
 
     def cancel(self) -> None:
         """Nobody wants the answer any more: aborts the exchange and its connection; the receiver hears nothing."""

@@ -141,7 +141,9 @@ class Upstream:
         except UpstreamError as error:
             self.observer.unanswered(error)
             receiver.failed(error)
-            return BackendCall(self, request, b"", None, None, now, peer)
+            call = BackendCall(self, request, b"", None, None, now, peer)
+            call.over = True
+            return call
         call = BackendCall(self, request, data, None, receiver.interim, now, peer, receiver)
         self._begin(call, now)
         return call

@@ -248,7 +248,8 @@ class Passage:
         sent = fast.forwarding[self._trusted].request(
             line.method, line.target, parsed.lines, host, manner.via, forwarded_for, scheme, self.request_id
         )
-        self._call = fast.upstream.send(sent, content, self, self._peer)
+        call = fast.upstream.send(sent, content, self, self._peer)
+        self._call = None if call.over else call  # each refers to the other, and it may have failed at once
 
     def _by_way_of(self) -> bytes:
         """The addresses by which the request came, its peer's the last: what a trusted proxy says of it."""

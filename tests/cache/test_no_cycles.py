@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from caching_proxy.http.body import Body
 from caching_proxy.interfaces import IncompleteBody, UpstreamTimeout, UpstreamUnreachable
+from caching_proxy.upstream import pool
 
 FRESH = "Cache-Control: max-age=900"
 LARGE = b"x" * 300_000
@@ -266,4 +267,25 @@ def test_on_the_wire(way: Callable[[WholeProxy], None], size: int) -> None:
     way(proxy)
     with no_cycles():
         way(proxy)
+    proxy.stop()
+
+
+@pytest.mark.slow
+def test_a_change_that_is_refused_while_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MOST_WAITING_BYTES", 1)
+    proxy = WholeProxy(lambda message: None, BACKEND_MAX_CONNECTIONS="1", BACKEND_MAX_PER_PEER="1")
+    silent = proxy.client()
+    silent.send(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    def refused() -> None:
+        client = proxy.client()
+        [answer] = client.ask(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000))
+        assert answer.status == 504
+        client.close()
+        proxy.pump()
+
+    refused()
+    with no_cycles():
+        refused()
+    silent.close()
     proxy.stop()

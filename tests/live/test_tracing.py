@@ -184,17 +184,22 @@ ENDLESS = {
 }
 
 
+def telling(collector: socket.socket, backend: LiveBackend) -> dict[str, str]:
+    """Settings of a proxy that soon sends its spans to ``collector``, and does not wait long for it at the end."""
+    return {
+        "BACKEND_URL": backend.url,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.getsockname()[1]}",
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+        "SHUTDOWN_GRACE_SECONDS": "1",
+    }
+
+
 @pytest.mark.parametrize(("head", "piece"), ENDLESS.values(), ids=ENDLESS)
 def test_a_collector_whose_answer_does_not_end_is_told_of(
     start_proxy: StartProxy, backend: LiveBackend, head: bytes, piece: bytes
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as drips:
-        proxy = start_proxy(
-            BACKEND_URL=backend.url,
-            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{drips.getsockname()[1]}",
-            OTEL_BSP_SCHEDULE_DELAY="50",
-            SHUTDOWN_GRACE_SECONDS="1",
-        )
+        proxy = start_proxy(**telling(drips, backend))
         assert proxy.get("/drips").status == 200
         asked, _ = drips.accept()
         with asked:
@@ -223,12 +228,7 @@ def test_a_collector_that_never_answers_keeps_nobody_from_stopping(
     start_proxy: StartProxy, backend: LiveBackend
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        proxy = start_proxy(
-            BACKEND_URL=backend.url,
-            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{mute.getsockname()[1]}",
-            OTEL_BSP_SCHEDULE_DELAY="50",
-            SHUTDOWN_GRACE_SECONDS="1",
-        )
+        proxy = start_proxy(**telling(mute, backend))
         assert proxy.get("/mute").status == 200
         asked, _ = mute.accept()
         with asked:

@@ -35,19 +35,23 @@ class _UnderWay:
     """What ends an exchange; the receiver hears nothing more."""
 
     def __init__(self, result: Deferred[Any], receiver: Any) -> None:
+        self.over = False
         self._result = result
         self._receiver = receiver
         result.addCallbacks(self._responded, self._failed)
 
     def cancel(self) -> None:
+        self.over = True
         self._receiver = None
         self._result.cancel()
 
     def _responded(self, response: Any) -> None:
+        self.over = True
         if self._receiver is not None:
             self._receiver.responded(response)
 
     def _failed(self, failure: Failure) -> None:
+        self.over = True
         if self._receiver is not None:
             failure.trap(UpstreamError)
             self._receiver.failed(failure.value)
